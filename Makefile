@@ -102,9 +102,10 @@ endef
 $(foreach t,$(UNIT_SRCS),$(eval $(call unit_rule,$(t))))
 
 T ?=
-unit-build: $(if $(T),$(filter $(B)/tests/unit/%$(T)%,$(UNIT_BINS)),$(UNIT_BINS))
+UNIT_PICK = $(foreach u,$(UNIT_BINS),$(if $(findstring $(T),$(u)),$(u),$(if $(T),,$(u))))
+unit-build: $(UNIT_PICK)
 unit: unit-build ## unit tests; T=rt runs one room's
-	$(Q)tests/run-unit $(if $(T),$(filter $(B)/tests/unit/%$(T)%,$(UNIT_BINS)),$(UNIT_BINS))
+	$(Q)tests/run-unit $(UNIT_PICK)
 
 clean: ## remove build/
 	$(Q)rm -rf build
