@@ -56,6 +56,9 @@ struct link_ops {
 	/* Local address, and the largest payload that fits the MTU (unfragmented). Required. */
 	void (*local)(struct link *l, struct link_addr *addr, uint32_t *max_payload);
 	void (*destroy)(struct link *l); /* Required. */
+	/* A datagram that came from this address was authentic: a link that keeps its own neighbour
+	 * table may now believe it. Optional. */
+	void (*confirm)(struct link *l, const struct link_addr *from);
 };
 
 #define LINK_COUNTERS(X)                                                                                     \

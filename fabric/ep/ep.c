@@ -1,0 +1,305 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "fabric/ep/ep.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fabric/base/idmap.h"
+#include "fabric/base/list.h"
+
+#define BURST 256
+
+COUNTERS_DEFINE(ep, EP_COUNTERS)
+
+struct ep_path {
+	bool used;
+	bool known; /* peer is set */
+	bool learns;
+	unsigned link;
+	uint32_t rx_spi;
+	struct link_addr peer;
+};
+
+struct ep_session {
+	struct list all;   /* on ep->sessions */
+	struct list dirty; /* on ep->dirty, or alone */
+	struct ep *ep;
+	struct rt *rt;
+	void *ctx;
+	uint64_t deadline;
+	struct ep_path path[RT_PATHS];
+};
+
+struct ep {
+	struct link *link[EP_LINKS];
+	unsigned nlink;
+	struct idmap spi;
+	struct list sessions;
+	struct list dirty;
+	uint64_t deadline; /* earliest of the sessions', never later than the truth */
+	uint64_t counters[EP_NCOUNTERS];
+	struct link_rx rx[BURST];
+	struct rt_tx out[BURST];
+	struct link_tx tx[BURST];
+};
+
+struct ep *ep_create(uint64_t seed)
+{
+	struct ep *ep = calloc(1, sizeof(*ep));
+
+	if (!ep)
+		return NULL;
+	idmap_init(&ep->spi, seed);
+	list_init(&ep->sessions);
+	list_init(&ep->dirty);
+	ep->deadline = UINT64_MAX;
+	return ep;
+}
+
+void ep_destroy(struct ep *ep)
+{
+	if (!ep)
+		return;
+	list_for_each_safe (it, &ep->sessions)
+		ep_session_del(container_of(it, struct ep_session, all));
+	for (unsigned i = 0; i < ep->nlink; i++)
+		ep->link[i]->ops->destroy(ep->link[i]);
+	idmap_fini(&ep->spi);
+	free(ep);
+}
+
+int ep_link_add(struct ep *ep, struct link *l)
+{
+	if (ep->nlink == EP_LINKS)
+		return -ENOSPC;
+	ep->link[ep->nlink] = l;
+	return (int)ep->nlink++;
+}
+
+struct link *ep_link(struct ep *ep, unsigned index)
+{
+	return index < ep->nlink ? ep->link[index] : NULL;
+}
+
+struct ep_session *ep_session_add(struct ep *ep, struct rt *rt, void *ctx)
+{
+	struct ep_session *s = calloc(1, sizeof(*s));
+
+	if (!s)
+		return NULL;
+	s->ep = ep;
+	s->rt = rt;
+	s->ctx = ctx;
+	s->deadline = UINT64_MAX;
+	list_add_tail(&ep->sessions, &s->all);
+	list_init(&s->dirty);
+	return s;
+}
+
+void ep_session_del(struct ep_session *s)
+{
+	if (!s)
+		return;
+	for (unsigned i = 0; i < RT_PATHS; i++)
+		if (s->path[i].used)
+			idmap_remove(&s->ep->spi, s->path[i].rx_spi);
+	list_del(&s->all);
+	list_del(&s->dirty);
+	rt_destroy(s->rt);
+	free(s);
+}
+
+struct rt *ep_session_rt(struct ep_session *s)
+{
+	return s->rt;
+}
+
+void *ep_session_ctx(struct ep_session *s)
+{
+	return s->ctx;
+}
+
+int ep_session_path(struct ep_session *s, unsigned path, unsigned link, const struct rt_path_cfg *cfg,
+		    const struct link_addr *peer, uint64_t now)
+{
+	struct ep_path *p;
+	int r;
+
+	if (path >= RT_PATHS || link >= s->ep->nlink)
+		return -EINVAL;
+	p = &s->path[path];
+	if (p->used)
+		return -EEXIST;
+	r = idmap_insert(&s->ep->spi, cfg->rx_spi, s);
+	if (r)
+		return r;
+	r = rt_path_add(s->rt, path, cfg, now);
+	if (r) {
+		idmap_remove(&s->ep->spi, cfg->rx_spi);
+		return r;
+	}
+	*p = (struct ep_path){.used = true, .link = link, .rx_spi = cfg->rx_spi, .learns = !peer};
+	if (peer) {
+		p->peer = *peer;
+		p->known = true;
+	}
+	ep_session_touch(s);
+	return 0;
+}
+
+bool ep_session_peer(const struct ep_session *s, unsigned path, struct link_addr *peer)
+{
+	if (path >= RT_PATHS || !s->path[path].known)
+		return false;
+	*peer = s->path[path].peer;
+	return true;
+}
+
+void ep_session_touch(struct ep_session *s)
+{
+	if (list_empty(&s->dirty))
+		list_add_tail(&s->ep->dirty, &s->dirty);
+}
+
+/* An authentic packet came on this path: its sender is where the path's packets go. */
+static void learn(struct ep_session *s, unsigned path, unsigned link, const struct link_addr *from)
+{
+	struct ep_path *p = &s->path[path];
+	struct link *l = s->ep->link[link];
+
+	if (p->learns && (!p->known || p->link != link || !link_addr_equal(&p->peer, from))) {
+		p->peer = *from;
+		p->link = link;
+		p->known = true;
+	}
+	if (l->ops->confirm)
+		l->ops->confirm(l, from);
+}
+
+static void input(struct ep *ep, unsigned link, struct link_rx *rx, uint64_t now)
+{
+	uint32_t spi = rt_peek_spi(rx->data, rx->len);
+	struct ep_session *s;
+	int path;
+
+	if (!spi) {
+		counter_add(&ep->counters[EP_C_drop_short], 1);
+		return;
+	}
+	s = idmap_get(&ep->spi, spi);
+	if (!s) {
+		counter_add(&ep->counters[EP_C_drop_unknown_spi], 1);
+		return;
+	}
+	path = rt_input(s->rt, rx->data, rx->len, rx->buf, rx->ce, now);
+	if (path < 0) {
+		counter_add(&ep->counters[EP_C_drop_auth], 1);
+		return;
+	}
+	learn(s, (unsigned)path, link, &rx->from);
+	ep_session_touch(s);
+}
+
+int ep_poll(struct ep *ep, uint64_t now)
+{
+	int total = 0;
+
+	for (unsigned i = 0; i < ep->nlink; i++) {
+		int n = ep->link[i]->ops->recv(ep->link[i], ep->rx, BURST);
+
+		if (n < 0)
+			return n;
+		for (int k = 0; k < n; k++) {
+			input(ep, i, &ep->rx[k], now);
+			buf_put(ep->rx[k].buf);
+		}
+		total += n;
+	}
+	if (now >= ep->deadline) {
+		list_for_each (it, &ep->sessions) {
+			struct ep_session *s = container_of(it, struct ep_session, all);
+
+			if (now < s->deadline)
+				continue;
+			rt_tick(s->rt, now);
+			ep_session_touch(s);
+		}
+	}
+	return total;
+}
+
+static void output(struct ep *ep, struct ep_session *s, uint64_t now)
+{
+	int n;
+
+	while ((n = rt_output(s->rt, now, ep->out, BURST)) > 0) {
+		for (int i = 0; i < n;) {
+			const struct ep_path *p = &s->path[ep->out[i].path];
+			int k = 0;
+
+			for (; i < n && &s->path[ep->out[i].path] == p; i++) {
+				ep->tx[k].data = ep->out[i].data;
+				ep->tx[k].len = ep->out[i].len;
+				ep->tx[k].to = p->peer;
+				k++;
+			}
+			if (!p->known)
+				counter_add(&ep->counters[EP_C_drop_no_address], (uint64_t)k);
+			else
+				ep->link[p->link]->ops->send(ep->link[p->link], ep->tx, k);
+		}
+	}
+}
+
+void ep_flush(struct ep *ep, uint64_t now)
+{
+	struct list *it;
+
+	if (list_empty(&ep->dirty) && now < ep->deadline)
+		return;
+	while ((it = list_pop(&ep->dirty))) {
+		struct ep_session *s = container_of(it, struct ep_session, dirty);
+
+		rt_input_end(s->rt, now);
+		rt_flush(s->rt, now);
+		output(ep, s, now);
+		s->deadline = rt_deadline(s->rt);
+	}
+	ep->deadline = UINT64_MAX;
+	list_for_each (i, &ep->sessions) {
+		struct ep_session *s = container_of(i, struct ep_session, all);
+
+		if (s->deadline < ep->deadline)
+			ep->deadline = s->deadline;
+	}
+}
+
+uint64_t ep_deadline(const struct ep *ep)
+{
+	uint64_t at = ep->deadline;
+
+	for (unsigned i = 0; i < ep->nlink; i++) {
+		uint64_t d = ep->link[i]->ops->deadline ? ep->link[i]->ops->deadline(ep->link[i])
+							: UINT64_MAX;
+
+		if (d < at)
+			at = d;
+	}
+	return at;
+}
+
+void ep_reap(struct ep *ep, void (*fn)(struct ep_session *s, void *arg), void *arg)
+{
+	list_for_each_safe (it, &ep->sessions) {
+		struct ep_session *s = container_of(it, struct ep_session, all);
+
+		if (rt_lost(s->rt))
+			fn(s, arg);
+	}
+}
+
+const uint64_t *ep_counters(const struct ep *ep)
+{
+	return ep->counters;
+}

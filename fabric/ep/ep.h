@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Endpoint: the glue between links and transport sessions, the same in both daemons.
+ *
+ * An ep owns links and knows sessions (one `struct rt` each, which it owns too). It moves bursts:
+ * datagrams from links to the rt that their SPI names, and what the rts want to send to the
+ * links. It sleeps nowhere: the caller polls it, waits on ep_fd()s and ep_deadline().
+ *
+ *	ep_poll()   one burst from every link -> rt_input(); due rt_tick()s
+ *	            (the rt callbacks run inside)
+ *	ep_flush()  rt_flush() and rt_output() of every session touched -> link send
+ *
+ * A datagram that names no session, or is not authentic, is counted and dropped; nothing is
+ * allocated or remembered for it. The peer's address of a path of a passive session is learned
+ * from authentic packets alone.
+ *
+ * Thread rule: one thread per ep. Errors: 0 / -errno.
+ */
+#ifndef OUTRIGGER_EP_EP_H
+#define OUTRIGGER_EP_EP_H
+
+#include "fabric/link/link.h"
+#include "fabric/rt/rt.h"
+
+#define EP_LINKS 4
+
+#define EP_COUNTERS(X) X(drop_short) X(drop_unknown_spi) X(drop_no_address) X(drop_auth)
+
+#define EP_COUNTER_ENUM(name) EP_C_##name,
+enum ep_counter { EP_COUNTERS(EP_COUNTER_ENUM) EP_NCOUNTERS };
+extern const char *const ep_counter_names[EP_NCOUNTERS];
+
+struct ep;
+struct ep_session;
+
+/* seed: random, keys the SPI table. NULL: no memory. */
+struct ep *ep_create(uint64_t seed);
+/* Destroys links and sessions too. NULL is fine. */
+void ep_destroy(struct ep *ep);
+
+/* Takes ownership of the link. Its index, or -ENOSPC. */
+int ep_link_add(struct ep *ep, struct link *l);
+struct link *ep_link(struct ep *ep, unsigned index); /* NULL: none */
+
+/* Takes ownership of rt. NULL: no memory (rt stays the caller's). */
+struct ep_session *ep_session_add(struct ep *ep, struct rt *rt, void *ctx);
+/* Destroys the rt. Must not be called from inside an rt callback. NULL is fine. */
+void ep_session_del(struct ep_session *s);
+struct rt *ep_session_rt(struct ep_session *s);
+void *ep_session_ctx(struct ep_session *s);
+/* peer: where the path's packets go; NULL: learn it from the first authentic packet. -EEXIST: the SPI is
+ * taken. */
+int ep_session_path(struct ep_session *s, unsigned path, unsigned link, const struct rt_path_cfg *cfg,
+		    const struct link_addr *peer, uint64_t now);
+bool ep_session_peer(const struct ep_session *s, unsigned path, struct link_addr *peer);
+/* rt_send() was called on it: ep_flush() must look at it. Cheap, idempotent. */
+void ep_session_touch(struct ep_session *s);
+
+/* Number of datagrams received; < 0: -errno of a broken link. */
+int ep_poll(struct ep *ep, uint64_t now);
+void ep_flush(struct ep *ep, uint64_t now);
+uint64_t ep_deadline(
+	const struct ep *ep); /* absolute; when ep_poll() must be called although no fd is readable */
+
+/* Calls fn for every session that rt_lost(); fn may delete that session. */
+void ep_reap(struct ep *ep, void (*fn)(struct ep_session *s, void *arg), void *arg);
+
+const uint64_t *ep_counters(const struct ep *ep);
+
+#endif
