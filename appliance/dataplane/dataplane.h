@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The data plane: a worker thread on an lcore of its own that runs to completion, burst by
+ * burst: fabric links, transport, tunnel, switch, uplinks, backends. It takes no lock and, apart from its
+ *links' system calls, calls nobody; it sleeps only when idle and allowed to.
+ *
+ * The control thread changes it by calls: letters (mailbox.h) whose `fn` runs on the worker
+ * between two bursts and whose `done` runs on the control thread afterwards:
+ *
+ *	struct my_call { struct dp_call call; ... } *c = calloc(...);
+ *	c->call.fn = on_worker; c->call.done = back_on_control;
+ *	dp_call(dp, &c->call);
+ *
+ * fn may keep the letter and send it back later with dp_reply() (a drain), by returning DP_LATER.
+ *
+ * Thread rule: the control thread, unless a function says "worker".
+ */
+#ifndef OUTRIGGER_DATAPLANE_DATAPLANE_H
+#define OUTRIGGER_DATAPLANE_DATAPLANE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "appliance/dataplane/mailbox.h"
+#include "appliance/dataplane/publish.h"
+#include "fabric/link/link.h"
+
+struct dp;     /* the data plane, seen from the control thread */
+struct worker; /* the same, seen from its own thread (worker.h) */
+
+enum dp_verdict { DP_DONE, DP_LATER };
+
+struct dp_call {
+	struct mail mail;					    /* first */
+	enum dp_verdict (*fn)(struct worker *w, struct dp_call *c); /* worker */
+	void (*done)(struct dp_call *c);			    /* control; owns c */
+	struct dp *dp;
+};
+
+#define WORKER_COUNTERS(X)                                                                                   \
+	X(loops)                                                                                             \
+	X(busy_loops) X(sleeps) X(frames_in) X(frames_out) X(drop_no_frame) X(drop_vnic_queue)               \
+		X(drop_vnic_detached) X(drop_vnic_offload) X(drop_uplink_gone)
+
+#define WORKER_COUNTER_ENUM(name) WORKER_C_##name,
+enum worker_counter { WORKER_COUNTERS(WORKER_COUNTER_ENUM) WORKER_NCOUNTERS };
+extern const char *const worker_counter_names[WORKER_NCOUNTERS];
+
+struct dp_cfg {
+	unsigned lcore;	   /* DPDK lcore id of the worker; the EAL runs already */
+	bool sleep_idle;   /* sleep when idle instead of polling for ever */
+	struct link *link; /* the fabric link; taken over */
+	struct sw_limits limits;
+	/* A session's transport heard nothing for too long; control thread. */
+	void (*session_lost)(void *ctx, uint64_t session_id);
+	/* A device's guest or host broke a rule; control thread. */
+	void *ctx;
+};
+
+/* Starts the worker. NULL and *err (-errno) when it cannot. */
+struct dp *dp_start(const struct dp_cfg *cfg, int *err);
+/* Stops the worker and frees what it owns. Every session, vNIC and vDisk must have been removed. */
+void dp_stop(struct dp *dp);
+
+void dp_call(struct dp *dp, struct dp_call *c);
+/* Worker: send a letter back that fn kept with DP_LATER. */
+void dp_reply(struct dp_call *c);
+
+/* The control thread's own mailbox: poll this fd, then call dp_control_drain(). */
+int dp_control_fd(struct dp *dp);
+void dp_control_drain(struct dp *dp);
+
+const uint64_t *dp_counters(const struct dp *dp);    /* worker_counter */
+const uint64_t *dp_ep_counters(const struct dp *dp); /* ep_counter */
+const struct link *dp_link(const struct dp *dp);     /* counters only */
+
+#endif
