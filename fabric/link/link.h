@@ -63,8 +63,9 @@ struct link_ops {
 
 #define LINK_COUNTERS(X)                                                                                     \
 	X(rx_packets)                                                                                        \
-	X(rx_bytes) X(rx_calls) X(tx_packets) X(tx_bytes) X(tx_calls) X(drop_tx_full) X(drop_tx_error)       \
-		X(drop_rx_nobuf) X(drop_rx_truncated) X(drop_rx_malformed) X(drop_tx_noroute)
+	X(rx_bytes)                                                                                          \
+	X(rx_calls) X(tx_packets) X(tx_bytes) X(tx_calls) X(drop_tx_full) X(drop_tx_error) X(drop_rx_nobuf)  \
+		X(drop_rx_truncated) X(drop_rx_malformed) X(drop_tx_noroute) X(drop_impaired)
 
 #define LINK_COUNTER_ENUM(name) LINK_C_##name,
 enum link_counter { LINK_COUNTERS(LINK_COUNTER_ENUM) LINK_NCOUNTERS };
@@ -76,11 +77,13 @@ struct link {
 	uint64_t counters[LINK_NCOUNTERS];
 };
 
-/* "10.0.0.1:4793", "[fd00::1]:4793". 0 or -EINVAL. out of link_addr_format: LINK_ADDR_STR bytes. */
+/* "10.0.0.1:4793", "[fd00::1]:4793"; without a port ("10.0.0.1", "fd00::1", "[fd00::1]") it is default_port.
+ * No names, no zones. 0, or -EINVAL and *a untouched. out of link_addr_format: LINK_ADDR_STR bytes. */
 #define LINK_ADDR_STR 56
 int link_addr_parse(struct link_addr *a, const char *text, uint16_t default_port);
 void link_addr_format(const struct link_addr *a, char out[LINK_ADDR_STR]);
 bool link_addr_equal(const struct link_addr *a, const struct link_addr *b);
+bool link_addr_is_v4(const struct link_addr *a); /* IPv4-mapped; the address itself is ip + 12 */
 
 #define LINK_FABRIC_PORT 4793
 
