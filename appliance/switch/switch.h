@@ -43,12 +43,13 @@
 #define SW_AGE_DEFAULT 300000000000ull /* ns; IEEE 802.1Q table 8-6 recommends 300 s */
 
 /* rx: from the port into the switch; tx: out of the switch to the port. Bytes count the Ethernet
- * frame without the virtio_net_hdr. A network counts frames that entered it and copies that left. */
+ * frame without the virtio_net_hdr. rx_frames counts what came, dropped or not; a network counts
+ * what entered it and the copies that left it. */
 #define SW_COUNTERS(X)                                                                                       \
 	X(rx_frames)                                                                                         \
 	X(rx_bytes)                                                                                          \
 	X(rx_gso)     /* frames with a gso_type: TSO super-frames kept whole */                              \
-	X(rx_flooded) /* frames sent to more than one place or to an unknown station */                      \
+	X(rx_flooded) /* frames to a group address or to an unknown station */                               \
 	X(tx_frames)                                                                                         \
 	X(tx_bytes)                                                                                          \
 	X(tx_gso)                                                                                            \
@@ -145,7 +146,7 @@ struct sw_dest {
 struct sw_out {
 	uint32_t n;		  /* outputs; 0: dropped */
 	const struct sw_dest *to; /* the switch's memory, valid until its next call */
-	enum sw_counter drop;	  /* why, if n is 0 */
+	enum sw_counter drop;	  /* why, if n is 0; SW_NCOUNTERS if not */
 };
 
 struct sw_fdb_row {
