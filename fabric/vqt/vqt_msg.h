@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the two ends of the virtqueue tunnel say to each other: rt messages (fabric/rt/rt.h), told apart by
+ * rec.kind. rec.dev is the device's wire id in the session. rec.aux is the low half of the device's
+ * epoch (except GRANT), so that a record of an earlier attachment never meets a later one.
+ *
+ *	kind	class	 from	     rec.queue	 rec.id		 total		 bytes
+ *	FRAME	RT_NET	 both	     pair	 position	 frame length	 virtio_net_hdr, then the
+ *frame MARK	RT_NET	 appliance   pair	 position	 0		 none CREDIT	RT_CTL	 agent
+ *pair	 limit position	 0		 none
+ *	REQ	RT_CMD	 agent	     virtqueue	 request id	 16 + out_len	 head, first readable bytes
+ *	GRANT	RT_CTL	 appliance   virtqueue	 request id	 0		 none; aux: limit, see below
+ *	REQDATA RT_DATA	 agent	     virtqueue	 request id	 16 + out_len	 the readable bytes granted
+ *	CANCEL	RT_CTL	 agent	     virtqueue	 request id	 0		 none
+ *	CPL	RT_DATA	 appliance   virtqueue	 request id	 16 + sent	 head, last `sent` writable
+ *bytes
+ *
+ * Positions. Each (device, pair, direction) is a stream of frames; a frame takes its length rounded up to
+ * VQT_POS_ALIGN bytes of it, and rec.id is the position, mod 2^32, of its first byte. Both start at 0 when
+ * the device is bound. So a receiver knows order, gaps and how far the sender went from any single piece,
+ * although frames may be lost. MARK (sent with RT_REL_FULL) says "my next frame starts here": a sender
+ * that ran out of credit sends it, so that credit for frames that were all lost comes back.
+ *
+ * Credit. The agent lets the appliance send up to a position (at first the window, then CREDIT's) and so
+ *needs no more staging memory than the window. There is no credit the other way: the appliance consumes at
+ *once.
+ *
+ * Requests. Of [head, readable bytes] the first VQT_UNSCHED bytes go at once, as REQ. GRANT, sent when they
+ * have all arrived, allows readable bytes up to aux * VQT_GRANT_UNIT. CPL carries the *last* `sent` bytes of
+ *the writable part: all of it for a successful read, the status byte alone for the rest; `total` alone tells
+ *where each piece goes. CANCEL answers a GRANT of a request whose guest has gone: the appliance forgets the
+ *request and completes it with nothing.
+ */
+#ifndef OUTRIGGER_VQT_MSG_H
+#define OUTRIGGER_VQT_MSG_H
+
+#include <assert.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "fabric/base/cursor.h"
+#include "fabric/buf/buf.h"
+
+enum vqt_kind {
+	VQT_FRAME = 1,
+	VQT_MARK,
+	VQT_CREDIT,
+	VQT_REQ,
+	VQT_GRANT,
+	VQT_REQDATA,
+	VQT_CANCEL,
+	VQT_CPL,
+	VQT_KIND_END
+};
+
+#define VQT_NET_HDR	12u		      /* struct virtio_net_hdr with num_buffers, virtio 1.2 5.1.6 */
+#define VQT_NUM_BUFFERS 10u		      /* offset of num_buffers in it, little endian */
+#define VQT_FRAME_MIN	(VQT_NET_HDR + 14u)   /* with an Ethernet header */
+#define VQT_FRAME_SUPER (VQT_NET_HDR + 1514u) /* more than this crossed the tunnel whole */
+#define VQT_POS_ALIGN	64u		      /* frames start at multiples of this */
+#define VQT_WINDOW_MIN	(256u << 10)	      /* a power of 2, > 2 frames, so that credit never dead-locks */
+#define VQT_WINDOW_MAX	(16u << 20)
+#define VQT_WINDOW	(1u << 20) /* default */
+
+#define VQT_HEAD	 16u			  /* bytes of both heads */
+#define VQT_REQ_MAX	 ((1u << 20) + 4096u)	  /* out_len, in_len at most */
+#define VQT_UNSCHED	 (VQT_HEAD + (64u << 10)) /* bytes of a request's message sent without a grant */
+#define VQT_GRANT_UNIT	 (64u << 10)
+#define VQT_INFLIGHT_MIN VQT_UNSCHED
+#define VQT_WIRE_MAX	 4096u /* wire ids are below this */
+#define VQT_QUEUES_MAX	 64u   /* virtqueues of a device */
+#define VQT_DEPTH_MAX	 1024u /* requests in flight of a virtqueue */
+
+/* A request id: slot in the queue's table, and a generation that changes with each use of it. */
+#define VQT_ID(slot, gen) ((uint32_t)(slot) | (uint32_t)(gen) << 16)
+#define VQT_ID_SLOT(id)	  ((id)&0xffffu)
+
+/* The head of a REQ. */
+struct vqt_req_head {
+	uint32_t epoch;
+	uint32_t out_len;
+	uint32_t in_len;
+	uint32_t flags; /* 0 */
+};
+
+/* The head of a CPL. */
+struct vqt_cpl_head {
+	uint32_t epoch;
+	uint32_t flags;	  /* 0 */
+	uint32_t written; /* for the used ring, <= in_len */
+	uint32_t sent;	  /* bytes that follow, <= in_len */
+};
+
+static_assert(sizeof(struct vqt_req_head) == VQT_HEAD && sizeof(struct vqt_cpl_head) == VQT_HEAD,
+	      "both heads are four words");
+
+static inline void vqt_put_words(uint8_t *p, const uint32_t w[4])
+{
+	struct cur_w c;
+
+	cur_w_init(&c, p, VQT_HEAD);
+	for (int i = 0; i < 4; i++)
+		cur_put_u32(&c, w[i]);
+}
+
+static inline void vqt_get_words(const uint8_t *p, uint32_t w[4])
+{
+	struct cur_r c;
+
+	cur_r_init(&c, p, VQT_HEAD);
+	for (int i = 0; i < 4; i++)
+		w[i] = cur_u32(&c);
+}
+
+static inline void vqt_req_head_put(uint8_t p[VQT_HEAD], const struct vqt_req_head *h)
+{
+	vqt_put_words(p, (const uint32_t[4]){h->epoch, h->out_len, h->in_len, h->flags});
+}
+
+static inline void vqt_req_head_get(const uint8_t p[VQT_HEAD], struct vqt_req_head *h)
+{
+	uint32_t w[4];
+
+	vqt_get_words(p, w);
+	*h = (struct vqt_req_head){w[0], w[1], w[2], w[3]};
+}
+
+static inline void vqt_cpl_head_put(uint8_t p[VQT_HEAD], const struct vqt_cpl_head *h)
+{
+	vqt_put_words(p, (const uint32_t[4]){h->epoch, h->flags, h->written, h->sent});
+}
+
+static inline void vqt_cpl_head_get(const uint8_t p[VQT_HEAD], struct vqt_cpl_head *h)
+{
+	uint32_t w[4];
+
+	vqt_get_words(p, w);
+	*h = (struct vqt_cpl_head){w[0], w[1], w[2], w[3]};
+}
+
+/* Stream bytes that a frame of len bytes takes. */
+static inline uint32_t vqt_span(uint32_t len)
+{
+	return (len + VQT_POS_ALIGN - 1) & ~(VQT_POS_ALIGN - 1);
+}
+
+/* Bytes of a request's message that go without a grant. */
+static inline uint32_t vqt_unsched(uint32_t out_len)
+{
+	return out_len + VQT_HEAD < VQT_UNSCHED ? out_len + VQT_HEAD : VQT_UNSCHED;
+}
+
+/* a before b, serial arithmetic (RFC 1982). */
+static inline bool vqt_before(uint32_t a, uint32_t b)
+{
+	return (int32_t)(a - b) < 0;
+}
+
+/*
+ * Proof that pieces tile a message exactly. rt delivers each piece once, but a hostile peer may say
+ * overlapping pieces whose lengths add up; what they leave uncovered would be somebody's old bytes.
+ * Each piece adds h(end) - h(start), h a keyed mix. As every piece goes forward, the sum is
+ * h(total) - h(0) only if the pieces form one chain from 0 to total: a tiling. Nobody who does not
+ * know the seed can make other sums meet.
+ */
+static inline uint64_t vqt_cover_mix(uint64_t seed, uint32_t x)
+{
+	uint64_t z = seed + (uint64_t)(x + 1ull) * 0x9e3779b97f4a7c15ull;
+
+	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ull;
+	z = (z ^ (z >> 27)) * 0x94d049bb133111ebull;
+	z ^= (z >> 31) ^ (seed << 7);
+	return z * (seed | 1);
+}
+
+struct vqt_cover {
+	uint64_t sum;
+	uint32_t got;
+};
+
+static inline void vqt_cover_add(struct vqt_cover *c, uint64_t seed, uint32_t off, uint32_t len)
+{
+	c->sum += vqt_cover_mix(seed, off + len) - vqt_cover_mix(seed, off);
+	c->got += len;
+}
+
+static inline bool vqt_cover_full(const struct vqt_cover *c, uint64_t seed, uint32_t total)
+{
+	return c->got == total && c->sum == vqt_cover_mix(seed, total) - vqt_cover_mix(seed, 0);
+}
+
+#endif
