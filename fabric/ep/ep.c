@@ -163,18 +163,18 @@ void ep_session_touch(struct ep_session *s)
 }
 
 /* An authentic packet came on this path: its sender is where the path's packets go. */
-static void learn(struct ep_session *s, unsigned path, unsigned link, const struct link_addr *from)
+static void learn(struct ep_session *s, unsigned path, unsigned link, const struct link_rx *rx)
 {
 	struct ep_path *p = &s->path[path];
 	struct link *l = s->ep->link[link];
 
-	if (p->learns && (!p->known || p->link != link || !link_addr_equal(&p->peer, from))) {
-		p->peer = *from;
+	if (p->learns && (!p->known || p->link != link || !link_addr_equal(&p->peer, &rx->from))) {
+		p->peer = rx->from;
 		p->link = link;
 		p->known = true;
 	}
 	if (l->ops->confirm)
-		l->ops->confirm(l, from);
+		l->ops->confirm(l, rx);
 }
 
 static void input(struct ep *ep, unsigned link, struct link_rx *rx, uint64_t now)
@@ -197,7 +197,7 @@ static void input(struct ep *ep, unsigned link, struct link_rx *rx, uint64_t now
 		counter_add(&ep->counters[EP_C_drop_auth], 1);
 		return;
 	}
-	learn(s, (unsigned)path, link, &rx->from);
+	learn(s, (unsigned)path, link, rx);
 	ep_session_touch(s);
 }
 
