@@ -19,7 +19,6 @@ struct bdev_group {
 	unsigned depth;
 	unsigned joined;
 	int fd;
-	bool armed;
 };
 
 const char *const bdev_op_names[BDEV_NOPS] = {"read", "write", "flush", "discard", "write_zeroes"};
@@ -194,24 +193,11 @@ void bdev_group_destroy(struct bdev_group *g)
 	free(g);
 }
 
-static void disarm(struct bdev_group *g)
-{
-	uint64_t n;
-
-	if (!g->armed)
-		return;
-	g->armed = false;
-	/* EAGAIN when nothing was signalled: the worker woke for another reason. */
-	if (read(g->fd, &n, sizeof(n)) < 0)
-		assert(errno == EAGAIN || errno == EINTR);
-}
-
 int bdev_group_poll(struct bdev_group *g, uint64_t now, int max)
 {
 	int n = 0;
 
 	g->now = now;
-	disarm(g);
 	list_for_each (e, &g->engines) {
 		struct bdev_engine *engine = container_of(e, struct bdev_engine, node);
 
@@ -233,11 +219,21 @@ int bdev_group_fd(const struct bdev_group *g)
 	return g->fd;
 }
 
+static void drain_eventfd(const struct bdev_group *g)
+{
+	uint64_t n;
+
+	/* EAGAIN when nothing was signalled: the worker woke for another reason. */
+	if (read(g->fd, &n, sizeof(n)) < 0)
+		assert(errno == EAGAIN || errno == EINTR);
+}
+
 bool bdev_group_arm(struct bdev_group *g)
 {
 	bool quiet = list_empty(&g->ready);
 
-	g->armed = true;
+	/* Before the engines look: what ends after their look signals again. */
+	drain_eventfd(g);
 	list_for_each (e, &g->engines) {
 		struct bdev_engine *engine = container_of(e, struct bdev_engine, node);
 

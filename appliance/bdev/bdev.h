@@ -136,11 +136,12 @@ void bdev_group_destroy(struct bdev_group *g); /* no bdev joined (asserted); NUL
 /* Hand queued requests to the kernel, then complete at most max; the number completed. */
 int bdev_group_poll(struct bdev_group *g, uint64_t now, int max);
 
-/* Readable when something may have completed, once bdev_group_arm() gave true. The next poll
- * clears it. Belongs to the group. */
+/* Readable when something may have completed since the last bdev_group_arm(), which clears it: so every
+ * sleep is preceded by arm. A wait on it may also end with EINTR (the kernel's own work
+ * for a ring interrupts it); poll and arm again. Belongs to the group. */
 int bdev_group_fd(const struct bdev_group *g);
-/* About to sleep: hands queued requests over and arms the descriptor. False: there is work now, poll again.
- */
+/* About to sleep: hands queued requests over and clears the descriptor. False: there is work now, poll again
+ * instead of sleeping. */
 bool bdev_group_arm(struct bdev_group *g);
 /* When poll must be called at the latest (delays, retries); UINT64_MAX: never. */
 uint64_t bdev_group_deadline(const struct bdev_group *g);
