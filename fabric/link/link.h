@@ -56,17 +56,19 @@ struct link_ops {
 	/* Local address, and the largest payload that fits the MTU (unfragmented). Required. */
 	void (*local)(struct link *l, struct link_addr *addr, uint32_t *max_payload);
 	void (*destroy)(struct link *l); /* Required. */
-	/* A datagram that came from this address was authentic: a link that keeps its own neighbour
-	 * table may now believe it. Optional. */
-	void (*confirm)(struct link *l, const struct link_addr *from);
+	/* The layer above has verified that this datagram is its sender's (by key), so the link may learn
+	 * from it how that address is reached. Called while the entry's reference is still held: an address
+	 * alone would not do, the next datagram may claim the same one. Optional. */
+	void (*confirm)(struct link *l, const struct link_rx *rx);
 };
 
 #define LINK_COUNTERS(X)                                                                                     \
 	X(rx_packets)                                                                                        \
 	X(rx_bytes)                                                                                          \
 	X(rx_calls)                                                                                          \
-	X(tx_packets) X(tx_bytes) X(tx_calls) X(drop_tx_full) X(drop_tx_error) X(drop_rx_nobuf)              \
-		X(drop_rx_truncated) X(drop_rx_malformed) X(drop_tx_noroute) X(drop_impaired)
+	X(tx_packets)                                                                                        \
+	X(tx_bytes) X(tx_calls) X(drop_tx_full) X(drop_tx_error) X(drop_rx_nobuf) X(drop_rx_truncated)       \
+		X(drop_rx_malformed) X(drop_tx_noroute) X(drop_impaired)
 
 #define LINK_COUNTER_ENUM(name) LINK_C_##name,
 enum link_counter { LINK_COUNTERS(LINK_COUNTER_ENUM) LINK_NCOUNTERS };
