@@ -12,6 +12,9 @@
  * A length out of range ends the channel; nothing is allocated for a length, only for bytes
  * that came.
  *
+ * In TLS 1.3 a client is through before the server has judged its certificate: an agent that the appliance
+ * refuses sees `up` and then `down`. The first message from the appliance says that it was accepted.
+ *
  * Before its handshake is over a peer costs one connection of a bounded number
  * (handshakes_max; more are closed at once and counted) for handshake_ms at most. `up` is
  * called only with a peer whose certificate the CA signed.
@@ -60,8 +63,9 @@ struct chan_ops {
 };
 
 #define CHAN_LISTENER_COUNTERS(X)                                                                            \
-	X(accepted) X(handshakes) X(up) X(drop_handshake_cap) X(drop_channel_cap) X(drop_handshake_timeout)      \
-		X(drop_handshake_failed)
+	X(accepted)                                                                                          \
+	X(handshakes) X(up) X(drop_handshake_cap) X(drop_channel_cap) X(drop_handshake_timeout)              \
+		X(drop_handshake_failed) X(drop_role) X(drop_frame) X(drop_stalled)
 #define CHAN_COUNTER_ENUM(name) CHAN_C_##name,
 enum chan_counter { CHAN_LISTENER_COUNTERS(CHAN_COUNTER_ENUM) CHAN_NCOUNTERS };
 extern const char *const chan_counter_names[];
@@ -69,9 +73,10 @@ extern const char *const chan_counter_names[];
 /* 0 in a number below means its default. */
 struct chan_listen_cfg {
 	struct event_base *base;
-	const char *address; /* numeric IPv4 or IPv6; NULL: every address */
-	uint16_t port;	     /* 0: the system chooses, see chan_listener_port() */
-	SSL_CTX *tls;	     /* pki_server_ctx(..., PKI_CLIENT_REQUIRED); a reference is taken */
+	const char *address;   /* numeric IPv4 or IPv6; NULL: every address */
+	uint16_t port;	       /* 0: the system chooses, see chan_listener_port() */
+	SSL_CTX *tls;	       /* pki_server_ctx(..., PKI_CLIENT_REQUIRED); a reference is taken */
+	const char *peer_role; /* OU that a peer must have; NULL: "host" */
 	const struct chan_ops *ops;
 	void *ctx;
 	unsigned handshakes_max; /* default 64 */
@@ -95,8 +100,9 @@ struct chan_connect_cfg {
 	const char *host; /* numeric address, or a name for the system resolver (which may block) */
 	uint16_t port;
 	SSL_CTX *tls; /* pki_client_ctx(); a reference is taken */
-	/* The peer must have a certificate of the CA with OU "appliance"; addresses are not compared:
-	 * the CA is the appliance's own and signs no other server. */
+	/* OU that the peer's certificate must have; NULL: "appliance". Addresses are not compared: the CA is
+	 * the appliance's own and signs no other server. */
+	const char *peer_role;
 	const struct chan_ops *ops;
 	void *ctx;
 	unsigned handshake_ms; /* TCP and TLS together, default 10000 */
@@ -113,6 +119,8 @@ int chan_send(struct chan *c, const void *bytes, size_t len);
 size_t chan_queued(const struct chan *c); /* bytes waiting to be sent */
 /* What is queued may be lost. Calls down("closed") unless that has happened. */
 void chan_close(struct chan *c);
+/* Closes once what is queued has gone out: for a last word. No message is delivered any more. */
+void chan_finish(struct chan *c);
 /* For the user's own per-channel state. */
 void chan_set_user(struct chan *c, void *user);
 void *chan_user(const struct chan *c);
@@ -126,6 +134,6 @@ struct chan_backoff {
 };
 void chan_backoff_init(struct chan_backoff *b, uint32_t min_ms, uint32_t max_ms);
 uint32_t chan_backoff_next(struct chan_backoff *b, struct rng *rng); /* ms to wait before the next attempt */
-void chan_backoff_reset(struct chan_backoff *b);			   /* after a session that worked */
+void chan_backoff_reset(struct chan_backoff *b);		     /* after a session that worked */
 
 #endif

@@ -36,8 +36,8 @@ struct pki_why {
 
 struct pki;
 
-/* The CA in DIR (ca.key, ca.crt), made when neither file exists. -ENOENT: one of the two is
- * missing; -EINVAL: they do not belong together. */
+/* The CA in DIR (ca.key, ca.crt), made when there is no ca.crt yet (a key alone has signed nothing: the
+ * certificate is written last). -ENOENT: the key is missing; -EINVAL: they do not belong together. */
 int pki_open(const char *dir, struct pki **out, struct pki_why *why);
 bool pki_was_made(const struct pki *p); /* by this pki_open() */
 void pki_close(struct pki *p);
@@ -73,10 +73,11 @@ enum pki_client {
 };
 /* TLS 1.3 only, no session tickets (a resumed session would outlive its certificate).
  * NULL on error. Release with SSL_CTX_free(). */
-SSL_CTX *pki_server_ctx(const char *ca_path, const char *cert_path, const char *key_path, enum pki_client client,
-			struct pki_why *why);
+SSL_CTX *pki_server_ctx(const char *ca_path, const char *cert_path, const char *key_path,
+			enum pki_client client, struct pki_why *why);
 /* cert_path and key_path may be NULL: without a certificate of its own. */
-SSL_CTX *pki_client_ctx(const char *ca_path, const char *cert_path, const char *key_path, struct pki_why *why);
+SSL_CTX *pki_client_ctx(const char *ca_path, const char *cert_path, const char *key_path,
+			struct pki_why *why);
 /* TLS 1.3 that trusts exactly the server whose chain contains a CA certificate of this fingerprint: for
  * enrolment, before the CA is known. The fingerprint is copied. */
 SSL_CTX *pki_pinned_ctx(const uint8_t fingerprint[PKI_FINGERPRINT_LEN], struct pki_why *why);
