@@ -1,3 +1,4 @@
 # SPDX-License-Identifier: Apache-2.0
 proto/session_GEN := $(B)/gen/proto/session/session.pb-c.c
-$(eval $(call room,proto/session,,libprotobuf-c,))
+$(B)/proto/session/session.o: $(B)/gen/proto/session/session.pb-c.h
+$(eval $(call room,proto/session,fabric/chan,libprotobuf-c,))

@@ -1,0 +1,497 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "hostagent/control/session.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <openssl/rand.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fabric/base/clock.h"
+#include "fabric/base/log.h"
+#include "fabric/chan/chan.h"
+#include "hostagent/engine/engine.h"
+#include "proto/session/session.h"
+
+struct agent_session {
+	struct event_base *base;
+	SSL_CTX *tls;
+	char *appliance;
+	uint16_t port;
+	struct engine *engine;
+	struct chan *chan; /* NULL: not even trying */
+	bool connected;	   /* TLS is up */
+	bool welcomed;
+	struct event *retry;
+	struct chan_backoff backoff;
+	struct rng rng;
+	uint8_t boot_id[16];
+	uint32_t spi[RT_PATHS]; /* offered in Hello */
+	bool quiet;		/* the same failure was logged already */
+	char last_reason[256];
+};
+
+static void send_message(struct agent_session *s, Outrigger__Session__V1__Message *m)
+{
+	int r = session_send(s->chan, m);
+
+	if (r) {
+		log_err("session: cannot send to the appliance (%s); ending the session", strerror(-r));
+		chan_close(s->chan);
+	}
+}
+
+static void hello(struct agent_session *s)
+{
+	Outrigger__Session__V1__Message m = OUTRIGGER__SESSION__V1__MESSAGE__INIT;
+	Outrigger__Session__V1__Hello h = OUTRIGGER__SESSION__V1__HELLO__INIT;
+	Outrigger__Session__V1__PathOffer offer[RT_PATHS], *offers[RT_PATHS];
+
+	for (unsigned i = 0; i < RT_PATHS; i++) {
+		outrigger__session__v1__path_offer__init(&offer[i]);
+		offer[i].index = i;
+		do
+			RAND_bytes((uint8_t *)&s->spi[i], sizeof(s->spi[i]));
+		while (!s->spi[i]);
+		offer[i].rx_spi = s->spi[i];
+		offers[i] = &offer[i];
+	}
+	h.version_min = SESSION_VERSION_MIN;
+	h.version_max = SESSION_VERSION;
+	h.software = (char *)OUTRIGGER_VERSION;
+	h.boot_id.data = s->boot_id;
+	h.boot_id.len = sizeof(s->boot_id);
+	h.n_paths = RT_PATHS;
+	h.paths = offers;
+	h.max_chunk = RT_CHUNK_DEFAULT;
+	m.body_case = OUTRIGGER__SESSION__V1__MESSAGE__BODY_HELLO;
+	m.hello = &h;
+	send_message(s, &m);
+}
+
+static const char *take_path(const struct agent_session *s, const Outrigger__Session__V1__Path *p,
+			     struct engine_path *out)
+{
+	if (p->index >= RT_PATHS)
+		return "a path index is out of range";
+	if (link_addr_parse(&out->peer, p->address, LINK_FABRIC_PORT))
+		return "a path's address cannot be read";
+	if (!p->rx_spi || p->agent_to_appliance_key.len != AEAD_KEY_LEN ||
+	    p->appliance_to_agent_key.len != AEAD_KEY_LEN)
+		return "a path's SPI or keys have a wrong size";
+	out->index = p->index;
+	out->keys.tx_spi = p->rx_spi;
+	out->keys.rx_spi = s->spi[p->index];
+	memcpy(out->keys.tx_key, p->agent_to_appliance_key.data, AEAD_KEY_LEN);
+	memcpy(out->keys.rx_key, p->appliance_to_agent_key.data, AEAD_KEY_LEN);
+	return NULL;
+}
+
+static const char *on_welcome(struct agent_session *s, const Outrigger__Session__V1__Welcome *w)
+{
+	struct engine_session es = {.chunk = w->chunk};
+	const char *bad;
+	int r;
+
+	if (s->welcomed)
+		return "welcomed twice";
+	if (w->version < SESSION_VERSION_MIN || w->version > SESSION_VERSION)
+		return "the appliance chose a protocol version that this agent does not speak: upgrade one of them";
+	if (w->chunk < RT_CHUNK_MIN || w->chunk > RT_CHUNK_MAX)
+		return "the chunk size is out of range";
+	if (!w->n_paths || w->n_paths > RT_PATHS)
+		return "the number of paths is out of range";
+	if (w->protection == OUTRIGGER__SESSION__V1__PROTECTION__AES_128_GCM)
+		es.aead = &aead_gcm;
+	else if (w->protection == OUTRIGGER__SESSION__V1__PROTECTION__CRC32C)
+		es.aead = &aead_crc;
+	else
+		return "the packet protection is unknown to this agent";
+	es.keepalive_ns = w->keepalive_ms * NSEC_PER_MSEC;
+	es.lost_ns = w->lost_ms * NSEC_PER_MSEC;
+	for (size_t i = 0; i < w->n_paths; i++) {
+		bad = take_path(s, w->paths[i], &es.path[es.npaths++]);
+		if (bad)
+			return bad;
+	}
+	r = engine_session_up(s->engine, &es);
+	OPENSSL_cleanse(&es, sizeof(es));
+	if (r) {
+		log_err("session: cannot set up the fabric (%s)", strerror(-r));
+		return "the fabric could not be set up";
+	}
+	s->welcomed = true;
+	s->quiet = false;
+	s->last_reason[0] = '\0';
+	chan_backoff_reset(&s->backoff);
+	log_info("session %016llx with the appliance (%s): %zu path%s, %s, chunks of %u bytes",
+		 (unsigned long long)w->session_id, w->software, w->n_paths, w->n_paths == 1 ? "" : "s",
+		 es.aead == &aead_crc ? "integrity only" : "encrypted", w->chunk);
+	return NULL;
+}
+
+static void send_state(struct agent_session *s, uint32_t dev)
+{
+	Outrigger__Session__V1__Message m = OUTRIGGER__SESSION__V1__MESSAGE__INIT;
+	Outrigger__Session__V1__DeviceState st = OUTRIGGER__SESSION__V1__DEVICE_STATE__INIT;
+	struct engine_dev_state ds;
+
+	if (!s->welcomed || engine_state(s->engine, dev, &ds))
+		return;
+	st.dev = dev;
+	st.connected = ds.connected;
+	st.features = ds.features;
+	st.queues_running = ds.running;
+	st.broken = (char *)ds.broken;
+	m.body_case = OUTRIGGER__SESSION__V1__MESSAGE__BODY_DEVICE_STATE;
+	m.device_state = &st;
+	send_message(s, &m);
+}
+
+static enum rt_rel reliability(Outrigger__Session__V1__Reliability r)
+{
+	switch (r) {
+	case OUTRIGGER__SESSION__V1__RELIABILITY__NONE:
+		return RT_REL_NONE;
+	case OUTRIGGER__SESSION__V1__RELIABILITY__FULL:
+		return RT_REL_FULL;
+	default:
+		return RT_REL_BOUNDED;
+	}
+}
+
+static void on_attach(struct agent_session *s, const Outrigger__Session__V1__Attach *a)
+{
+	Outrigger__Session__V1__Message m = OUTRIGGER__SESSION__V1__MESSAGE__INIT;
+	Outrigger__Session__V1__Attached reply = OUTRIGGER__SESSION__V1__ATTACHED__INIT;
+	struct engine_dev_cfg c = {
+		.dev = a->dev,
+		.uid = a->uid,
+		.name = a->name,
+		.tap_name = a->tap_name,
+		.kind = a->kind == OUTRIGGER__SESSION__V1__DEVICE_KIND__NET ? FE_NET : FE_BLK,
+		.tap = a->frontend == OUTRIGGER__SESSION__V1__FRONTEND__TAP,
+		.queue_size = (uint16_t)a->queue_size,
+		.features = a->features,
+		.config = a->config.data,
+		.mtu = (uint16_t)a->mtu,
+		.epoch = a->epoch,
+		.credit = a->credit_bytes,
+		.max_inflight = a->max_inflight,
+		.rel = reliability(a->reliability),
+	};
+	char endpoint[128] = "", why[256] = "";
+
+	if (a->kind != OUTRIGGER__SESSION__V1__DEVICE_KIND__NET &&
+	    a->kind != OUTRIGGER__SESSION__V1__DEVICE_KIND__BLOCK) {
+		snprintf(why, sizeof(why), "this agent does not know device kind %d: upgrade it", (int)a->kind);
+	} else if (!a->queues || a->queues > FE_QUEUES_MAX / 2 || a->queue_size > FE_QSIZE_MAX ||
+		   a->config.len > FE_CONFIG_MAX || a->mtu > 65535 || (a->mac.len && a->mac.len != 6)) {
+		snprintf(why, sizeof(why), "queues, queue size, MTU, MAC or configuration out of range");
+	} else {
+		c.nqueues = (uint16_t)(c.kind == FE_NET ? 2 * a->queues : a->queues);
+		c.config_len = (uint16_t)a->config.len;
+		if (a->mac.len)
+			memcpy(c.mac, a->mac.data, 6);
+		if (engine_attach(s->engine, &c, endpoint, why) && !why[0])
+			snprintf(why, sizeof(why), "the device could not be made");
+	}
+	if (why[0])
+		log_err("device %s: %s", a->name, why);
+	else
+		log_info("device %s: attached as %s", a->name, endpoint);
+	reply.dev = a->dev;
+	reply.error = why;
+	reply.endpoint = endpoint;
+	m.body_case = OUTRIGGER__SESSION__V1__MESSAGE__BODY_ATTACHED;
+	m.attached = &reply;
+	send_message(s, &m);
+}
+
+static void on_detached(void *ctx, uint32_t dev)
+{
+	struct agent_session *s = ctx;
+	Outrigger__Session__V1__Message m = OUTRIGGER__SESSION__V1__MESSAGE__INIT;
+	Outrigger__Session__V1__Detached d = OUTRIGGER__SESSION__V1__DETACHED__INIT;
+
+	if (!s->welcomed)
+		return;
+	d.dev = dev;
+	m.body_case = OUTRIGGER__SESSION__V1__MESSAGE__BODY_DETACHED;
+	m.detached = &d;
+	send_message(s, &m);
+}
+
+/* Grows while engine_stats() walks; out of memory ends the list early, which the reader can bear. */
+struct stats {
+	Outrigger__Session__V1__Counter *counters;
+	uint32_t *dev;
+	size_t n, cap;
+};
+
+static void collect(void *arg, uint32_t dev, const char *name, uint64_t value)
+{
+	struct stats *st = arg;
+
+	if (st->n == st->cap) {
+		size_t cap = st->cap ? 2 * st->cap : 256;
+		void *c = realloc(st->counters, cap * sizeof(*st->counters));
+		void *d;
+
+		if (!c)
+			return;
+		st->counters = c;
+		d = realloc(st->dev, cap * sizeof(*st->dev));
+		if (!d)
+			return;
+		st->dev = d;
+		st->cap = cap;
+	}
+	outrigger__session__v1__counter__init(&st->counters[st->n]);
+	st->counters[st->n].name = (char *)name;
+	st->counters[st->n].value = value;
+	st->dev[st->n++] = dev;
+}
+
+static void on_stats_request(struct agent_session *s, uint64_t id)
+{
+	Outrigger__Session__V1__Message m = OUTRIGGER__SESSION__V1__MESSAGE__INIT;
+	Outrigger__Session__V1__Stats reply = OUTRIGGER__SESSION__V1__STATS__INIT;
+	Outrigger__Session__V1__Counter **ptr = NULL;
+	Outrigger__Session__V1__DeviceStats *ds = NULL, **dsp = NULL;
+	struct stats st = {0};
+	size_t ndev = 0;
+
+	engine_stats(s->engine, collect, &st);
+	ptr = calloc(st.n + 1, sizeof(*ptr));
+	ds = calloc(st.n + 1, sizeof(*ds));
+	dsp = calloc(st.n + 1, sizeof(*dsp));
+	if (!ptr || !ds || !dsp)
+		goto out;
+	/* engine_stats() gives each device's counters in one run. */
+	for (size_t i = 0; i < st.n; i++) {
+		ptr[i] = &st.counters[i];
+		if (st.dev[i] == UINT32_MAX) {
+			if (!reply.n_fabric)
+				reply.fabric = &ptr[i];
+			reply.n_fabric++;
+			continue;
+		}
+		if (!ndev || ds[ndev - 1].dev != st.dev[i]) {
+			outrigger__session__v1__device_stats__init(&ds[ndev]);
+			ds[ndev].dev = st.dev[i];
+			ds[ndev].counters = &ptr[i];
+			dsp[ndev] = &ds[ndev];
+			ndev++;
+		}
+		ds[ndev - 1].n_counters++;
+	}
+	reply.id = id;
+	reply.n_devices = ndev;
+	reply.devices = dsp;
+	m.body_case = OUTRIGGER__SESSION__V1__MESSAGE__BODY_STATS;
+	m.stats = &reply;
+	send_message(s, &m);
+out:
+	free(ptr);
+	free(ds);
+	free(dsp);
+	free(st.counters);
+	free(st.dev);
+}
+
+/* NULL, or what was wrong with the message: the session ends. */
+static const char *dispatch(struct agent_session *s, const Outrigger__Session__V1__Message *m)
+{
+	if (m->body_case == OUTRIGGER__SESSION__V1__MESSAGE__BODY_WELCOME)
+		return on_welcome(s, m->welcome);
+	if (m->body_case == OUTRIGGER__SESSION__V1__MESSAGE__BODY_REFUSE) {
+		snprintf(s->last_reason, sizeof(s->last_reason), "refused by the appliance: %s", m->refuse->reason);
+		return s->last_reason;
+	}
+	if (!s->welcomed)
+		return "a message came before the welcome";
+	switch (m->body_case) {
+	case OUTRIGGER__SESSION__V1__MESSAGE__BODY_ATTACH:
+		on_attach(s, m->attach);
+		if (s->chan)
+			send_state(s, m->attach->dev);
+		return NULL;
+	case OUTRIGGER__SESSION__V1__MESSAGE__BODY_DETACH:
+		/* Unknown here (its attach failed): nothing is in flight, so say so. */
+		if (engine_detach(s->engine, m->detach->dev))
+			on_detached(s, m->detach->dev);
+		return NULL;
+	case OUTRIGGER__SESSION__V1__MESSAGE__BODY_CONFIGURE:
+		if (m->configure->config.len > FE_CONFIG_MAX)
+			return "a device configuration is too long";
+		engine_configure(s->engine, m->configure->dev, m->configure->config.data,
+				 (uint16_t)m->configure->config.len);
+		return NULL;
+	case OUTRIGGER__SESSION__V1__MESSAGE__BODY_SYNCED:
+		engine_synced(s->engine);
+		return NULL;
+	case OUTRIGGER__SESSION__V1__MESSAGE__BODY_STATS_REQUEST:
+		on_stats_request(s, m->stats_request->id);
+		return NULL;
+	default:
+		return NULL; /* of a newer appliance, and not needed by this version */
+	}
+}
+
+static void chan_up(void *ctx, struct chan *c, const struct chan_peer *peer)
+{
+	struct agent_session *s = ctx;
+
+	(void)c;
+	s->connected = true;
+	log_debug("session: connected to %s (%s)", peer->address, peer->name);
+	hello(s);
+}
+
+static void chan_message(void *ctx, struct chan *c, const uint8_t *bytes, size_t len)
+{
+	struct agent_session *s = ctx;
+	Outrigger__Session__V1__Message *m = session_unpack(bytes, len);
+	const char *bad = m ? dispatch(s, m) : "a message cannot be decoded";
+
+	if (m)
+		outrigger__session__v1__message__free_unpacked(m, NULL);
+	if (!bad || !s->chan)
+		return;
+	if (bad != s->last_reason)
+		snprintf(s->last_reason, sizeof(s->last_reason), "%s", bad);
+	chan_close(c);
+}
+
+static void schedule(struct agent_session *s)
+{
+	uint32_t ms = chan_backoff_next(&s->backoff, &s->rng);
+	struct timeval tv = {.tv_sec = ms / 1000, .tv_usec = (ms % 1000) * 1000};
+
+	evtimer_add(s->retry, &tv);
+}
+
+static void chan_down(void *ctx, struct chan *c, const char *reason)
+{
+	struct agent_session *s = ctx;
+	const char *why = s->last_reason[0] ? s->last_reason : reason;
+
+	(void)c;
+	if (!s->quiet)
+		log_warn("session: no appliance at %s port %u: %s; guests' rings wait, trying again", s->appliance,
+			 s->port, why);
+	s->quiet = true;
+	s->last_reason[0] = '\0';
+	s->chan = NULL;
+	s->connected = false;
+	if (s->welcomed) {
+		s->welcomed = false;
+		s->quiet = false;
+		engine_session_down(s->engine);
+	}
+	schedule(s);
+}
+
+static const struct chan_ops chan_calls = {.up = chan_up, .message = chan_message, .down = chan_down};
+
+static void try_connect(evutil_socket_t fd, short what, void *arg)
+{
+	struct agent_session *s = arg;
+	struct chan_connect_cfg cfg = {
+		.base = s->base,
+		.host = s->appliance,
+		.port = s->port,
+		.tls = s->tls,
+		.ops = &chan_calls,
+		.ctx = s,
+	};
+	int r;
+
+	(void)fd;
+	(void)what;
+	r = chan_connect(&cfg, &s->chan);
+	if (!r)
+		return;
+	s->chan = NULL;
+	if (!s->quiet)
+		log_warn("session: cannot reach the appliance at %s port %u (%s); trying again", s->appliance,
+			 s->port, strerror(-r));
+	s->quiet = true;
+	schedule(s);
+}
+
+static void engine_device_state(void *ctx, uint32_t dev)
+{
+	send_state(ctx, dev);
+}
+
+static void engine_lost(void *ctx, const char *reason)
+{
+	struct agent_session *s = ctx;
+
+	if (!s->chan)
+		return;
+	snprintf(s->last_reason, sizeof(s->last_reason), "%s", reason);
+	chan_close(s->chan);
+}
+
+static const struct engine_up engine_calls = {
+	.device_state = engine_device_state,
+	.detached = on_detached,
+	.lost = engine_lost,
+};
+
+int agent_session_create(const struct agent_session_cfg *cfg, struct agent_session **out)
+{
+	struct agent_session *s = calloc(1, sizeof(*s));
+	struct engine_cfg ecfg = {
+		.base = cfg->base,
+		.run_dir = cfg->run_dir,
+		.group = cfg->group,
+		.impair = cfg->impair,
+		.up = &engine_calls,
+		.ctx = s,
+	};
+	struct timeval now = {0};
+	uint64_t seed;
+	int r = -ENOMEM;
+
+	if (!s)
+		return -ENOMEM;
+	s->base = cfg->base;
+	s->tls = cfg->tls;
+	SSL_CTX_up_ref(s->tls);
+	s->port = cfg->port;
+	s->appliance = strdup(cfg->appliance);
+	s->retry = evtimer_new(cfg->base, try_connect, s);
+	RAND_bytes(s->boot_id, sizeof(s->boot_id));
+	RAND_bytes((uint8_t *)&seed, sizeof(seed));
+	rng_init(&s->rng, seed);
+	chan_backoff_init(&s->backoff, 50, 2000);
+	if (s->appliance && s->retry)
+		r = engine_create(&ecfg, &s->engine);
+	if (r) {
+		agent_session_destroy(s);
+		return r;
+	}
+	evtimer_add(s->retry, &now);
+	*out = s;
+	return 0;
+}
+
+void agent_session_destroy(struct agent_session *s)
+{
+	if (!s)
+		return;
+	s->quiet = true;
+	if (s->chan)
+		chan_close(s->chan);
+	if (s->retry)
+		event_free(s->retry);
+	engine_destroy(s->engine);
+	SSL_CTX_free(s->tls);
+	free(s->appliance);
+	free(s);
+}

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The agent's side of the control session (proto/session/session.proto): connects to the
+ * appliance, presents the host's certificate, offers its paths, and from then on does what
+ * the appliance says: attach, detach, configure. Tries again for ever, with back-off.
+ *
+ * This is the only place of the agent that sees protobuf messages of the session.
+ * Thread rule: the event base's thread.
+ */
+#ifndef OUTRIGGER_HOSTAGENT_SESSION_H
+#define OUTRIGGER_HOSTAGENT_SESSION_H
+
+#include <openssl/ssl.h>
+#include <stdint.h>
+
+struct event_base;
+struct agent_session;
+
+struct agent_session_cfg {
+	struct event_base *base;
+	const char *appliance; /* numeric address or name */
+	uint16_t port;
+	SSL_CTX *tls; /* a reference is taken */
+	const char *run_dir, *group;
+	const struct link_impair_cfg *impair; /* NULL: none */
+};
+
+int agent_session_create(const struct agent_session_cfg *cfg, struct agent_session **out);
+/* Ends the session; front-ends go. NULL is fine. */
+void agent_session_destroy(struct agent_session *s);
+
+#endif

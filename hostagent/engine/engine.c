@@ -1,0 +1,272 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "hostagent/engine/engine_impl.h"
+
+#include <errno.h>
+#include <openssl/rand.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fabric/base/clock.h"
+#include "fabric/base/log.h"
+#include "fabric/link/link_udp.h"
+
+/* Chains per turn; then the sockets are looked at again, so that neither direction starves. */
+#define SERVICE_BUDGET 256u
+/* Turns before the loop looks at its other events (control session, connecting guests). */
+#define RUN_TURNS 64
+/* Received trains that may be held at once: frames in reassembly, bursts. */
+#define RX_BUFS 48u
+
+void engine_wake(struct engine *e)
+{
+	event_active(e->work, EV_TIMEOUT, 0);
+}
+
+static void arm(struct engine *e, uint64_t now)
+{
+	uint64_t at = e->ep ? ep_deadline(e->ep) : UINT64_MAX, wait;
+	struct timeval tv;
+
+	if (at == e->timer_at && at > now)
+		return;
+	e->timer_at = at;
+	if (at == UINT64_MAX) {
+		evtimer_del(e->timer);
+		return;
+	}
+	wait = at > now ? (at - now + NSEC_PER_USEC - 1) / NSEC_PER_USEC : 0;
+	tv.tv_sec = (time_t)(wait / 1000000);
+	tv.tv_usec = (suseconds_t)(wait % 1000000);
+	evtimer_add(e->timer, &tv);
+}
+
+static void lost(struct ep_session *s, void *arg)
+{
+	(void)s;
+	*(bool *)arg = true;
+}
+
+/* Everything that is ready, in both directions, until nothing is. */
+static void run(evutil_socket_t fd, short what, void *arg)
+{
+	struct engine *e = arg;
+	uint64_t now = clock_now_ns();
+	bool more = true, gone = false;
+	int n = 0;
+
+	(void)fd;
+	(void)what;
+	for (int turn = 0; more && turn < RUN_TURNS; turn++) {
+		n = e->ep ? ep_poll(e->ep, now) : 0;
+		if (n < 0)
+			break;
+		more = vqt_host_service(e->host, SERVICE_BUDGET, now) || n > 0;
+		if (e->ep) {
+			ep_session_touch(e->session);
+			ep_flush(e->ep, now);
+		}
+		now = clock_now_ns();
+	}
+	if (more)
+		engine_wake(e);
+	arm(e, now);
+	engine_settle(e);
+	if (!e->ep || e->lost)
+		return;
+	ep_reap(e->ep, lost, &gone);
+	if (gone || n < 0) {
+		e->lost = true;
+		e->up->lost(e->ctx, n < 0 ? "the fabric socket is broken" : "the fabric is silent: the appliance answers on its "
+					  "control port but not on UDP; look at the path between");
+	}
+}
+
+static void on_link(evutil_socket_t fd, short what, void *arg)
+{
+	run(fd, what, arg);
+}
+
+static void on_timer(evutil_socket_t fd, short what, void *arg)
+{
+	struct engine *e = arg;
+
+	e->timer_at = 0;
+	run(fd, what, arg);
+}
+
+int engine_create(const struct engine_cfg *cfg, struct engine **out)
+{
+	struct engine *e = calloc(1, sizeof(*e));
+	uint64_t seed;
+
+	if (!e)
+		return -ENOMEM;
+	RAND_bytes((uint8_t *)&seed, sizeof(seed));
+	list_init(&e->devs);
+	e->base = cfg->base;
+	e->up = cfg->up;
+	e->ctx = cfg->ctx;
+	e->run_dir = strdup(cfg->run_dir);
+	e->group = cfg->group ? strdup(cfg->group) : NULL;
+	if (cfg->impair) {
+		e->impair = *cfg->impair;
+		e->impaired = true;
+	}
+	e->host = vqt_host_create(&edev_tunnel_calls, seed);
+	e->bufs = buf_pool_create(RX_BUFS, LINK_UDP_BUF_SIZE);
+	e->work = event_new(cfg->base, -1, 0, run, e);
+	e->timer = evtimer_new(cfg->base, on_timer, e);
+	if (!e->run_dir || (cfg->group && !e->group) || !e->host || !e->bufs || !e->work || !e->timer) {
+		engine_destroy(e);
+		return -ENOMEM;
+	}
+	*out = e;
+	return 0;
+}
+
+void engine_destroy(struct engine *e)
+{
+	if (!e)
+		return;
+	engine_session_down(e);
+	list_for_each_safe(it, &e->devs)
+		edev_destroy(container_of(it, struct edev, node));
+	if (e->host)
+		vqt_host_destroy(e->host);
+	buf_pool_destroy(e->bufs);
+	if (e->work)
+		event_free(e->work);
+	if (e->timer)
+		event_free(e->timer);
+	free(e->run_dir);
+	free(e->group);
+	free(e);
+}
+
+/* One UDP socket per path: its port is the path's entropy, and what the NIC cannot do is said once. */
+static int path_up(struct engine *e, const struct engine_path *p, uint64_t now)
+{
+	static bool told;
+	struct link_addr any = {.port = 0};
+	struct link_udp_info info;
+	struct link *l;
+	int r, i;
+
+	if (!memcmp(p->peer.ip, "\0\0\0\0\0\0\0\0\0\0\xff\xff", 12))
+		any.ip[10] = any.ip[11] = 0xff;
+	l = link_udp_create(&any, e->bufs, &r);
+	if (!l) {
+		log_err("fabric: cannot open a UDP socket (%s)", strerror(-r));
+		return r;
+	}
+	link_udp_get_info(l, &info);
+	if (!told && (!info.gso || !info.gro))
+		log_warn("fabric: the kernel lacks UDP %s: expect several times the CPU per byte; Linux 5.0 or "
+			 "newer has it",
+			 info.gso ? "GRO" : "segmentation offload");
+	told = true;
+	if (e->impaired) {
+		struct link *under = l;
+
+		l = link_impair_create(under, &e->impair, now);
+		if (!l) {
+			under->ops->destroy(under);
+			return -ENOMEM;
+		}
+	}
+	i = ep_link_add(e->ep, l);
+	if (i < 0) {
+		l->ops->destroy(l);
+		return i;
+	}
+	e->link_ev[i] = event_new(e->base, l->ops->fd(l), EV_READ | EV_PERSIST, on_link, e);
+	if (!e->link_ev[i] || event_add(e->link_ev[i], NULL))
+		return -ENOMEM;
+	return ep_session_path(e->session, p->index, (unsigned)i, &p->keys, &p->peer, now);
+}
+
+int engine_session_up(struct engine *e, const struct engine_session *cfg)
+{
+	uint64_t now = clock_now_ns(), seed;
+	struct rt_cfg rc = {
+		.ops = &vqt_host_rt_ops,
+		.ctx = e->host,
+		.aead = cfg->aead,
+		.chunk = cfg->chunk,
+		.keepalive_ns = cfg->keepalive_ns,
+		.lost_ns = cfg->lost_ns,
+		.active = true,
+	};
+	struct rt *rt;
+	int r;
+
+	if (e->ep)
+		return -EALREADY;
+	rt = rt_create(&rc, now, &r);
+	if (!rt)
+		return r;
+	RAND_bytes((uint8_t *)&seed, sizeof(seed));
+	e->ep = ep_create(seed);
+	e->session = e->ep ? ep_session_add(e->ep, rt, e) : NULL;
+	if (!e->session) {
+		rt_destroy(rt);
+		ep_destroy(e->ep);
+		e->ep = NULL;
+		return -ENOMEM;
+	}
+	e->lost = false;
+	for (unsigned i = 0; i < cfg->npaths; i++) {
+		r = path_up(e, &cfg->path[i], now);
+		if (r) {
+			engine_session_down(e);
+			return r;
+		}
+	}
+	vqt_host_session(e->host, rt);
+	engine_wake(e);
+	return 0;
+}
+
+void engine_session_down(struct engine *e)
+{
+	if (!e->ep)
+		return;
+	vqt_host_session(e->host, NULL);
+	for (unsigned i = 0; i < EP_LINKS; i++) {
+		if (e->link_ev[i])
+			event_free(e->link_ev[i]);
+		e->link_ev[i] = NULL;
+	}
+	ep_destroy(e->ep);
+	e->ep = NULL;
+	e->session = NULL;
+	e->timer_at = 0;
+	list_for_each_safe(it, &e->devs)
+		edev_session_down(container_of(it, struct edev, node));
+	engine_wake(e);
+}
+
+void engine_stats(const struct engine *e, void (*fn)(void *arg, uint32_t dev, const char *name, uint64_t value),
+		  void *arg)
+{
+	list_for_each(it, &e->devs)
+	{
+		const struct edev *d = container_of(it, struct edev, node);
+		const uint64_t *c = d->hdev ? vqt_hdev_counters(d->hdev) : NULL;
+		const char *name;
+		uint64_t v;
+
+		if (!d->known)
+			continue;
+		for (unsigned i = 0; c && i < VQT_HDEV_NCOUNTERS; i++)
+			fn(arg, d->dev, vqt_hdev_counter_names[i], c[i]);
+		for (unsigned i = 0; d->fe && (name = fe_counter(d->fe, i, &v)); i++)
+			fn(arg, d->dev, name, v);
+	}
+	if (!e->ep)
+		return;
+	for (unsigned i = 0; i < RT_NCOUNTERS; i++)
+		fn(arg, UINT32_MAX, rt_counter_names[i], rt_counters(ep_session_rt(e->session))[i]);
+	for (unsigned i = 0; i < EP_NCOUNTERS; i++)
+		fn(arg, UINT32_MAX, ep_counter_names[i], ep_counters(e->ep)[i]);
+}

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The agent's engine: one event loop that moves bursts between front-ends and the fabric.
+ *
+ *	kick or datagrams -> vqt_host -> rt -> link        (one wake-up drains everything ready)
+ *
+ * It knows devices (front-end + tunnel end) by uid, and at most one session at a time. Devices
+ * outlive sessions: without one the guests' rings just wait. The control session (session.h) tells
+ * it what to attach; it never looks inside a frame or a request.
+ *
+ * Idle, it sleeps in epoll with one timer, the transport's keepalive.
+ *
+ * Thread rule: the event base's thread. Errors: 0 / -errno.
+ */
+#ifndef OUTRIGGER_HOSTAGENT_ENGINE_H
+#define OUTRIGGER_HOSTAGENT_ENGINE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "fabric/link/link.h"
+#include "fabric/link/link_impair.h"
+#include "fabric/rt/rt.h"
+#include "hostagent/frontend/frontend.h"
+
+struct event_base;
+struct engine;
+
+/* Calls up, from inside the loop, never from inside an engine_*() call. All required. */
+struct engine_up {
+	/* What the guest did to a device; also once after each attach. */
+	void (*device_state)(void *ctx, uint32_t dev);
+	/* engine_detach() has come to its end: nothing of the device is in flight. */
+	void (*detached)(void *ctx, uint32_t dev);
+	/* The transport heard nothing of the appliance for too long, or its link broke. */
+	void (*lost)(void *ctx, const char *reason);
+};
+
+struct engine_cfg {
+	struct event_base *base;
+	const char *run_dir;		    /* of the guests' sockets */
+	const char *group;		    /* of socket files; NULL: the process's */
+	const struct link_impair_cfg *impair; /* NULL: none */
+	const struct engine_up *up;
+	void *ctx;
+};
+
+struct engine_path {
+	unsigned index;
+	struct link_addr peer;
+	struct rt_path_cfg keys;
+};
+
+struct engine_session {
+	const struct aead_ops *aead;
+	uint32_t chunk;
+	uint64_t keepalive_ns, lost_ns;
+	unsigned npaths;
+	struct engine_path path[RT_PATHS];
+};
+
+struct engine_dev_cfg {
+	uint32_t dev; /* wire id in this session */
+	const char *uid, *name, *tap_name;
+	enum fe_kind kind;
+	bool tap;
+	uint16_t nqueues; /* virtqueues */
+	uint16_t queue_size;
+	uint64_t features;
+	const uint8_t *config;
+	uint16_t config_len;
+	uint8_t mac[6];
+	uint16_t mtu;
+	uint32_t epoch;
+	uint32_t credit; /* NET: bytes per queue */
+	uint32_t max_inflight;
+	enum rt_rel rel;
+};
+
+struct engine_dev_state {
+	bool connected;
+	uint64_t features;
+	uint64_t running; /* bit n: virtqueue n */
+	const char *broken; /* "": it is well */
+};
+
+int engine_create(const struct engine_cfg *cfg, struct engine **out);
+/* Front-ends go, sockets are removed. NULL is fine. */
+void engine_destroy(struct engine *e);
+
+/* A session begins (one must not be up). Devices of the last one wait until they are attached again. */
+int engine_session_up(struct engine *e, const struct engine_session *cfg);
+/* It ended: keys, transport and sockets of the fabric go; devices and what is in flight stay. */
+void engine_session_down(struct engine *e);
+
+/* Make a device, or take up the one with this uid again under a new wire id and epoch. endpoint
+ * gets the socket path or TAP name. On error why has a line that says what to do. */
+int engine_attach(struct engine *e, const struct engine_dev_cfg *cfg, char endpoint[128], char why[256]);
+/* Ends in up->detached(). -ENOENT. */
+int engine_detach(struct engine *e, uint32_t dev);
+/* Everything there is has been attached: devices that were not are removed. */
+void engine_synced(struct engine *e);
+int engine_configure(struct engine *e, uint32_t dev, const uint8_t *config, uint16_t len);
+int engine_state(const struct engine *e, uint32_t dev, struct engine_dev_state *out);
+
+/* Calls fn for each counter; dev is UINT32_MAX for those of the fabric. */
+void engine_stats(const struct engine *e, void (*fn)(void *arg, uint32_t dev, const char *name, uint64_t value),
+		  void *arg);
+
+#endif

@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the parts of the engine share; nobody else includes this. */
+#ifndef OUTRIGGER_HOSTAGENT_ENGINE_IMPL_H
+#define OUTRIGGER_HOSTAGENT_ENGINE_IMPL_H
+
+#include <event2/event.h>
+
+#include "fabric/base/list.h"
+#include "fabric/ep/ep.h"
+#include "fabric/vqt/vqt_host.h"
+#include "hostagent/engine/engine.h"
+
+/* virtio 1.2, 5.1.3. */
+#define NET_F_MRG_RXBUF (1ull << 15)
+
+/* One device: a front-end and its end of the tunnel. */
+struct edev {
+	struct list node; /* on engine->devs */
+	struct engine *e;
+	char *uid, *name;
+	uint32_t dev;	   /* wire id in the session; only while `known` */
+	bool known;	   /* attached in this session */
+	bool detaching;	   /* draining; up->detached() follows */
+	bool report;	   /* its state changed: up->device_state() is due */
+	bool connected;
+	uint64_t features; /* accepted by the guest */
+	uint64_t running;  /* bit per virtqueue */
+	uint64_t stopping; /* likewise: the front-end waits for fe_queue_drained() */
+	char broken[128];
+	struct fe *fe;
+	struct vqt_hdev *hdev; /* NULL until a user first came */
+	struct vqt_bind bind;
+	enum fe_kind kind;
+	bool tap;
+	uint16_t nqueues, queue_size, mtu, config_len;
+	uint64_t offered;
+	uint32_t credit;
+	uint8_t config[FE_CONFIG_MAX];
+};
+
+struct engine {
+	struct event_base *base;
+	char *run_dir, *group;
+	const struct engine_up *up;
+	void *ctx;
+	struct link_impair_cfg impair;
+	bool impaired;
+	struct vqt_host *host;
+	struct buf_pool *bufs;
+	struct ep *ep; /* NULL: no session */
+	struct ep_session *session;
+	struct event *link_ev[EP_LINKS];
+	struct event *work;  /* made active by hand: there is something to do in this turn of the loop */
+	struct event *timer; /* ep_deadline() */
+	uint64_t timer_at;
+	bool lost; /* up->lost() was called for this session */
+	struct list devs;
+};
+
+/* There is work: run once, after the other events of this turn. */
+void engine_wake(struct engine *e);
+
+/* engine_dev.c */
+void edev_destroy(struct edev *d);
+void edev_session_down(struct edev *d);
+/* Reports and removals that were put off; from the run alone. */
+void engine_settle(struct engine *e);
+extern const struct vqt_host_ops edev_tunnel_calls;
+
+#endif

@@ -1,0 +1,264 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* outrigger-agent: the light process on a host that tunnels its guests' virtqueues to the appliance. */
+#include <errno.h>
+#include <event2/event.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "fabric/base/log.h"
+#include "fabric/chan/pki.h"
+#include "fabric/link/link.h"
+#include "fabric/link/link_impair.h"
+#include "hostagent/control/enroll.h"
+#include "hostagent/control/session.h"
+
+#define STATE_DIR "/var/lib/outrigger-agent"
+#define RUN_DIR	  "/run/outrigger"
+
+struct options {
+	const char *state, *run_dir, *group, *appliance, *token;
+	struct link_impair_cfg impair;
+	bool impaired;
+	int ready_fd;
+	enum log_level level;
+};
+
+static const char usage_text[] =
+	"Usage: outrigger-agent [OPTIONS] --appliance ADDRESS[:PORT]\n"
+	"       outrigger-agent enroll --appliance ADDRESS:PORT --token TOKEN [--state DIR]\n"
+	"\n"
+	"Tunnels the virtual NICs and disks of this host's guests to an Outrigger appliance.\n"
+	"Enrol once with a token from `outriggerctl host enroll-token NAME`, then run it.\n"
+	"\n"
+	"      --appliance ADDRESS[:PORT]  enroll: the appliance's API; else its fabric address\n"
+	"                                  (port 4793)\n"
+	"      --token TOKEN     one-time enrolment token\n"
+	"      --state DIR       certificate and key of this host (" STATE_DIR ")\n"
+	"      --run-dir DIR     sockets of the guests, DIR/DEVICE.sock (" RUN_DIR ")\n"
+	"      --group NAME      group that may open the sockets: QEMU's\n"
+	"      --impair SPEC     damage the fabric for tests: drop=1%,dup=0.1%,reorder=1%,delay=2ms,\n"
+	"                        corrupt=0.01%,seed=7\n"
+	"      --log-level L     error, warning, info (default), debug\n"
+	"      --ready-fd N      write a newline to descriptor N when serving\n"
+	"  -h, --help            this text\n"
+	"  -V, --version         the version\n";
+
+static int usage_error(const char *fmt, const char *arg)
+{
+	fprintf(stderr, "outrigger-agent: ");
+	fprintf(stderr, fmt, arg);
+	fprintf(stderr, "\nTry `outrigger-agent --help`.\n");
+	return 2;
+}
+
+static int parse_level(const char *text, enum log_level *out)
+{
+	static const char *const names[] = {"error", "warning", "info", "debug"};
+
+	for (unsigned i = 0; i < 4; i++) {
+		if (!strcmp(text, names[i])) {
+			*out = (enum log_level)i;
+			return 0;
+		}
+	}
+	return -EINVAL;
+}
+
+/* 0: go on; else the exit status + 1. */
+static int parse(int argc, char **argv, struct options *o)
+{
+	static const struct option longs[] = {
+		{"appliance", required_argument, NULL, 'a'}, {"token", required_argument, NULL, 't'},
+		{"state", required_argument, NULL, 's'},     {"run-dir", required_argument, NULL, 'r'},
+		{"group", required_argument, NULL, 'g'},     {"impair", required_argument, NULL, 'i'},
+		{"log-level", required_argument, NULL, 'l'}, {"ready-fd", required_argument, NULL, 'f'},
+		{"help", no_argument, NULL, 'h'},	     {"version", no_argument, NULL, 'V'},
+		{NULL, 0, NULL, 0},
+	};
+	char why[160];
+	int c;
+
+	opterr = 0;
+	while ((c = getopt_long(argc, argv, "hV", longs, NULL)) != -1) {
+		switch (c) {
+		case 'a':
+			o->appliance = optarg;
+			break;
+		case 't':
+			o->token = optarg;
+			break;
+		case 's':
+			o->state = optarg;
+			break;
+		case 'r':
+			o->run_dir = optarg;
+			break;
+		case 'g':
+			o->group = optarg;
+			break;
+		case 'i':
+			if (link_impair_parse(&o->impair, optarg, why, sizeof(why)))
+				return 1 + usage_error("--impair: %s", why);
+			o->impaired = true;
+			break;
+		case 'l':
+			if (parse_level(optarg, &o->level))
+				return 1 + usage_error("--log-level: '%s' is none of error, warning, info, debug",
+						       optarg);
+			break;
+		case 'f':
+			o->ready_fd = atoi(optarg);
+			break;
+		case 'h':
+			fputs(usage_text, stdout);
+			return 1;
+		case 'V':
+			puts("outrigger-agent " OUTRIGGER_VERSION);
+			return 1;
+		default:
+			return 1 + usage_error("unknown option or missing value: %s", argv[optind - 1]);
+		}
+	}
+	if (optind < argc)
+		return 1 + usage_error("unexpected argument: %s", argv[optind]);
+	if (!o->appliance)
+		return 1 + usage_error("%s is missing: where is the appliance?", "--appliance");
+	return 0;
+}
+
+static void ready(int fd)
+{
+	if (fd < 0)
+		return;
+	if (write(fd, "\n", 1) != 1)
+		log_warn("--ready-fd %d: %s", fd, strerror(errno));
+	close(fd);
+}
+
+static void on_signal(evutil_socket_t sig, short what, void *arg)
+{
+	(void)what;
+	log_info("signal %d: leaving; the guests' rings wait for the next agent", (int)sig);
+	event_base_loopbreak(arg);
+}
+
+/* [ADDRESS]:PORT or NAME:PORT; NULL: malformed. The result is malloc'ed. */
+static char *split_host(const char *text, uint16_t *port)
+{
+	struct link_addr a;
+	const char *colon = strrchr(text, ':');
+	char buf[LINK_ADDR_STR], *host;
+	unsigned long n;
+	char *end;
+
+	if (!link_addr_parse(&a, text, *port)) {
+		*port = a.port;
+		link_addr_format(&a, buf);
+		host = buf[0] == '[' ? strndup(buf + 1, strcspn(buf + 1, "]")) : strndup(buf, strcspn(buf, ":"));
+		return host;
+	}
+	if (!colon)
+		return strdup(text);
+	n = strtoul(colon + 1, &end, 10);
+	if (*end || !n || n > 65535)
+		return NULL;
+	*port = (uint16_t)n;
+	return strndup(text, (size_t)(colon - text));
+}
+
+static SSL_CTX *load_identity(const char *state)
+{
+	char ca[4096], crt[4096], key[4096];
+	struct pki_why why;
+	SSL_CTX *tls;
+
+	snprintf(ca, sizeof(ca), "%s/ca.crt", state);
+	snprintf(crt, sizeof(crt), "%s/host.crt", state);
+	snprintf(key, sizeof(key), "%s/host.key", state);
+	if (access(crt, F_OK)) {
+		log_err("this host is not enrolled (no %s): on the appliance `outriggerctl host enroll-token NAME`, "
+			"here `outrigger-agent enroll --appliance ADDRESS:PORT --token TOKEN`",
+			crt);
+		return NULL;
+	}
+	tls = pki_client_ctx(ca, crt, key, &why);
+	if (!tls)
+		log_err("cannot use this host's certificate: %s", why.text);
+	return tls;
+}
+
+static int serve(const struct options *o)
+{
+	struct agent_session_cfg cfg = {
+		.port = LINK_FABRIC_PORT,
+		.run_dir = o->run_dir,
+		.group = o->group,
+		.impair = o->impaired ? &o->impair : NULL,
+	};
+	struct agent_session *session = NULL;
+	struct event *sig[2] = {NULL, NULL};
+	struct event_base *base = NULL;
+	char *host = split_host(o->appliance, &cfg.port);
+	int r, status = 1;
+
+	if (!host)
+		return usage_error("--appliance: '%s' is not ADDRESS[:PORT]", o->appliance);
+	cfg.appliance = host;
+	cfg.tls = load_identity(o->state);
+	if (!cfg.tls)
+		goto out;
+	if (mkdir(o->run_dir, 0750) && errno != EEXIST) {
+		log_err("cannot make the run directory %s: %s", o->run_dir, strerror(errno));
+		goto out;
+	}
+	base = event_base_new();
+	if (!base)
+		goto out;
+	cfg.base = base;
+	sig[0] = evsignal_new(base, SIGTERM, on_signal, base);
+	sig[1] = evsignal_new(base, SIGINT, on_signal, base);
+	if (!sig[0] || !sig[1] || event_add(sig[0], NULL) || event_add(sig[1], NULL))
+		goto out;
+	r = agent_session_create(&cfg, &session);
+	if (r) {
+		log_err("cannot start: %s", strerror(-r));
+		goto out;
+	}
+	log_info("outrigger-agent " OUTRIGGER_VERSION " for the appliance at %s port %u", host, cfg.port);
+	ready(o->ready_fd);
+	event_base_dispatch(base);
+	status = 0;
+out:
+	agent_session_destroy(session);
+	for (int i = 0; i < 2; i++)
+		if (sig[i])
+			event_free(sig[i]);
+	if (base)
+		event_base_free(base);
+	SSL_CTX_free(cfg.tls);
+	free(host);
+	return status;
+}
+
+int main(int argc, char **argv)
+{
+	struct options o = {.state = STATE_DIR, .run_dir = RUN_DIR, .ready_fd = -1, .level = LOG_INFO};
+	bool enroll = argc > 1 && !strcmp(argv[1], "enroll");
+	int r;
+
+	signal(SIGPIPE, SIG_IGN);
+	r = parse(argc - enroll, argv + enroll, &o);
+	if (r)
+		return r - 1;
+	log_init("outrigger-agent", o.level);
+	if (!enroll)
+		return serve(&o);
+	if (!o.token)
+		return usage_error("%s is missing: get one with `outriggerctl host enroll-token NAME`", "--token");
+	return agent_enroll(o.appliance, o.token, o.state);
+}
