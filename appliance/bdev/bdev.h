@@ -136,6 +136,9 @@ void bdev_group_destroy(struct bdev_group *g); /* no bdev joined (asserted); NUL
 /* Hand queued requests to the kernel, then complete at most max; the number completed. */
 int bdev_group_poll(struct bdev_group *g, uint64_t now, int max);
 
+/* The now of the last poll: what done() may use. */
+uint64_t bdev_group_now(const struct bdev_group *g);
+
 /* Readable when something may have completed since the last bdev_group_arm(), which clears it: so every
  * sleep is preceded by arm. A wait on it may also end with EINTR (the kernel's own work
  * for a ring interrupts it); poll and arm again. Belongs to the group. */

@@ -34,8 +34,6 @@ void bdev_group_add_engine(struct bdev_group *g, struct bdev_engine *e);
 /* The engine with these ops, or NULL. */
 struct bdev_engine *bdev_group_engine(struct bdev_group *g, const struct bdev_engine_ops *ops);
 unsigned bdev_group_depth(const struct bdev_group *g);
-/* The now of the last poll. */
-uint64_t bdev_group_now(const struct bdev_group *g);
 
 /* Copies between a flat range and an iovec list, from byte `at` of the list. */
 void bdev_iov_gather(void *dst, const struct iovec *iov, unsigned niov, uint64_t at, uint64_t n);

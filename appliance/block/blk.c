@@ -204,22 +204,19 @@ void blk_plan(const struct blk_volume *v, uint64_t acked, const uint8_t *head, u
 		break;
 	case BLK_T_FLUSH:
 		/* The sector means nothing (5.2.6.1), and a flush is not lost over stray bytes. */
-		if (!(acked & BLK_F_FLUSH))
-			refuse(out, BLK_R_bad_type, BLK_S_UNSUPP);
-		else
-			out->what = BLK_DO_FLUSH;
+		out->what = BLK_DO_FLUSH;
 		break;
 	case BLK_T_GET_ID:
 		plan_id(writable - 1, out);
 		break;
 	case BLK_T_DISCARD:
-		if (!(acked & BLK_F_DISCARD))
+		if (!v->can_discard)
 			refuse(out, BLK_R_bad_type, BLK_S_UNSUPP);
 		else
 			plan_segment(v, true, head + BLK_HDR_LEN, data_len, fua, out);
 		break;
 	case BLK_T_WRITE_ZEROES:
-		if (!(acked & BLK_F_WRITE_ZEROES))
+		if (!v->can_write_zeroes)
 			refuse(out, BLK_R_bad_type, BLK_S_UNSUPP);
 		else
 			plan_segment(v, false, head + BLK_HDR_LEN, data_len, fua, out);

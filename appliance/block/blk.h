@@ -9,7 +9,9 @@
  * Durability promised to the guest (virtio 1.2 section 5.2.6.2): a driver that negotiated VIRTIO_BLK_F_FLUSH
  * sees a volatile write-back cache: a completed write is stable after a later FLUSH. A driver that
  * did not sees write-through: a write is stable when it completes, so its plan asks for FUA.
- * VIRTIO_BLK_F_CONFIG_WCE is not offered: the mode does not change while a driver runs.
+ * VIRTIO_BLK_F_CONFIG_WCE is not offered: the mode does not change while a driver runs. Whoever does not
+ * know what the driver acked passes 0, which is safe: only BLK_F_FLUSH changes a plan, and only so. What the
+ * volume can do is done for any driver that asks.
  *
  * Nothing here trusts a guest: every field of the header and every segment of a discard is checked
  * against the volume with arithmetic that cannot overflow, on the caller's private copy.
@@ -97,7 +99,8 @@ enum blk_do {
 	X(none)                                                                                              \
 	X(no_status)                                                                                         \
 	X(short_header)                                                                                      \
-	X(bad_type) X(bad_length) X(misaligned) X(out_of_range) X(read_only) X(bad_segments) X(bad_flags)    \
+	X(bad_type)                                                                                          \
+	X(bad_length) X(misaligned) X(out_of_range) X(read_only) X(bad_segments) X(bad_flags)                \
 		X(no_data_room)
 #define BLK_REFUSAL_ENUM(name) BLK_R_##name,
 enum blk_refusal { BLK_REFUSALS(BLK_REFUSAL_ENUM) BLK_NREFUSALS };
