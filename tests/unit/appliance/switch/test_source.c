@@ -143,7 +143,8 @@ static void neighbour_discovery_that_hides(void **state)
 			struct sw_out out;
 
 			memcpy(eth, (uint8_t[]){2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 0x86, 0xdd}, 14);
-			script_ip6(eth + 14, "2001:db8::1", hidden[i].next, (uint16_t)(hidden[i].ext_len + 32));
+			script_ip6(eth + 14, "2001:db8::1", hidden[i].next,
+				   (uint16_t)(hidden[i].ext_len + 32));
 			memcpy(eth + 54, hidden[i].ext, hidden[i].ext_len);
 			nd = eth + 54 + hidden[i].ext_len;
 			nd[0] = 136;
