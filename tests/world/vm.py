@@ -86,7 +86,8 @@ class Guest:
         self.pending = b""
         self.sequence = 0
         self.boot_seconds = None
-        self.log_path = f"{directory}/{name}.qemu.log"
+        self.log_path = self.path("qemu.log")
+        self.console_log = self.path("console.log")
 
     def path(self, kind):
         return f"{self.directory}/{self.name}.{kind}"
@@ -100,14 +101,14 @@ class Guest:
             "-machine", "q35,memory-backend=mem,hpet=off,usb=off,smbus=off,sata=off",
             "-kernel", f"{self.image}/vmlinux", "-initrd", f"{self.image}/initramfs", "-append", self.append,
             "-chardev", f"socket,id=console,path={self.path('console')},server=on,wait=off,"
-                        f"logfile={self.path('console.log')}", "-serial", "chardev:console",
+                        f"logfile={self.console_log}", "-serial", "chardev:console",
             "-chardev", f"socket,id=commands,path={self.path('cmd')},server=on,wait=off", "-serial", "chardev:commands",
             "-chardev", f"socket,id=qmp,path={self.path('qmp')},server=on,wait=off", "-mon", "chardev=qmp,mode=control",
             *self.devices]
 
     def start_qemu(self):
         os.makedirs(self.directory, exist_ok=True)
-        for kind in ("console", "cmd", "qmp", "console.log"):
+        for kind in ("console", "cmd", "qmp"):
             if os.path.lexists(self.path(kind)):
                 os.unlink(self.path(kind))
         self.close_channel()
@@ -215,7 +216,7 @@ class Guest:
     def tail(self):
         """The last lines that QEMU and the guest's console said."""
         text = ""
-        for path in (self.log_path, self.path("console.log")):
+        for path in (self.log_path, self.console_log):
             if os.path.exists(path):
                 with open(path, errors="replace") as file:
                     lines = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]|\x1bc|\r", "", file.read()).splitlines()

@@ -1,0 +1,336 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What `make run` shows, as functions over a running World. Each gives its figure or raises with what it saw."""
+
+import json
+import re
+import time
+
+import net
+from proc import Usage, own_memory, wait_for
+from report import CheckFailed, expect
+from world import GUESTS
+
+WRITE_MIB = 64
+IO_ERRORS = "I/O error|EXT4-fs error|Remounting filesystem read-only|Aborting journal|blk_update_request"
+
+
+# ---- a: reachability ----
+
+def ping(guest, target, count=3):
+    """Round trip in ms."""
+    output = guest.run(f"ping -c {count} -W 5 {target}", 8 + 6 * count).output
+    found = re.search(r" (\d+)% packet loss", output)
+    expect(found and int(found.group(1)) == 0, f"{guest.name} to {target}: {output.strip().splitlines()[-1:]}")
+    return float(re.search(r"min/avg/max = [\d.]+/([\d.]+)/", output).group(1))
+
+
+def station_ping(world, target):
+    output = world.net.sh("lan", f"ping -c 3 -i 0.2 -W 5 {target}", check=False)
+    found = re.search(r"rtt min/avg/max/mdev = [\d.]+/([\d.]+)/", output)
+    expect(found and " 0% packet loss" in output, f"station to {target}: {output.strip().splitlines()[-1:]}")
+    return float(found.group(1))
+
+
+def iperf(guest, target, *options, timeout=40, check=None):
+    """Goodput at the receiver in Mbit/s."""
+    result = guest.run(f"iperf3 -J -i 0 -c {target} --connect-timeout 5000 {' '.join(options)}", timeout, check)
+    try:
+        answer = json.loads(result.output)
+    except json.JSONDecodeError:
+        raise CheckFailed(f"iperf3 {guest.name} to {target}: {result.output[-300:]}") from None
+    expect("error" not in answer, f"iperf3 {guest.name} to {target}: {answer.get('error')}")
+    rate = answer["end"]["sum_received"]["bits_per_second"] / 1e6
+    expect(rate > 0, f"iperf3 {guest.name} to {target}: nothing arrived")
+    return rate
+
+
+def serve_iperf(world):
+    for guest in world.guests.values():
+        guest.must("pidof iperf3 || iperf3 -s -D")
+    world.spawn("lan", "iperf3", "-s")
+
+
+def reachability(report, world, one, two):
+    serve_iperf(world)
+    for source, target in ((one, two), (two, one)):
+        spec = GUESTS[target.name]
+        report.check(f"a  ping {source.name} > {target.name}", "ms", ping, source, spec["ip4"])
+        report.check(f"a  ping {source.name} > {target.name} IPv6", "ms", ping, source, spec["ip6"])
+    report.check(f"a  TCP {one.name} > {two.name}, 4 MB", "Mbit/s", iperf, one, GUESTS[two.name]["ip4"], "-n", "4M")
+    for guest in (one, two):
+        report.check(f"a  ping {guest.name} > LAN station", "ms", ping, guest, net.STATION4)
+        report.check(f"a  ping {guest.name} > LAN station IPv6", "ms", ping, guest, net.STATION6)
+        report.check(f"a  ping LAN station > {guest.name}", "ms", station_ping, world, GUESTS[guest.name]["ip4"])
+        report.check(f"a  TCP {guest.name} > LAN station, 4 MB", "Mbit/s", iperf, guest, net.STATION4, "-n", "4M")
+        report.check(f"a  TCP LAN station > {guest.name}, 4 MB", "Mbit/s", iperf, guest, net.STATION4, "-n", "4M", "-R")
+
+
+# ---- b: throughput ----
+
+def offloads(guest):
+    """The offloads that the guest's driver negotiated, as a text."""
+    output = guest.must("ethtool -k eth0")
+    for feature in ("tx-checksumming", "tcp-segmentation-offload", "tx-tcp-segmentation", "rx-checksumming"):
+        expect(re.search(rf"^\s*{feature}: on", output, re.M), f"{guest.name}: {feature} is off")
+    return "on"
+
+
+def pick(counters, pattern):
+    """Those counters whose name matches, as {name: value}; there must be one."""
+    found = {name: value for name, value in counters.items() if re.search(pattern, name)}
+    expect(found, f"no counter like {pattern} in {sorted(counters)}")
+    return found
+
+
+def throughput(report, world, one, two, seconds=5):
+    for guest in (one, two):
+        report.check(f"b  TSO and checksum offload in {guest.name}", "", offloads, guest)
+    noun = f"{one.name}-net"
+    supers = sum_of(world, noun, "super")
+    before = {host: Usage(agent.pid) for host, agent in world.agents.items()}
+    target = GUESTS[two.name]["ip4"]
+    rates = []
+
+    def measure(*options):
+        rates.append(iperf(one, target, "-t", str(seconds), *options, check=world.check))
+        return rates[-1]
+
+    report.check(f"b  iperf3 {one.name} > {two.name}", "Mbit/s", measure)
+    report.check(f"b  iperf3 {two.name} > {one.name}", "Mbit/s", measure, "-R")
+    gigabytes = sum(rates) * seconds / 8e3
+    for host, usage in before.items():
+        percent, wakeups, cpu = Usage(world.agents[host].pid).since(usage)
+        report.row(f"b  agent {host}: CPU for it", True, percent, "% of a core")
+        report.row(f"b  agent {host}: CPU per GB", True, cpu / max(gigabytes, 1e-9), "s/GB")
+        report.row(f"b  agent {host}: wake-ups for it", True, wakeups, "/s")
+
+    def crossed():
+        count = sum_of(world, noun, "super") - supers
+        expect(count > 0, "no frame above the MTU was counted")
+        return count
+
+    report.check("b  frames above the MTU, whole", "frames", crossed)
+
+
+def sum_of(world, vnic, pattern):
+    return sum(pick(world.counters("vnic", vnic), pattern).values())
+
+
+# ---- c: disk ----
+
+def make_disk(guest):
+    """Makes a file system on the guest's disk and mounts it; gives the seconds."""
+    started = time.monotonic()
+    guest.must("umount /mnt 2>/dev/null; mkfs.ext4 -q -F /dev/vda && mount /dev/vda /mnt", 60)
+    return time.monotonic() - started
+
+
+class Writer:
+    """Writes WRITE_MIB of random data to the disk in a guest, one MiB with fsync after the other."""
+
+    def __init__(self, guest, check):
+        self.guest = guest
+        self.check = check
+        guest.must(f"rm -f /run/progress; dd if=/dev/urandom of=/tmp/data bs=1M count={WRITE_MIB} 2>/dev/null", 60)
+        self.sum = guest.must("sha256sum < /tmp/data", 60).split()[0]
+        self.job = guest.start(
+            f"i=0; while [ $i -lt {WRITE_MIB} ]; do "
+            "dd if=/tmp/data of=/mnt/data bs=1M count=1 skip=$i seek=$i conv=notrunc,fsync 2>/run/dd.err || "
+            "{ cat /run/dd.err; exit 1; }; i=$((i + 1)); echo $i > /run/progress; done")
+
+    def progress(self):
+        return int(self.guest.must("cat /run/progress 2>/dev/null || echo 0").split()[0])
+
+    def reach(self, mebibytes, timeout=60):
+        wait_for(f"{mebibytes} MiB written", lambda: self.progress() >= mebibytes, timeout, self.check)
+
+    def done(self, timeout=120):
+        result = self.job.wait(timeout, self.check)
+        expect(result.ok, f"the writer in {self.guest.name} failed: {result.output.strip()}")
+        self.guest.must("rm /tmp/data")
+
+
+def kill_and_restart(world, writer, kill, restart):
+    """Seconds from kill -9 until the guest's writing goes on."""
+    before = writer.progress()
+    started = time.monotonic()
+    kill()
+    restart()
+    writer.reach(min(before + 2, WRITE_MIB), 60)  # one MiB may have been on its way back when the daemon died
+    return time.monotonic() - started
+
+
+def disk_sum(guest):
+    """The file's checksum as the disk has it, not the page cache."""
+    guest.must("umount /mnt && mount /dev/vda /mnt && echo 3 > /proc/sys/vm/drop_caches", 60)
+    return guest.must("sha256sum < /mnt/data", 60).split()[0]
+
+
+def verify(guest, expected):
+    started = time.monotonic()
+    found = disk_sum(guest)
+    expect(found == expected, f"{guest.name}: /mnt/data has SHA-256 {found}, not {expected}")
+    return WRITE_MIB / (time.monotonic() - started)
+
+
+def no_io_errors(guest):
+    output = guest.must(f"dmesg | grep -E '{IO_ERRORS}' || true")
+    expect(not output, f"{guest.name}: {output.strip()}")
+    return 0
+
+
+def appliance_killer(world):
+    def restart():
+        world.start_appliance()
+
+    return world.appliance.kill, restart
+
+
+def agent_killer(world, host):
+    def restart():
+        world.start_agent(host)
+
+    return world.agents[host].kill, restart
+
+
+def disk(report, world, guest, first=12, second=36):
+    """`first` and `second`: MiB written when the appliance and then the agent is killed."""
+    host = world.place[guest.name]
+    if not report.check("c  mke2fs and mount", "s", make_disk, guest):
+        return
+    writer = Writer(guest, world.check)
+
+    def strike(threshold, killer):
+        writer.reach(threshold)
+        return kill_and_restart(world, writer, *killer)
+
+    report.check("c  appliance kill -9, restart: writing goes on", "s", strike, first, appliance_killer(world))
+    report.check("c  agent kill -9, restart: writing goes on", "s", strike, second, agent_killer(world, host))
+
+    def finish():
+        writer.done()
+        return WRITE_MIB
+
+    report.check("c  written with fsync meanwhile", "MiB", finish)
+    report.check("c  checksum after remount", "MiB/s", verify, guest, writer.sum)
+    report.check("c  I/O errors the guest saw", "", no_io_errors, guest)
+
+
+# ---- d: move ----
+
+def fill(guest):
+    """A file system with a random file; gives its checksum."""
+    make_disk(guest)
+    guest.must("dd if=/dev/urandom of=/mnt/data bs=1M count=8 conv=fsync 2>/dev/null", 60)
+    return guest.must("sha256sum < /mnt/data", 60).split()[0]
+
+
+def move(report, world, guest, target):
+    """Moves the guest's profile to another host and starts the VM there. Gives the new guest."""
+    name = guest.name
+    expected = fill(guest)
+    guest.shutdown()
+    started = time.monotonic()
+    world.ctl("profile", "set", name, "--host", target)
+    moved = world.launch(name, target)
+    report.row(f"d  {name}: profile moved to {target}, sockets there", True, time.monotonic() - started, "s")
+    moved.wait_ready(90, world.check)
+    ready = time.monotonic()
+    spec = GUESTS[name]
+
+    def reachable():
+        ping(world.guests["vm1"] if name != "vm1" else world.guests["vm2"], spec["ip4"], 1)
+        return time.monotonic() - ready
+
+    report.check(f"d  {name} reachable from its neighbour after boot", "s", reachable)
+    report.check(f"d  {name} reachable from the LAN station", "ms", station_ping, world, spec["ip4"])
+
+    def same_mac():
+        found = moved.must("cat /sys/class/net/eth0/address").strip()
+        expect(found == spec["mac"], f"{name}: MAC {found}, not {spec['mac']}")
+        return found[-8:]
+
+    def same_disk():
+        moved.must("mount /dev/vda /mnt", 30)
+        found = moved.must("sha256sum < /mnt/data", 60).split()[0]
+        expect(found == expected, f"{name}: /mnt/data has SHA-256 {found}, not {expected}")
+        return 8
+
+    report.check(f"d  {name} has the same MAC", "", same_mac)
+    report.check(f"d  {name} has the same disk content", "MiB", same_disk)
+    return moved
+
+
+# ---- e: spoofing ----
+
+def counted(world, vnic, pattern, action):
+    """Runs action(); gives (name, increase) of the counter that matches and grew."""
+    before = pick(world.counters("vnic", vnic), pattern)
+    action()
+
+    def grew():
+        now = world.counters("vnic", vnic)
+        return [(name, now[name] - old) for name, old in before.items() if now[name] > old]
+
+    return wait_for(f"a counter of {vnic} like {pattern} to grow", grew, 5, world.check)[0]
+
+
+def spoof_mac(world, guest, victim):
+    mine, other = GUESTS[guest.name]["mac"], GUESTS[victim.name]["mac"]
+
+    def act():
+        guest.must(f"ip link set eth0 address {other}; ip neigh flush dev eth0")
+        try:
+            result = guest.run(f"ping -c 3 -W 1 {net.STATION4}", 15)
+        finally:
+            guest.must(f"ip link set eth0 address {mine}; ip neigh flush dev eth0")
+        expect(not result.ok, f"{guest.name} reached the station with {victim.name}'s MAC")
+
+    name, count = counted(world, f"{guest.name}-net", r"spoof.*mac|mac.*spoof|src_mac|source_mac", act)
+    ping(victim, net.STATION4, 1)
+    return count, name
+
+
+def spoof_ip(world, guest, victim):
+    other = GUESTS[victim.name]["ip4"]
+
+    def act():
+        guest.must(f"ip addr add {other}/32 dev eth0")
+        try:
+            result = guest.run(f"ping -c 3 -W 1 -I {other} {net.STATION4}", 15)
+        finally:
+            guest.must(f"ip addr del {other}/32 dev eth0")
+        expect(not result.ok, f"{guest.name} reached the station with {victim.name}'s address")
+
+    name, count = counted(world, f"{guest.name}-net", r"spoof.*(ip|arp)|(ip|arp).*spoof|src_ip|source_ip", act)
+    ping(victim, net.STATION4, 1)
+    return count, name
+
+
+def spoofing(report, world, guest, victim):
+    for what, function in (("MAC", spoof_mac), ("IP address", spoof_ip)):
+        names = []
+
+        def dropped(function=function, names=names):
+            count, name = function(world, guest, victim)
+            names.append(name)
+            return count
+
+        report.check(f"e  {guest.name} sends with {victim.name}'s {what}: dropped", "frames", dropped)
+        for name in names:
+            report.say(f"       counted as {name} (outriggerctl vnic show {guest.name}-net)")
+
+
+# ---- f: idle ----
+
+def idle(report, world, seconds=5):
+    # Nothing to wait for: a quiet time is what is measured. The first second lets ARP and ND of the checks end.
+    time.sleep(2)
+    before = {host: Usage(agent.pid) for host, agent in world.agents.items()}
+    time.sleep(seconds)
+    world.check()
+    for host, usage in before.items():
+        percent, wakeups, _ = Usage(world.agents[host].pid).since(usage)
+        report.limit(f"f  agent {host} idle: CPU", percent, "% of a core", 0.1)
+        report.limit(f"f  agent {host} idle: wake-ups", wakeups, "/s", 5)
+        report.limit(f"f  agent {host}: memory of its own", own_memory(world.agents[host].pid) / 2**20, "MiB", 24)

@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Processes of the test world: daemons with a log and a ready byte, what they cost, and waiting without sleeping blind."""
+
+import os
+import re
+import select
+import signal
+import subprocess
+import time
+
+
+class WorldError(Exception):
+    """The world could not be built, or something in it broke that must not break."""
+
+
+def wait_for(what, condition, timeout=10.0, check=None, step=0.05):
+    """Polls condition() until it gives something true, and returns that. `check` may raise meanwhile."""
+    deadline = time.monotonic() + timeout
+    while True:
+        value = condition()
+        if value:
+            return value
+        if check:
+            check()
+        if time.monotonic() > deadline:
+            raise WorldError(f"timeout: {what} (waited {timeout:g} s)")
+        time.sleep(step)
+
+
+def start_time(pid):
+    """The kernel's start time of a process, which with its pid names it for ever; None if there is none."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return int(file.read().rpartition(")")[2].split()[19])
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+
+
+def tail(path, lines=20):
+    if not os.path.exists(path):
+        return ""
+    with open(path, errors="replace") as file:
+        return "".join(f"  | {line}\n" for line in file.read().splitlines()[-lines:])
+
+
+class Daemon:
+    """A daemon under test. start() returns when it has said that it serves; check() raises once it is gone unasked."""
+
+    def __init__(self, name, command, log_path, prefix=(), env=None):
+        self.name = name
+        self.command = list(command)
+        self.prefix = list(prefix)
+        self.log_path = log_path
+        self.env = env
+        self.process = None
+        self.expected = True  # that it is not running
+        self.starts = 0
+
+    @property
+    def pid(self):
+        return self.process.pid if self.process else None
+
+    def start(self, timeout=20):
+        reader, writer = os.pipe()
+        os.makedirs(os.path.dirname(self.log_path), exist_ok=True)
+        try:
+            with open(self.log_path, "ab") as log:
+                log.write(f"==== start {self.starts + 1}: {' '.join(self.command)}\n".encode())
+                log.flush()
+                self.process = subprocess.Popen(self.prefix + self.command + ["--ready-fd", str(writer)],
+                                                stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=[writer],
+                                                env=self.env, start_new_session=True)
+            self.starts += 1
+            os.close(writer)
+            writer = None
+            ready = select.select([reader], [], [], timeout)[0] and os.read(reader, 1)
+        finally:
+            os.close(reader)
+            if writer is not None:
+                os.close(writer)
+        if not ready:
+            try:
+                status = self.process.wait(0.5)
+            except subprocess.TimeoutExpired:
+                status = None
+                self.kill()
+            how = "did not say that it serves" if status is None else f"exited with {status} at start"
+            raise WorldError(f"{self.name} {how}\n{tail(self.log_path)}")
+        self.expected = False
+        return self
+
+    def running(self):
+        return self.process is not None and self.process.poll() is None
+
+    def check(self):
+        if not self.expected and self.process.poll() is not None:
+            self.expected = True
+            raise WorldError(f"{self.name} died with {self.process.returncode}\n{tail(self.log_path, 40)}")
+
+    def kill(self):
+        """kill -9, and waits for the end."""
+        self.expected = True
+        if self.running():
+            self.process.send_signal(signal.SIGKILL)
+        if self.process:
+            self.process.wait(10)
+
+    def stop(self, timeout=10):
+        """SIGTERM; the exit must be clean (status 0) and in time."""
+        if not self.process:
+            return
+        died = not self.expected and self.process.poll() is not None
+        self.expected = True
+        if self.running():
+            self.process.terminate()
+            try:
+                self.process.wait(timeout)
+            except subprocess.TimeoutExpired:
+                self.kill()
+                raise WorldError(f"{self.name} did not stop within {timeout} s\n{tail(self.log_path)}") from None
+        if self.process.returncode == -signal.SIGKILL and not died:
+            return
+        if died or self.process.returncode:
+            raise WorldError(f"{self.name} ended with {self.process.returncode}\n{tail(self.log_path, 40)}")
+
+
+class Usage:
+    """CPU time (ns) and voluntary context switches of a process, all threads, at one moment."""
+
+    def __init__(self, pid):
+        self.when = time.monotonic()
+        # The process's CPU clock, as clock_getcpuclockid(3) names it: nanoseconds, where /proc has ticks of 10 ms.
+        self.cpu_ns = time.clock_gettime_ns((~pid << 3) | 2)
+        self.wakeups = 0
+        for task in os.listdir(f"/proc/{pid}/task"):
+            try:
+                with open(f"/proc/{pid}/task/{task}/status") as file:
+                    self.wakeups += int(re.search(r"^voluntary_ctxt_switches:\s+(\d+)", file.read(), re.M).group(1))
+            except FileNotFoundError:
+                pass  # a thread that just ended
+
+    def since(self, before):
+        """(CPU in percent of one core, wake-ups per second, CPU seconds) since an earlier moment."""
+        seconds = self.when - before.when
+        cpu = (self.cpu_ns - before.cpu_ns) / 1e9
+        return 100 * cpu / seconds, (self.wakeups - before.wakeups) / seconds, cpu
+
+
+def own_memory(pid):
+    """Resident bytes of a process without the guests' memory that it maps."""
+    total, guest = 0, False
+    with open(f"/proc/{pid}/smaps") as file:
+        for line in file:
+            if re.match(r"[0-9a-f]+-[0-9a-f]+ ", line):
+                guest = "/memfd:memory-backend-memfd" in line
+            elif line.startswith("Rss:") and not guest:
+                total += int(line.split()[1]) * 1024
+    return total

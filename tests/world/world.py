@@ -1,0 +1,445 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One small world: two hosts, a rack switch, an appliance, a station outside, real daemons and real guests.
+
+    with World("build/run") as world:
+        world.start()                      # daemons run, hosts are enrolled
+        world.provision()                  # networks, profiles vm1 (on h1) and vm2 (on h2) with a vNIC and a disk each
+        guest = world.boot("vm1")
+        guest.must("ping -c 1 10.20.0.2")
+
+Several worlds may exist side by side. What a world owns is written down below /run/outrigger-world/PREFIX before it is
+made, so that a later run can remove what a killed one left behind. Environment: LINK=udp|dpdk, BUILD, GUEST.
+"""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import net
+import vm
+from proc import Daemon, WorldError, start_time, wait_for
+
+TOP = os.path.abspath(f"{os.path.dirname(__file__)}/../..")
+RECORDS = "/run/outrigger-world"
+HUGEPAGES = "/proc/sys/vm/nr_hugepages"
+HUGEPAGES_WANTED = 128
+API_PORT = 8443
+FABRIC_PORT = 4793
+
+GUESTS = {
+    "vm1": {"host": "h1", "mac": "02:00:5e:00:00:01", "ip4": "10.20.0.1", "ip6": "fd20::1"},
+    "vm2": {"host": "h2", "mac": "02:00:5e:00:00:02", "ip4": "10.20.0.2", "ip6": "fd20::2"},
+}
+VOLUME_BYTES = 256 << 20
+
+
+def setting(name, default):
+    return os.environ.get(name) or default
+
+
+class ControlError(Exception):
+    """outriggerctl refused: .status is its exit code, .text what it said."""
+
+    def __init__(self, arguments, status, text):
+        super().__init__(f"outriggerctl {' '.join(arguments)}: status {status}: {text.strip()}")
+        self.status = status
+        self.text = text
+
+
+class World:
+    def __init__(self, directory, link=None, fabric="ipv4", say=None, hosts=("h1", "h2"), keep=False):
+        self.directory = os.path.join(TOP, directory)
+        self.build = os.path.join(TOP, setting("BUILD", "build/gcc"))
+        self.image = os.path.join(TOP, setting("GUEST", "build/cache/guest"))
+        self.link = link or setting("LINK", "udp")
+        self.prefix = f"ogw{os.getpid()}"
+        self.record = f"{RECORDS}/{self.prefix}"
+        self.say = say or (lambda text: None)
+        self.keep = keep
+        self.host_names = hosts
+        addresses = net.FABRIC4 if fabric == "ipv4" else net.FABRIC6
+        self.addresses = addresses
+        self.net = net.Net(self.prefix, f"{self.build}/tests/world/vlan.bpf.o", dpdk_fabric=self.link == "dpdk")
+        self.appliance = None
+        self.agents = {}
+        self.guests = {}
+        self.place = {}  # guest: the host it runs on
+        self.accel = None
+        self.undo = []
+
+    # ---- life ----
+
+    def __enter__(self):
+        need_root()
+        clean_stale()
+        for program in ("outriggerd", "outrigger-agent", "outriggerctl"):
+            if not os.path.exists(self.binary(program)):
+                raise WorldError(f"{self.binary(program)} is missing: run make all")
+        shutil.rmtree(self.directory, ignore_errors=True)
+        os.makedirs(f"{self.directory}/logs")
+        os.makedirs(self.record)
+        self.note({"pid": os.getpid(), "start": start_time(os.getpid()), "keep": False, "processes": [],
+                   "directory": self.directory})
+        self.undo.append(self.forget)
+        try:
+            self.undo.append(self.net.delete)
+            self.net.create()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, kind, error, trace):
+        if self.keep and kind is None:
+            self.note({"keep": True})
+            return
+        self.close(quiet=kind is not None)
+
+    def close(self, quiet=False):
+        """Undoes everything, last first. A daemon that does not end cleanly is an error unless one is on its way."""
+        problems = []
+        while self.undo:
+            step = self.undo.pop()
+            try:
+                step()
+            except Exception as problem:  # the rest must be undone all the same
+                problems.append(str(problem))
+        if problems and not quiet:
+            raise WorldError("\n".join(problems))
+
+    def note(self, changes):
+        """Updates what is on record about this world."""
+        path = f"{self.record}/world.json"
+        state = {}
+        if os.path.exists(path):
+            with open(path) as file:
+                state = json.load(file)
+        state.update(changes)
+        with open(path + ".new", "w") as file:
+            json.dump(state, file)
+        os.rename(path + ".new", path)
+        self.state = state
+
+    def adopt(self, pid):
+        """Puts a process on record, so that it can be ended even if this program is killed."""
+        self.note({"processes": self.state["processes"] + [[pid, start_time(pid)]]})
+
+    def forget(self):
+        shutil.rmtree(self.record, ignore_errors=True)
+        release_hugepages()
+
+    # ---- daemons ----
+
+    def binary(self, name):
+        return f"{self.build}/bin/{name}"
+
+    def appliance_command(self):
+        command = [self.binary("outriggerd"), "--state", f"{self.directory}/app", "--run-dir", f"{self.record}/app",
+                   "--listen-api", f"{self.bracket('app')}:{API_PORT}", "--fabric", self.bracket("app"),
+                   "--sleep-idle"]
+        if self.link == "dpdk":
+            program = f"{self.build}/fabric/link/fabric.bpf.o"
+            command += ["--fabric-port", f"net_af_xdp0,iface=fab0,xdp_prog={program},busy_budget=0"]
+        if not reserve_hugepages():
+            command.append("--no-hugepages")
+        return command
+
+    def bracket(self, node):
+        """A node's fabric address as a part of ADDRESS:PORT."""
+        address = self.addresses[node]
+        return f"[{address}]" if ":" in address else address
+
+    def start(self):
+        """Starts the appliance, then enrols and starts the agent of each host."""
+        self.start_appliance()
+        for host in self.host_names:
+            self.enrol(host)
+            self.start_agent(host)
+
+    def start_appliance(self):
+        if not self.appliance:
+            os.makedirs(f"{self.record}/app", exist_ok=True)
+            self.appliance = Daemon("outriggerd", self.appliance_command(), f"{self.directory}/logs/outriggerd.log",
+                                    self.net.inside("app"))
+            self.undo.append(self.appliance.stop)
+        if self.link == "dpdk":
+            # A killed process leaves its XDP program behind, and the driver refuses to replace one.
+            self.net.sh("app", "ip link set dev fab0 xdp off", check=False)
+        self.appliance.start(30)
+        self.adopt(self.appliance.pid)
+        return self.appliance
+
+    def enrol(self, host):
+        self.ctl("host", "create", host)
+        token = self.ctl("host", "enroll-token", host).strip()
+        self.agent_enroll(host, token)
+
+    def agent_enroll(self, host, token, state=None, check=True):
+        """outrigger-agent enroll on a host; gives (status, output)."""
+        command = [self.binary("outrigger-agent"), "enroll", "--appliance", f"{self.bracket('app')}:{API_PORT}",
+                   "--token", token, "--state", state or f"{self.directory}/{host}"]
+        done = subprocess.run(self.net.inside(host) + command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                              text=True, timeout=30)
+        if check and done.returncode:
+            raise WorldError(f"outrigger-agent enroll on {host}: status {done.returncode}: {done.stdout.strip()}")
+        return done.returncode, done.stdout
+
+    def agent_command(self, host, state=None):
+        return [self.binary("outrigger-agent"), "--state", state or f"{self.directory}/{host}",
+                "--appliance", f"{self.bracket('app')}:{FABRIC_PORT}", "--run-dir", self.run_dir(host)]
+
+    def run_dir(self, host):
+        return f"{self.record}/{host}"
+
+    def start_agent(self, host):
+        agent = self.agents.get(host)
+        if not agent:
+            os.makedirs(self.run_dir(host), exist_ok=True)
+            agent = Daemon(f"outrigger-agent on {host}", self.agent_command(host),
+                           f"{self.directory}/logs/agent-{host}.log", self.net.inside(host))
+            self.agents[host] = agent
+            self.undo.append(agent.stop)
+        agent.start()
+        self.adopt(agent.pid)
+        wait_for(f"{host} connected", lambda: self.host_connected(host), 20, self.check)
+        return agent
+
+    def host_connected(self, host):
+        return "CONNECTED" in self.show("host", host).get("status", {}).get("state", "")
+
+    def daemons(self):
+        return [self.appliance, *self.agents.values()] if self.appliance else list(self.agents.values())
+
+    def check(self):
+        """Raises when a daemon is gone unasked."""
+        for daemon in self.daemons():
+            daemon.check()
+
+    # ---- the CLI ----
+
+    def ctl_command(self, *arguments):
+        return self.net.inside("app") + [self.binary("outriggerctl"), "--context", f"{self.directory}/app/admin",
+                                         *arguments]
+
+    def ctl(self, *arguments):
+        done = subprocess.run(self.ctl_command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                              timeout=60)
+        with open(f"{self.directory}/logs/outriggerctl.log", "a") as log:
+            log.write(f"$ outriggerctl {' '.join(arguments)}  [{done.returncode}]\n{done.stderr}")
+        if done.returncode:
+            raise ControlError(arguments, done.returncode, done.stderr + done.stdout)
+        return done.stdout
+
+    def show(self, noun, name):
+        return json.loads(self.ctl(noun, "show", name, "-o", "json"))
+
+    def counters(self, noun, name):
+        """Counters of an object as {name: int}."""
+        return {key: int(value) for key, value in self.show(noun, name).get("status", {}).get("counters", {}).items()}
+
+    def provision(self):
+        """The network behind the VLAN trunk, a pool, and a profile with a vNIC and a disk for each guest."""
+        self.ctl("port", "create", "upl0", "--device",
+                 "net_af_packet0,iface=upl0,blocksz=4096,framesz=2048,framecnt=2048")
+        self.ctl("uplink", "create", "lan", "--ports", "upl0")
+        self.ctl("network", "create", "blue", "--uplink-group", "lan", "--vlan", str(net.VLAN))
+        self.ctl("pool", "create", "main", "--directory", f"{self.directory}/volumes")
+        for name, guest in GUESTS.items():
+            if guest["host"] in self.host_names:
+                self.add_guest(name, guest)
+
+    def add_guest(self, name, guest):
+        self.ctl("profile", "create", name, "--host", guest["host"])
+        self.ctl("vnic", "create", f"{name}-net", "--profile", name, "--network", "blue", "--mac", guest["mac"],
+                 "--ip-addresses", f"{guest['ip4']},{guest['ip6']}", "--spoof-check", "on")
+        self.ctl("volume", "create", f"{name}-vol", "--pool", "main", "--size-bytes", str(VOLUME_BYTES))
+        self.ctl("vdisk", "create", f"{name}-disk", "--profile", name, "--volume", f"{name}-vol")
+
+    def attached(self, noun, name, host):
+        """Socket path of a device if it is attached at a host now, else None."""
+        status = self.show(noun, name).get("status", {})
+        path = status.get("socketPath")
+        return path if status.get("host") == host and path else None
+
+    # ---- guests ----
+
+    def launch(self, name, host=None):
+        """Starts QEMU for a guest at a host and returns at once; wait_ready() follows."""
+        if self.accel is None:
+            self.accel = probe_accel(self.image, f"{self.record}/probe")
+        place = host or GUESTS[name]["host"]
+        nic = wait_for(f"{name}-net at {place}", lambda: self.attached("vnic", f"{name}-net", place), 20, self.check)
+        disk = wait_for(f"{name}-disk at {place}", lambda: self.attached("vdisk", f"{name}-disk", place), 20, self.check)
+        spec = GUESTS[name]
+        guest = vm.Guest(name, self.image, f"{self.record}/vm", self.accel,
+                         vm.net_vhost(nic, spec["mac"], self.accel == "tcg") + vm.disk_vhost(disk),
+                         f"{spec['ip4']}/24,{spec['ip6']}/64", prefix=self.net.inside(place))
+        guest.log_path = f"{self.directory}/logs/{name}.qemu.log"
+        guest.console_log = f"{self.directory}/logs/{name}.console.log"
+        self.guests[name] = guest
+        self.place[name] = place
+        guest.start_qemu()
+        self.adopt(guest.process.pid)
+        self.undo.append(guest.kill)
+        return guest
+
+    def boot(self, *names, host=None, timeout=90):
+        """Boots guests side by side; gives the last one."""
+        guests = [self.launch(name, host) for name in names]
+        for guest in guests:
+            guest.wait_ready(timeout, self.check)
+        return guests[-1]
+
+    def spawn(self, node, *command):
+        """Runs a helper program in a node's namespace until the world ends."""
+        with open(f"{self.directory}/logs/{node}.log", "ab") as log:
+            process = subprocess.Popen(self.net.inside(node) + list(command), stdin=subprocess.DEVNULL, stdout=log,
+                                       stderr=log, start_new_session=True)
+        self.adopt(process.pid)
+
+        def end():
+            process.kill()
+            process.wait()
+
+        self.undo.append(end)
+        return process
+
+    def wait_stable(self):
+        """Waits until every host has its session again."""
+        for host in self.agents:
+            wait_for(f"{host} connected", lambda host=host: self.host_connected(host), 30, self.check)
+
+    def describe(self):
+        """How to reach everything, for a person, when the world stays up."""
+        lines = ["The world stays up. To reach it (as root):"]
+        context = f"ip netns exec {self.net.name('app')} {self.binary('outriggerctl')} --context {self.directory}/app/admin"
+        lines.append(f"  CLI       {context} vnic list")
+        lines.append(f"  API       https://{self.bracket('app')}:{API_PORT} inside namespace {self.net.name('app')};"
+                     f" certificates in {self.directory}/app/admin")
+        for name, guest in self.guests.items():
+            lines.append(f"  {name}       tests/world/console {guest.path('console')}   (leave with Ctrl-])")
+        lines.append(f"  station   ip netns exec {self.net.name('lan')} ping {GUESTS['vm1']['ip4']}")
+        lines.append(f"  logs      {self.directory}/logs")
+        lines.append("  remove    make down")
+        return "\n".join(lines)
+
+
+def need_root():
+    if os.geteuid() != 0:
+        raise WorldError("this needs root for network namespaces: run it as root or through sudo")
+
+
+def probe_accel(image, directory):
+    """KVM or TCG, asked once per boot of this machine."""
+    cache = f"{RECORDS}/accel"
+    if os.path.exists(cache):
+        with open(cache) as file:
+            return file.read().strip()
+    answer = vm.accelerator(image, directory)
+    os.makedirs(RECORDS, exist_ok=True)
+    with open(cache, "w") as file:
+        file.write(answer)
+    return answer
+
+
+# ---- what outlives a world ----
+
+def hugepages_free():
+    with open("/proc/meminfo") as file:
+        for line in file:
+            if line.startswith("HugePages_Free:"):
+                return int(line.split()[1])
+    return 0
+
+
+def reserve_hugepages():
+    """True if there are hugepages for one more appliance. Remembers how many there were before the first world."""
+    free = hugepages_free()
+    if free >= HUGEPAGES_WANTED:
+        return True
+    try:
+        with open(HUGEPAGES) as file:
+            present = int(file.read())
+        if not os.path.exists(f"{RECORDS}/hugepages"):
+            with open(f"{RECORDS}/hugepages", "w") as file:
+                file.write(str(present))
+        with open(HUGEPAGES, "w") as file:
+            file.write(str(present + HUGEPAGES_WANTED - free))
+    except OSError:
+        return False
+    return hugepages_free() >= HUGEPAGES_WANTED
+
+
+def release_hugepages():
+    """Gives the reserved pages back when no world is left."""
+    path = f"{RECORDS}/hugepages"
+    if not os.path.exists(path) or records():
+        return
+    with open(path) as file:
+        before = file.read()
+    os.unlink(path)
+    with open(HUGEPAGES, "w") as file:
+        file.write(before)
+
+
+def records():
+    """{prefix: what is on record} of all worlds on this machine."""
+    found = {}
+    if os.path.isdir(RECORDS):
+        for name in os.listdir(RECORDS):
+            path = f"{RECORDS}/{name}/world.json"
+            if os.path.exists(path):
+                with open(path) as file:
+                    found[name] = json.load(file)
+    return found
+
+
+def remove(prefix, state):
+    """Ends the processes of a world that nobody owns any more, and removes what it left."""
+    mine = [pid for pid, started in state.get("processes", []) if started and start_time(pid) == started]
+    for kind in (signal.SIGTERM, signal.SIGKILL):
+        for pid in mine:
+            if start_time(pid) is not None:
+                try:
+                    os.kill(pid, kind)
+                except ProcessLookupError:
+                    pass
+        deadline = time.monotonic() + 5
+        while any(start_time(pid) is not None for pid in mine) and time.monotonic() < deadline:
+            time.sleep(0.05)
+    net.delete_namespaces(prefix)
+    shutil.rmtree(f"{RECORDS}/{prefix}", ignore_errors=True)
+    release_hugepages()
+
+
+def clean_stale(kept_too=False):
+    """Removes worlds whose program is gone; those that KEEP=1 left only if asked. Gives how many."""
+    removed = 0
+    known = records()
+    for prefix, state in known.items():
+        owned = start_time(state["pid"]) == state["start"]
+        if (not owned and not state["keep"]) or kept_too and state["keep"]:
+            remove(prefix, state)
+            removed += 1
+    for prefix in net.prefixes() - set(known):
+        if start_time(int(prefix[3:])) is None:
+            net.delete_namespaces(prefix)
+            removed += 1
+    return removed
+
+
+def main_guard(function):
+    """Runs a program's main function: one line for an error of the world, 130 for Ctrl-C."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        sys.exit(function())
+    except KeyboardInterrupt:
+        print("\ninterrupted", file=sys.stderr)
+        sys.exit(130)
+    except (WorldError, ControlError, vm.GuestError) as error:
+        print(f"{os.path.basename(sys.argv[0])}: {error}", file=sys.stderr)
+        sys.exit(1)
