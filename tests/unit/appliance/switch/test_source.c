@@ -104,19 +104,22 @@ struct hidden {
 	uint8_t ext[104]; /* extension headers */
 	uint32_t ext_len;
 	const char *want; /* for an NA with somebody else's link-layer address behind them */
+	bool truth;	  /* with its own address there */
 };
 
 static const struct hidden hidden[] = {
-	{"none", 58, {0}, 0, "drop_spoof_nd"},
-	{"hop-by-hop", 0, {58, 0}, 8, "drop_spoof_nd"},
-	{"destination options of 104 bytes: beyond the head", 60, {58, 12}, 104, "drop_spoof_nd"},
-	{"authentication header, in units of four", 51, {58, 4}, 24, "drop_spoof_nd"},
-	{"routing, then hop-by-hop", 43, {0, 0, 0, 0, 0, 0, 0, 0, 58, 0}, 16, "drop_spoof_nd"},
-	{"first fragment", 44, {58, 0, 0, 1}, 8, "drop_spoof_nd"},
-	{"later fragment: has no ICMPv6 header", 44, {58, 0, 0, 8}, 8, "2"},
-	{"extension longer than the packet", 0, {58, 255}, 8, "drop_spoof_nd"},
-	{"nine extension headers", 0, {0}, 72, "drop_spoof_nd"},
-	{"not ICMPv6", 17, {0}, 0, "2"},
+	{"none", 58, {0}, 0, "drop_spoof_nd", false},
+	{"hop-by-hop", 0, {58, 0}, 8, "drop_spoof_nd", false},
+	{"destination options of 104 bytes: beyond the head", 60, {58, 12}, 104, "drop_spoof_nd", false},
+	{"authentication header, in units of four", 51, {58, 4}, 24, "drop_spoof_nd", false},
+	{"routing, then hop-by-hop", 43, {0, 0, 0, 0, 0, 0, 0, 0, 58, 0}, 16, "drop_spoof_nd", false},
+	{"first fragment", 44, {58, 0, 0, 1}, 8, "drop_spoof_nd", false},
+	{"a fragment that tells the truth", 44, {58, 0, 0, 1}, 8, "drop_spoof_nd", true},
+	{"hop-by-hop and the truth", 0, {58, 0}, 8, "2", true},
+	{"later fragment: has no ICMPv6 header", 44, {58, 0, 0, 8}, 8, "2", false},
+	{"extension longer than the packet", 0, {58, 255}, 8, "drop_spoof_nd", false},
+	{"nine extension headers", 0, {0}, 72, "drop_spoof_nd", false},
+	{"not ICMPv6", 17, {0}, 0, "2", false},
 };
 
 static void neighbour_discovery_that_hides(void **state)
@@ -148,7 +151,7 @@ static void neighbour_discovery_that_hides(void **state)
 			memcpy(eth + 54, hidden[i].ext, hidden[i].ext_len);
 			nd = eth + 54 + hidden[i].ext_len;
 			nd[0] = 136;
-			memcpy(nd + 24, (uint8_t[]){2, 1, 2, 0, 0, 0, 0, 2}, 8);
+			memcpy(nd + 24, (uint8_t[]){2, 1, 2, 0, 0, 0, 0, hidden[i].truth ? 1 : 2}, 8);
 			script_frame(&f, b, (uint32_t)(nd + 32 - b), piece);
 			sw_input(sw, 1, 0, &f, 0, &out);
 			script_outs(&out, got, sizeof got);
