@@ -28,6 +28,7 @@
  *
  * Nobody waits: every file descriptor is non-blocking, a silent or hostile user holds up only itself.
  * Calls up may come from inside any fe_*() call except fe_create(); never from a vqt_ring_ops call.
+ *fe_destroy() must not be called from inside a call up.
  *
  * Thread rule: one thread, the event base's. Sources: QEMU docs/interop/vhost-user.rst; virtio 1.2.
  */

@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The vhost-user front-end's parts: fe_vu.c (device, effects), fe_sock.c (socket). Private to this room. */
+#ifndef OUTRIGGER_FE_VU_H
+#define OUTRIGGER_FE_VU_H
+
+#include <event2/event.h>
+#include <stdbool.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+
+#include "fabric/base/counter.h"
+#include "hostagent/frontend/fe_watch.h"
+#include "hostagent/frontend/frontend.h"
+#include "hostagent/vhost/vhost.h"
+
+#define FE_VU_COUNTERS(X)                                                                                    \
+	X(connections)                                                                                       \
+	X(connections_refused)                                                                               \
+	X(protocol_errors)                                                                                   \
+	X(kicks)                                                                                             \
+	X(kicks_idle)
+#define FE_VU_COUNTER_ENUM(name) FE_VU_C_##name,
+enum fe_vu_counter { FE_VU_COUNTERS(FE_VU_COUNTER_ENUM) FE_VU_NCOUNTERS };
+
+struct fe_vu {
+	struct fe fe;
+	struct event_base *base;
+	const struct fe_up *up;
+	void *arg;
+	enum fe_kind kind;
+	unsigned nqueues;
+	struct vhost *v;
+	struct fe_queue queues[FE_QUEUES_MAX];
+	struct event *kick_ev[FE_QUEUES_MAX];
+	struct kick_arg {
+		struct fe_vu *f;
+		unsigned q;
+	} kick_arg[FE_QUEUES_MAX];
+
+	/* Calls up and into the core nest: what cannot be done inside is noted and done by settle(). */
+	unsigned depth;
+	uint32_t running; /* queues between queue_start() and queue_stop() */
+	uint32_t drained; /* fe_queue_drained() came while the core was busy */
+	uint32_t broken;  /* up->broken() is owed */
+	const char *reason[FE_QUEUES_MAX];
+	bool doomed; /* the connection must go */
+	struct event *settle_ev;
+
+	/* fe_sock.c */
+	char name[FE_NAME_MAX + 8]; /* file name of the socket */
+	struct sockaddr_un addr;
+	const char *group;
+	int fd, listen_fd;	 /* -1: none */
+	struct stat listen_stat; /* of the socket file we bound, to unlink no other */
+	struct event *read_ev, *hup_ev, *listen_ev, *retry_ev;
+	struct fe_watcher watcher;
+	unsigned retry_ms;
+	uint8_t buf[VHOST_MSG_MAX];
+	size_t got;
+	int fds[VHOST_FDS_MAX]; /* came with the message under way */
+	unsigned nfds;
+	bool too_many_fds;
+
+	uint64_t counters[FE_VU_NCOUNTERS];
+};
+
+static inline void fe_vu_count(struct fe_vu *f, enum fe_vu_counter c)
+{
+	counter_add(&f->counters[c], 1);
+}
+
+/* fe_vu.c */
+void fe_vu_connected(struct fe_vu *f);
+/* One message is complete in buf; its descriptors become the core's. Non-zero: drop the connection. */
+int fe_vu_message(struct fe_vu *f);
+void fe_vu_disconnected(struct fe_vu *f);
+
+/* fe_sock.c */
+int fe_sock_open(struct fe_vu *f, const char *dir, const char *name);
+void fe_sock_close(struct fe_vu *f); /* for good */
+void fe_sock_drop(struct fe_vu *f);  /* this connection; goes on to wait for the next */
+int fe_sock_send(struct fe_vu *f, const void *msg, size_t len, int fd);
+void fe_sock_resume(struct fe_vu *f); /* read again, or stop reading while the core is blocked */
+
+#endif

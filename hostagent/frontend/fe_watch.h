@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * "Tell me when this name appears in that directory": one inotify instance per event base and
+ * directory, shared by all who ask (the kernel grants a user 128 of them).
+ * Thread rule: the base's thread for its own; creation and removal from one thread at a time.
+ */
+#ifndef OUTRIGGER_FE_WATCH_H
+#define OUTRIGGER_FE_WATCH_H
+
+#include "fabric/base/list.h"
+
+struct event_base;
+struct fe_watch;
+
+/* The caller's; name must stay valid until fe_watch_del(). */
+struct fe_watcher {
+	struct list link;
+	struct fe_watch *on;
+	const char *name;	 /* file name without directory */
+	void (*seen)(void *arg); /* created, moved in, or its permissions changed; spurious calls happen */
+	void *arg;
+};
+
+/* 0, -ENOENT: no such directory, or another -errno. seen() comes from the loop alone. */
+int fe_watch_add(struct event_base *base, const char *dir, struct fe_watcher *w);
+void fe_watch_del(struct fe_watcher *w); /* harmless when not added (w zeroed) */
+
+#endif

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Guest memory as one SET_MEM_TABLE described it. A table is immutable and counted: the device holds
+ * one reference, each chain in flight another, so that buffers outlive the table that named them when
+ * the front-end replaces it under I/O (memory hot plug).
+ *
+ * Regions are sorted by guest-physical address and overlap in neither address space. A range of guest
+ * memory may run over a region's end into the next: one descriptor can need several iovecs.
+ */
+#ifndef OUTRIGGER_VHOST_MEM_H
+#define OUTRIGGER_VHOST_MEM_H
+
+#include "hostagent/vhost/vhost.h"
+
+struct vhost_region {
+	uint64_t gpa;
+	uint64_t size;
+	uint64_t uva;
+	struct vhost_map map;
+};
+
+struct vhost_mem {
+	uint32_t refs;
+	uint32_t n;
+	const struct vhost_sys *sys;
+	void *sys_arg;
+	struct vhost_region regions[VHOST_REGIONS_MAX];
+};
+
+/* Map every region; fds[i] belongs to region i and stays the caller's. *out has one reference.
+ * -EINVAL: overlap, wrap-around, zero size or too many; -ENOMEM; or an error of sys->map. */
+int vhost_mem_create(struct vhost_mem **out, const struct vhost_mem_desc *d, const int *fds,
+		     const struct vhost_sys *sys, void *sys_arg, bool *fault);
+static inline struct vhost_mem *vhost_mem_ref(struct vhost_mem *m)
+{
+	m->refs++;
+	return m;
+}
+void vhost_mem_put(struct vhost_mem *m); /* NULL is fine */
+
+/* [gpa, gpa + len) as iovecs: how many (0 for len 0), -EFAULT: not all of it is guest memory,
+ * -E2BIG: needs more than max. */
+int vhost_mem_iov(const struct vhost_mem *m, uint64_t gpa, uint64_t len, struct iovec *iov, unsigned max);
+
+/* Our address of [uva, uva + len) in the front-end's address space, within one region; NULL: not there. */
+void *vhost_mem_uva(const struct vhost_mem *m, uint64_t uva, uint64_t len);
+
+#endif
