@@ -12,8 +12,8 @@
  * State directory (0700): pki/ (CA and server key), state.db, and admin/ with what outriggerctl needs:
  *	admin/ca.crt admin/admin.crt admin/admin.key    client certificate, OU network-admin
  *	admin/token                                     bearer token, one line
- *	admin/api                                       HOST:PORT of the API, one line, rewritten by control_listen()
- * Thread rule: the thread of the event base.
+ *	admin/api                                       HOST:PORT of the API, one line, rewritten by
+ *control_listen() Thread rule: the thread of the event base.
  */
 #ifndef OUTRIGGER_CONTROL_H
 #define OUTRIGGER_CONTROL_H
@@ -35,13 +35,13 @@ struct control;
 
 struct control_cfg {
 	struct event_base *base;
-	const char *state_dir;	     /* NULL: CONTROL_STATE_DIR; made when missing (not its parents) */
-	const char *api_address;     /* numeric; NULL: every address */
-	uint16_t api_port;	     /* 0: the system chooses */
-	uint16_t session_port;	     /* told to agents that enrol */
-	const char *const *sans;     /* further names and addresses of the server certificate */
-	size_t nsans;		     /* 127.0.0.1, ::1, localhost, the host name and api_address are always in */
-	struct control_ops ops;	     /* copied, as are the next two */
+	const char *state_dir;	 /* NULL: CONTROL_STATE_DIR; made when missing (not its parents) */
+	const char *api_address; /* numeric; NULL: every address */
+	uint16_t api_port;	 /* 0: the system chooses */
+	uint16_t session_port;	 /* told to agents that enrol */
+	const char *const *sans; /* further names and addresses of the server certificate */
+	size_t nsans;		 /* 127.0.0.1, ::1, localhost, the host name and api_address are always in */
+	struct control_ops ops;	 /* copied, as are the next two */
 	struct status_ops status;
 	struct volume_ops volumes;
 };

@@ -5,7 +5,7 @@
  * storing, masking and listing are written once.
  *
  * Messages whose memory is changed here must come from protobuf_c_message_unpack() or
- * kind_new(): their strings are malloc'ed.
+ * obj_copy(): their strings are malloc'ed.
  */
 #ifndef OUTRIGGER_CONTROL_KIND_H
 #define OUTRIGGER_CONTROL_KIND_H
@@ -32,7 +32,6 @@ enum kind {
 struct kind_info {
 	const char *name; /* in the store and in counter scopes: "vnic", "storage-pool" */
 	const ProtobufCMessageDescriptor *desc;
-	uint32_t status_size; /* of the status struct, for kind_status() */
 };
 
 #define RESOURCE_NAME_MAX 63

@@ -80,10 +80,11 @@ struct change {
 	uint64_t revision;	  /* of this change */
 	ProtobufCMessage *before; /* a copy */
 	ProtobufCMessage *after;
+	ProtobufCMessage *install; /* a second copy of after, which model_commit() takes */
 };
 
 /* in is copied. On error err is filled, chg is empty and -1 is returned. */
-int model_prepare_create(const struct model *m, enum kind k, const ProtobufCMessage *in, struct change *chg,
+int model_prepare_create(struct model *m, enum kind k, const ProtobufCMessage *in, struct change *chg,
 			 struct api_err *err);
 /* mask as outrigger.proto has it. in's name picks the object, in's revision (not 0) must match. */
 int model_prepare_update(const struct model *m, enum kind k, const ProtobufCMessage *in, const char *mask,
@@ -91,7 +92,7 @@ int model_prepare_update(const struct model *m, enum kind k, const ProtobufCMess
 int model_prepare_delete(const struct model *m, enum kind k, const char *name, uint64_t revision,
 			 struct change *chg, struct api_err *err);
 /* Cannot fail: prepare has reserved what it takes. */
-void model_commit(struct model *m, const struct change *chg);
+void model_commit(struct model *m, struct change *chg);
 /* The change that takes a committed one back. -ENOMEM. */
 int change_invert(const struct change *chg, struct change *out);
 void change_clear(struct change *chg);

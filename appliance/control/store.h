@@ -23,7 +23,7 @@ struct store;
 /* path is made when missing (not its directory). -EBUSY: another process has it; -EINVAL: not ours, or
  * newer than this program. why gets a line on error. */
 int store_open(const char *path, struct store **out, char *why, size_t why_size);
-void store_close(struct store *s);	       /* NULL is fine */
+void store_close(struct store *s);		/* NULL is fine */
 const char *store_error(const struct store *s); /* of the last failure; "" when the last write worked */
 
 /* Every object in order of kind and name. fn takes obj. Nonzero from fn ends the walk and is returned. */
