@@ -5,7 +5,7 @@
 #include "appliance/block/blk.h"
 #include "fabric/base/counter.h"
 
-COUNTERS_DEFINE(blk_refusal, BLK_REFUSALS)
+const char *const blk_refusal_names[] = {BLK_REFUSALS(COUNTER_NAME_)};
 
 #define SEG_F_UNMAP 1u
 
