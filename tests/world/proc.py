@@ -28,12 +28,13 @@ def wait_for(what, condition, timeout=10.0, check=None, step=0.05):
 
 
 def start_time(pid):
-    """The kernel's start time of a process, which with its pid names it for ever; None if there is none."""
+    """The kernel's start time of a process, which with its pid names it for ever; None if it does not run."""
     try:
         with open(f"/proc/{pid}/stat") as file:
-            return int(file.read().rpartition(")")[2].split()[19])
+            fields = file.read().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
         return None
+    return None if fields[0] in "ZX" else int(fields[19])
 
 
 def tail(path, lines=20):

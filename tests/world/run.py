@@ -2,7 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """`make run`: builds the small world, boots two guests, shows checks a to f, and takes everything down again.
 
-Environment: LINK=udp|dpdk, KEEP=1 leaves the world up. Exits 0 only if every check held. build/run.json has the table.
+    tests/world/run.py [DIR]
+
+Environment: LINK=udp|dpdk, KEEP=1 leaves the world up. Exits 0 only if every check held. DIR (build/run) gets the logs,
+DIR.json the table.
 """
 
 import os
@@ -43,7 +46,8 @@ def main():
     report = Report()
     keep = os.environ.get("KEEP", "") not in ("", "0")
     broken = None
-    with w.World("build/run", keep=keep) as world:
+    directory = sys.argv[1] if len(sys.argv) > 1 else "build/run"
+    with w.World(directory, keep=keep, say=report.say) as world:
         try:
             show(report, world)
             world.check()
@@ -52,7 +56,7 @@ def main():
             report.row("the run came to its end", False, None, "", f"\n{error}")
             if not keep:
                 world.close(quiet=True)
-        report.write(f"{w.TOP}/build/run.json", link=world.link, accel=world.accel)
+        report.write(f"{world.directory}.json", link=world.link, accel=world.accel)
         print(f"\n{report.table()}\n")
         if keep:
             print(world.describe())

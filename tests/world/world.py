@@ -79,8 +79,7 @@ class World:
         for program in ("outriggerd", "outrigger-agent", "outriggerctl"):
             if not os.path.exists(self.binary(program)):
                 raise WorldError(f"{self.binary(program)} is missing: run make all")
-        shutil.rmtree(self.directory, ignore_errors=True)
-        os.makedirs(f"{self.directory}/logs")
+        self.take_directory()
         os.makedirs(self.record)
         self.note({"pid": os.getpid(), "start": start_time(os.getpid()), "keep": False, "processes": [],
                    "directory": self.directory})
@@ -92,6 +91,17 @@ class World:
             self.close()
             raise
         return self
+
+    def take_directory(self):
+        """Starts with an empty directory; a world that was kept in it goes first."""
+        for prefix, state in records().items():
+            if state["directory"] == self.directory:
+                if not state["keep"]:
+                    raise WorldError(f"another run (pid {state['pid']}) works in {self.directory}")
+                self.say("removing the world that was kept")
+                remove(prefix, state)
+        shutil.rmtree(self.directory, ignore_errors=True)
+        os.makedirs(f"{self.directory}/logs")
 
     def __exit__(self, kind, error, trace):
         if self.keep and kind is None:
