@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-$(eval $(call room,hostagent/vhost,fabric/base fabric/vqt,,core))
+$(eval $(call room,hostagent/vhost,fabric/base,,core))
