@@ -85,6 +85,7 @@ struct vqt_dev_cfg {
 	enum rt_rel rel;       /* VQT_NET */
 	uint32_t depth;	       /* VQT_BLK: requests per vq; the same at both ends */
 	uint32_t max_inflight; /* VQT_BLK: unscheduled bytes, the same at both ends */
+	uint32_t pos_start;    /* tests start positions near their wrap; both ends alike; 0 in production */
 };
 
 #define VQT_DEV_COUNTERS(X)                                                                                  \

@@ -71,6 +71,7 @@ struct vqt_bind {
 	enum rt_rel rel;       /* VQT_NET: how hard frames are retransmitted */
 	uint32_t max_inflight; /* VQT_BLK: unscheduled bytes in flight, >= VQT_INFLIGHT_MIN, the same at both
 				  ends */
+	uint32_t pos_start;    /* tests start positions near their wrap; both ends alike; 0 in production */
 };
 
 /* Per device. Names beginning with drop_ are frames or messages that went nowhere. */

@@ -150,6 +150,12 @@ static inline uint32_t vqt_unsched(uint32_t out_len)
 	return out_len + VQT_HEAD < VQT_UNSCHED ? out_len + VQT_HEAD : VQT_UNSCHED;
 }
 
+static inline bool vqt_req_fits(uint32_t out_len, uint32_t in_len)
+{
+	return out_len <= VQT_REQ_MAX &&
+	       in_len <= (out_len + VQT_HEAD > VQT_UNSCHED ? VQT_IN_SMALL : VQT_REQ_MAX);
+}
+
 /* a before b, serial arithmetic (RFC 1982). */
 static inline bool vqt_before(uint32_t a, uint32_t b)
 {

@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the device end's files share; nobody else includes this. */
+#ifndef OUTRIGGER_VQT_DEV_INT_H
+#define OUTRIGGER_VQT_DEV_INT_H
+
+#include "fabric/base/list.h"
+#include "fabric/vqt/vqt_dev.h"
+
+#define VQT_PENDING_DEFAULT 1024u
+/* out + this is page-aligned: the data after struct virtio_blk_req's header. */
+#define VQT_OUT_ALIGN_OFF 16u
+
+/* A frame of a guest that is not complete, or not yet its turn. */
+struct pending {
+	struct list link;     /* on vqt_pair.pending, or the peer's free list */
+	struct pending *hash; /* next in its bucket */
+	struct vqt_pair *pair;
+	uint32_t pos, total;
+	uint32_t psn;	   /* lowest of its pieces' */
+	uint32_t last_psn; /* of the piece with its last byte; valid with has_last */
+	bool has_last;
+	bool copied; /* segments are own buffers that span the frame; else pieces by reference, sorted */
+	struct vqt_cover cover;
+	struct frame *frame; /* NULL: out of memory; its pieces are only counted */
+	uint32_t off[FRAME_SEGS];
+};
+
+struct vqt_pair {
+	struct vqt_dev *dev;
+	uint16_t index;
+	/* From the guest. */
+	uint32_t rx_next; /* position of the frame that is delivered next */
+	struct list pending;
+	struct list gaps; /* on vqt_peer.gaps while pending is not empty */
+	/* To the guest. */
+	uint32_t tx_pos, tx_limit;
+	uint32_t marked;       /* tx_pos of the last MARK */
+	bool want_mark;	       /* one is due */
+	bool want_credit;      /* vqt_dev_send() found none */
+	bool wake;	       /* writable() is due */
+	struct list room;      /* on vqt_peer.room: the transport was full */
+	struct list attention; /* on vqt_peer.attention: the next service has to do with it */
+};
+
+enum req_state {
+	REQ_FREE,
+	REQ_ARRIVING, /* unscheduled bytes */
+	REQ_WAITING,  /* for memory */
+	REQ_GRANTING, /* the GRANT is to be sent */
+	REQ_GRANTED,  /* the rest arrives */
+	REQ_BACKEND,  /* with the device model */
+	REQ_SENDING,  /* completion */
+};
+
+struct req_slot {
+	struct vqt_req pub; /* first */
+	struct list link;   /* on one of the peer's lists: waiting, granting, sending */
+	enum req_state state;
+	uint32_t id;
+	uint32_t total;	   /* message bytes */
+	uint32_t out_size; /* bytes got for pub.out, 0: none */
+	uint32_t in_size;  /* bytes got for pub.in, 0: none or small */
+	uint32_t held;	   /* bytes counted in vqt_peer.mem_used */
+	uint32_t charge;   /* unscheduled bytes counted in vqt_dev.inflight_bytes */
+	uint32_t reply;	   /* bytes after the completion's head */
+	uint32_t written;
+	uint32_t reply_sent; /* message bytes of the completion sent */
+	struct vqt_cover cover;
+	uint8_t head[VQT_HEAD];
+	uint8_t small[VQT_IN_SMALL];
+};
+
+struct vqt_dev {
+	struct list link;      /* vqt_peer.devs */
+	struct vqt_peer *peer; /* NULL: detached, requests are orphans */
+	struct vqt_dev_cfg cfg;
+	const struct vqt_dev_ops *ops;
+	struct vqt_mem mem;
+	unsigned outstanding;	 /* requests at the backend */
+	uint32_t inflight_bytes; /* unscheduled */
+	uint64_t counters[VQT_DEV_NCOUNTERS];
+	struct vqt_pair *pairs; /* VQT_NET: nvq / 2 */
+	struct req_slot *slots; /* VQT_BLK: nvq * depth */
+};
+
+struct vqt_peer {
+	struct vqt_peer_cfg cfg;
+	const char *bad;
+	uint64_t mem_used;
+	bool unflushed;
+	struct list devs;
+	struct list gaps;      /* pairs with pending frames */
+	struct list attention; /* pairs */
+	struct list waiting;   /* requests, for memory; first come first served */
+	struct list granting;
+	struct list sending;
+	struct list room;     /* pairs */
+	bool full[RT_NCLASS]; /* rt_send() said -EAGAIN; until writable */
+	struct list free_pending;
+	struct pending *pendings;
+	struct pending **buckets;
+	uint32_t bucket_mask;
+	uint64_t counters[VQT_PEER_NCOUNTERS];
+	struct vqt_dev *wire[VQT_WIRE_MAX];
+};
+
+static inline void d_count(struct vqt_dev *d, enum vqt_dev_counter c, uint64_t n)
+{
+	counter_add(&d->counters[c], n);
+}
+
+/* vqt_peer.c */
+void dev_free(struct vqt_dev *d);
+void peer_bad(struct vqt_peer *p, const char *why);
+int dev_rt_send(struct vqt_dev *d, enum rt_class cls, enum rt_rel rel, struct rt_rec *rec,
+		const struct iovec *iov, unsigned n, uint64_t now);
+
+/* vqt_dev_net.c: from the guest */
+void pair_init(struct vqt_pair *q, struct vqt_dev *d, unsigned index);
+void pair_reset(struct vqt_pair *q); /* drops what is pending */
+void pair_frame(struct vqt_pair *q, uint32_t psn, const struct rt_rec *rec, const uint8_t *data,
+		struct buf *owner);
+void pair_settled(struct vqt_pair *q, uint32_t base);
+
+/* vqt_dev_piece.c: pieces to frames */
+/* A frame of one piece; NULL: no memory, counted. */
+struct frame *piece_whole(struct vqt_dev *d, const uint8_t *data, uint32_t len, struct buf *owner);
+/* Add a piece to p->frame; on lack of memory, or an overlap, p->frame becomes NULL (counted). */
+void piece_add(struct vqt_dev *d, struct pending *p, uint32_t off, const uint8_t *data, uint32_t len,
+	       struct buf *owner);
+
+/* vqt_dev_tx.c: to the guest */
+void pair_credit(struct vqt_pair *q, const struct rt_rec *rec);
+void pair_room(struct vqt_peer *p); /* RT_NET is writable */
+void pair_service(struct vqt_pair *q, uint64_t now);
+
+/* vqt_dev_blk.c: requests arriving */
+void req_piece(struct vqt_dev *d, const struct rt_rec *rec, const uint8_t *data);
+void req_cancel(struct vqt_dev *d, const struct rt_rec *rec);
+void req_serve_waiting(struct vqt_peer *p);
+void req_serve_granting(struct vqt_peer *p, uint64_t now);
+
+/* vqt_dev_reply.c: completions, and the end of a request */
+void req_free(struct req_slot *s);
+/* Answer s: queued, sent by req_serve_sending(). */
+void req_reply(struct req_slot *s, uint32_t sent, uint32_t written);
+void req_serve_sending(struct vqt_peer *p, uint64_t now);
+
+#endif

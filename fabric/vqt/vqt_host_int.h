@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the host end's files share; nobody else includes this. */
+#ifndef OUTRIGGER_VQT_HOST_INT_H
+#define OUTRIGGER_VQT_HOST_INT_H
+
+#include "fabric/base/list.h"
+#include "fabric/vqt/vqt_host.h"
+#include "fabric/vqt/vqt_iov.h"
+
+/* One turn of a queue before the next queue's: a TSO frame, or so many small ones. */
+#define VQT_TURN_BYTES	(64u << 10)
+#define VQT_TURN_CHAINS 32u
+
+/* A received frame takes at most so many of the guest's chains, with so many iovecs. 64 KiB over buffers of
+ * 1526 bytes is 43. */
+#define VQT_RX_CHAINS 128u
+#define VQT_RX_IOV    512u
+
+enum vq_state {
+	VQ_STOPPED,
+	VQ_RUNNING,
+	VQ_DRAINING, /* requests in flight; nothing is popped */
+	VQ_BROKEN,
+};
+
+/* A frame that is not complete, or not yet its turn. Its bytes are in the stage, or (the head alone) in
+ * the guest's reserved chains. */
+struct rx_entry {
+	uint32_t total;
+	uint32_t psn;	   /* lowest of its pieces' */
+	uint32_t last_psn; /* of the piece with its last byte; valid with has_last */
+	bool has_last, direct, dead;
+	struct vqt_cover cover;
+};
+
+/* One chain taken for the head frame. */
+struct rx_chain {
+	uint32_t token, in_len;
+	uint16_t nin, iov; /* iovecs, the first of them in vqt_rx.iov */
+};
+
+struct vqt_vq;
+
+/* Appliance to guest, one pair. Positions of present entries lie in [next, next + window). */
+struct vqt_rx {
+	struct vqt_vq *vq;
+	uint32_t next;	/* position of the frame that the guest gets next */
+	uint32_t limit; /* credit given */
+	uint32_t window;
+	unsigned npending;
+	uint8_t *stage;		  /* window bytes, byte p of the stream at p % window */
+	struct rx_entry *entries; /* window / VQT_POS_ALIGN, that at position p at p / align % n */
+	uint64_t *present;	  /* a bit per entry */
+	struct list pending;	  /* on vqt_host.pending while npending or mark */
+	bool mark;
+	uint32_t mark_pos, mark_psn;
+	/* The chains reserved for the frame at next. */
+	unsigned nchains, niov;
+	struct vqt_at at;
+	struct rx_chain chains[VQT_RX_CHAINS];
+	struct iovec iov[VQT_RX_IOV];
+};
+
+enum slot_state {
+	SLOT_FREE,
+	SLOT_UNSENT, /* in this session */
+	SLOT_SENT,
+	SLOT_FENCED, /* sent; the guest is gone: nobody may touch its memory */
+};
+
+struct vqt_slot {
+	struct list order; /* vqt_bq.inflight: in the order taken from the ring */
+	struct list work;  /* vqt_bq.work: has granted bytes or a cancel to send */
+	enum slot_state state;
+	uint16_t gen;
+	bool again;	    /* was sent in an earlier session */
+	bool cancel;	    /* a CANCEL has to be sent */
+	bool cpl;	    /* a piece of its completion came */
+	uint32_t charge;    /* unscheduled bytes, while sent */
+	uint32_t granted;   /* message bytes that may be sent */
+	uint32_t sent;	    /* message bytes that were */
+	uint32_t cpl_total; /* message bytes of the completion */
+	struct vqt_at out_at, in_at;
+	struct vqt_cover cover;
+	uint8_t head[VQT_HEAD]; /* of the completion */
+	struct vqt_chain chain;
+};
+
+/* A request queue. */
+struct vqt_bq {
+	struct list inflight; /* slots by age */
+	struct list work;
+	unsigned ninflight; /* slots not free, fenced ones excepted */
+	unsigned nunsent;
+	unsigned nfree;
+	uint16_t *free;
+	struct vqt_slot *slots; /* depth */
+};
+
+struct vqt_vq {
+	struct vqt_hdev *dev;
+	void *ring;
+	uint16_t index;
+	enum vq_state state;
+	bool mergeable;
+	bool more;			/* the ring may hold chains for which no kick will come */
+	struct list ready;		/* on vqt_host.ready */
+	struct list blocked[RT_NCLASS]; /* on vqt_host.blocked[]: rt_send() said -EAGAIN */
+	struct list starved;		/* on vqt_hdev.starved: max_inflight reached */
+	struct list dirty;		/* on vqt_host.dirty: ring needs flush() */
+	uint32_t tx_pos;
+	struct vqt_rx *rx;
+	struct vqt_bq *bq;
+};
+
+struct vqt_hdev {
+	struct list link; /* vqt_host.devs */
+	struct vqt_host *host;
+	struct vqt_hdev_cfg cfg;
+	bool bound;
+	struct vqt_bind b;
+	uint32_t inflight_bytes; /* unscheduled */
+	unsigned ninflight;	 /* requests, fenced ones excepted */
+	unsigned nfenced;
+	struct list starved;
+	uint64_t counters[VQT_HDEV_NCOUNTERS];
+	struct vqt_vq vq[];
+};
+
+struct vqt_host {
+	const struct vqt_host_ops *ops;
+	struct rt *rt;
+	uint64_t seed;
+	uint64_t now; /* of the service under way */
+	bool unflushed;
+	struct list devs;
+	struct list ready;
+	struct list blocked[RT_NCLASS];
+	struct list dirty;
+	struct list pending; /* receive queues that wait for pieces */
+	uint64_t counters[VQT_HOST_NCOUNTERS];
+	struct vqt_chain chain; /* scratch */
+	struct iovec iov[VQT_CHAIN_IOV + 1];
+	struct vqt_hdev *wire[VQT_WIRE_MAX];
+};
+
+static inline void hd_count(struct vqt_hdev *d, enum vqt_hdev_counter c, uint64_t n)
+{
+	counter_add(&d->counters[c], n);
+}
+
+/* vqt_host.c */
+void vq_ready(struct vqt_vq *q);
+void vq_dirty(struct vqt_vq *q);
+void vq_flush(struct vqt_vq *q);
+void vq_block(struct vqt_vq *q, enum rt_class cls);
+void vq_broken(struct vqt_vq *q, const char *reason);
+/* rt_send() of the device's record; 0, or -errno. */
+int hd_send(struct vqt_vq *q, enum rt_class cls, enum rt_rel rel, struct rt_rec *rec, const struct iovec *iov,
+	    unsigned n);
+
+/* vqt_host_tx.c: each turn gives the number of chains moved (at least 1 if it did anything). */
+unsigned tx_turn(struct vqt_vq *q);
+
+/* vqt_host_rx.c */
+int rx_create(struct vqt_vq *q, uint32_t window);
+void rx_destroy(struct vqt_vq *q);
+void rx_reset(struct vqt_vq *q, uint32_t pos); /* a new session */
+void rx_stop(struct vqt_vq *q);		       /* the state is no longer RUNNING */
+unsigned rx_turn(struct vqt_vq *q);
+void rx_frame(struct vqt_vq *q, uint32_t psn, const struct rt_rec *rec, const uint8_t *data);
+void rx_mark(struct vqt_vq *q, uint32_t psn, const struct rt_rec *rec);
+void rx_settled(struct vqt_vq *q, uint32_t base);
+
+/* vqt_host_rxbuf.c: the guest's buffers for the head frame. */
+/* Take chains for total bytes: 0, -EAGAIN (not enough posted), -E2BIG, -EMSGSIZE (not mergeable, too small),
+ * -EBADMSG (and vq_broken() was called). On error none are held. */
+int rx_reserve(struct vqt_vq *q, uint32_t total);
+void rx_unreserve(struct vqt_vq *q);
+void rx_write(struct vqt_rx *rx, uint32_t off, const uint8_t *data, uint32_t len);
+void rx_commit(struct vqt_vq *q, uint32_t total);
+
+/* vqt_host_blk.c */
+int bq_create(struct vqt_vq *q, uint32_t depth);
+void bq_destroy(struct vqt_vq *q);
+void bq_session_lost(struct vqt_vq *q);
+void bq_fence(struct vqt_vq *q);
+unsigned bq_turn(struct vqt_vq *q);
+void bq_grant(struct vqt_vq *q, const struct rt_rec *rec);
+void bq_completion(struct vqt_vq *q, const struct rt_rec *rec, const uint8_t *data);
+
+#endif

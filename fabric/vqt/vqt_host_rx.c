@@ -1,0 +1,439 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Appliance to guest: frames in stream order into the guest's buffers.
+ *
+ * A piece of the frame at `next` goes straight to the guest's memory, if the guest has posted buffers for
+ * the whole frame. Everything else is staged: byte p of the stream at p % window. Credit keeps all
+ * positions within one window of `next`, so the stage never overflows, needs no allocator, and a
+ * frame's entry is found by its position.
+ *
+ * What never came. Frames go into packets one after the other; so once the transport has settled the
+ * packet in which any piece of a later frame (or a MARK) stood, earlier ones are as complete as they
+ * will get.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fabric/vqt/vqt_host_int.h"
+
+/* A frame never spans more packets than this. */
+#define FRAME_PACKETS (FRAME_MAX / (RT_CHUNK_MIN / 2) + 2)
+
+int rx_create(struct vqt_vq *q, uint32_t window)
+{
+	uint32_t n = window / VQT_POS_ALIGN;
+	struct vqt_rx *rx = calloc(1, sizeof(*rx));
+
+	if (!rx)
+		return -ENOMEM;
+	q->rx = rx;
+	rx->vq = q;
+	rx->window = window;
+	list_init(&rx->pending);
+	/* Untouched pages cost nothing: a guest that keeps up never has its stage written. */
+	rx->stage = calloc(1, window);
+	rx->entries = calloc(n, sizeof(*rx->entries));
+	rx->present = calloc(n / 64, sizeof(*rx->present));
+	return rx->stage && rx->entries && rx->present ? 0 : -ENOMEM;
+}
+
+void rx_destroy(struct vqt_vq *q)
+{
+	struct vqt_rx *rx = q->rx;
+
+	if (!rx)
+		return;
+	list_del(&rx->pending);
+	free(rx->stage);
+	free(rx->entries);
+	free(rx->present);
+	free(rx);
+	q->rx = NULL;
+}
+
+/* ---- entries ---- */
+
+static uint32_t slot_of(const struct vqt_rx *rx, uint32_t pos)
+{
+	return (pos & (rx->window - 1)) / VQT_POS_ALIGN;
+}
+
+static struct rx_entry *entry_at(const struct vqt_rx *rx, uint32_t pos)
+{
+	uint32_t i = slot_of(rx, pos);
+
+	return rx->npending && rx->present[i / 64] >> (i % 64) & 1 ? &rx->entries[i] : NULL;
+}
+
+static struct rx_entry *entry_add(struct vqt_rx *rx, uint32_t pos, uint32_t total, uint32_t psn)
+{
+	uint32_t i = slot_of(rx, pos);
+
+	rx->present[i / 64] |= 1ull << (i % 64);
+	rx->npending++;
+	rx->entries[i] = (struct rx_entry){.total = total, .psn = psn};
+	if (list_empty(&rx->pending))
+		list_add_tail(&rx->vq->dev->host->pending, &rx->pending);
+	return &rx->entries[i];
+}
+
+static void entry_del(struct vqt_rx *rx, uint32_t pos)
+{
+	uint32_t i = slot_of(rx, pos);
+
+	rx->present[i / 64] &= ~(1ull << (i % 64));
+	rx->npending--;
+	if (!rx->npending && !rx->mark)
+		list_del(&rx->pending);
+}
+
+/* The first entry at or after from, which lies in [next, next + window]; false: none. */
+static bool entry_first(const struct vqt_rx *rx, uint32_t from, uint32_t *pos)
+{
+	uint32_t slots = rx->window / VQT_POS_ALIGN;
+	uint32_t k = (from - rx->next) / VQT_POS_ALIGN, base = slot_of(rx, rx->next);
+
+	while (rx->npending && k < slots) {
+		uint32_t i = (base + k) & (slots - 1);
+		uint64_t bits = rx->present[i / 64] >> (i % 64);
+
+		if (bits) {
+			k += (uint32_t)__builtin_ctzll(bits);
+			if (k >= slots)
+				break;
+			*pos = rx->next + k * VQT_POS_ALIGN;
+			return true;
+		}
+		k += 64 - i % 64;
+	}
+	return false;
+}
+
+/* ---- moving on ---- */
+
+/* The guest has had, or will never get, what lies before pos. */
+static void advance(struct vqt_vq *q, uint32_t pos)
+{
+	struct vqt_rx *rx = q->rx;
+	uint32_t at;
+
+	/* Entries inside a frame: a peer that numbers frames so gets them dropped. */
+	while (entry_first(rx, rx->next, &at) && vqt_before(at, pos)) {
+		entry_del(rx, at);
+		hd_count(q->dev, VQT_HD_drop_rx_malformed, 1);
+	}
+	rx->next = pos;
+	if (rx->next + rx->window - rx->limit >= rx->window / 4)
+		vq_ready(q);
+}
+
+static void delivered(struct vqt_vq *q, uint32_t total, enum vqt_hdev_counter how)
+{
+	rx_commit(q, total);
+	hd_count(q->dev, how, 1);
+	hd_count(q->dev, VQT_HD_rx_frames, 1);
+	hd_count(q->dev, VQT_HD_rx_bytes, total);
+	if (total > VQT_FRAME_SUPER)
+		hd_count(q->dev, VQT_HD_frames_super, 1);
+}
+
+static void stage_copy_out(struct vqt_rx *rx, uint32_t pos, uint32_t total)
+{
+	uint32_t at = pos & (rx->window - 1);
+	uint32_t first = rx->window - at < total ? rx->window - at : total;
+
+	rx_write(rx, 0, rx->stage + at, first);
+	if (first < total)
+		rx_write(rx, first, rx->stage, total - first);
+}
+
+static void stage_copy_in(struct vqt_rx *rx, uint32_t pos, const uint8_t *data, uint32_t len)
+{
+	uint32_t at = pos & (rx->window - 1);
+	uint32_t first = rx->window - at < len ? rx->window - at : len;
+
+	memcpy(rx->stage + at, data, first);
+	memcpy(rx->stage, data + first, len - first);
+}
+
+/* Why a frame that is complete and next cannot be delivered, ever; NCOUNTERS: it may later. */
+static enum vqt_hdev_counter hopeless(const struct vqt_vq *q, int err)
+{
+	if (q->state != VQ_RUNNING)
+		return VQT_HD_drop_rx_stopped;
+	if (err == -E2BIG)
+		return VQT_HD_drop_rx_split;
+	return err == -EMSGSIZE ? VQT_HD_drop_rx_small : VQT_HDEV_NCOUNTERS;
+}
+
+/* Give the guest the complete staged frame at next; false: it has to wait. */
+static bool deliver_staged(struct vqt_vq *q, const struct rx_entry *e)
+{
+	enum vqt_hdev_counter why;
+	uint32_t pos = q->rx->next;
+	int rc;
+
+	rc = q->state == VQ_RUNNING && !e->dead ? rx_reserve(q, e->total) : -EBADMSG;
+	if (!rc) {
+		stage_copy_out(q->rx, q->rx->next, e->total);
+		delivered(q, e->total, VQT_HD_rx_staged);
+		return true;
+	}
+	/* The ring was broken just now: stopping the queue has dropped the frame. */
+	if (q->rx->next != pos)
+		return true;
+	why = e->dead ? VQT_HD_drop_rx_stopped : hopeless(q, rc);
+	hd_count(q->dev, why == VQT_HDEV_NCOUNTERS ? VQT_HD_rx_no_buffers : why, 1);
+	return why != VQT_HDEV_NCOUNTERS;
+}
+
+/* Everything complete from next on. */
+static void drain(struct vqt_vq *q)
+{
+	struct vqt_rx *rx = q->rx;
+	struct rx_entry *e;
+
+	while ((e = entry_at(rx, rx->next)) != NULL && e->cover.got == e->total) {
+		uint32_t pos = rx->next, total = e->total;
+
+		if (e->direct)
+			delivered(q, total, VQT_HD_rx_direct);
+		else if (!deliver_staged(q, e))
+			return;
+		/* A callback may have stopped the queue, and drained it. */
+		if (rx->next != pos)
+			return;
+		entry_del(rx, pos);
+		advance(q, pos + vqt_span(total));
+	}
+}
+
+/* ---- arrivals ---- */
+
+/* A whole frame, next in order: the common case. false: it must be staged. */
+static bool place_whole(struct vqt_vq *q, const struct rt_rec *rec, const uint8_t *data)
+{
+	enum vqt_hdev_counter why;
+	uint32_t pos = q->rx->next;
+	int rc = q->state == VQ_RUNNING ? rx_reserve(q, rec->total) : -EBADMSG;
+
+	if (!rc) {
+		rx_write(q->rx, 0, data, rec->total);
+		delivered(q, rec->total, VQT_HD_rx_direct);
+	} else {
+		why = hopeless(q, rc);
+		if (why == VQT_HDEV_NCOUNTERS) {
+			hd_count(q->dev, VQT_HD_rx_no_buffers, 1);
+			return false;
+		}
+		hd_count(q->dev, why, 1);
+	}
+	advance(q, pos + vqt_span(rec->total));
+	return true;
+}
+
+static void entry_drop(struct vqt_vq *q, uint32_t pos, struct rx_entry *e, enum vqt_hdev_counter why)
+{
+	if (e->direct)
+		rx_unreserve(q);
+	entry_del(q->rx, pos);
+	hd_count(q->dev, why, 1);
+}
+
+static void add_piece(struct vqt_vq *q, struct rx_entry *e, uint32_t psn, const struct rt_rec *rec,
+		      const uint8_t *data)
+{
+	uint64_t seed = q->dev->host->seed;
+
+	if (vqt_before(psn, e->psn))
+		e->psn = psn;
+	if (rec->offset + rec->len == rec->total) {
+		e->has_last = true;
+		e->last_psn = psn;
+	}
+	vqt_cover_add(&e->cover, seed, rec->offset, rec->len);
+	if (e->cover.got > e->total ||
+	    (e->cover.got == e->total && !vqt_cover_full(&e->cover, seed, e->total))) {
+		entry_drop(q, rec->id, e, VQT_HD_drop_rx_malformed);
+		return;
+	}
+	if (e->direct)
+		rx_write(q->rx, rec->offset, data, rec->len);
+	else if (!e->dead)
+		stage_copy_in(q->rx, rec->id + rec->offset, data, rec->len);
+	if (rec->id == q->rx->next)
+		drain(q);
+}
+
+void rx_frame(struct vqt_vq *q, uint32_t psn, const struct rt_rec *rec, const uint8_t *data)
+{
+	struct vqt_rx *rx = q->rx;
+	struct vqt_hdev *d = q->dev;
+	struct rx_entry *e;
+
+	if (rec->total < VQT_FRAME_MIN || rec->total > FRAME_MAX || rec->id % VQT_POS_ALIGN || !rec->len ||
+	    rec->offset > rec->total || rec->len > rec->total - rec->offset) {
+		hd_count(d, VQT_HD_drop_rx_malformed, 1);
+		return;
+	}
+	if (vqt_before(rec->id, rx->next)) {
+		hd_count(d, VQT_HD_drop_rx_late, 1);
+		return;
+	}
+	if (rec->id - rx->next + vqt_span(rec->total) > rx->limit - rx->next) {
+		hd_count(d, VQT_HD_drop_rx_credit, 1);
+		return;
+	}
+	e = entry_at(rx, rec->id);
+	if (!e && rec->id == rx->next && rec->len == rec->total && place_whole(q, rec, data)) {
+		drain(q);
+		return;
+	}
+	if (!e) {
+		e = entry_add(rx, rec->id, rec->total, psn);
+		e->dead = q->state != VQ_RUNNING;
+		if (!e->dead && rec->id == rx->next && rec->len < rec->total) {
+			e->direct = rx_reserve(q, rec->total) == 0;
+			e->dead = q->state != VQ_RUNNING;
+		}
+	}
+	if (e->total != rec->total) {
+		hd_count(d, VQT_HD_drop_rx_malformed, 1);
+		return;
+	}
+	add_piece(q, e, psn, rec, data);
+}
+
+void rx_mark(struct vqt_vq *q, uint32_t psn, const struct rt_rec *rec)
+{
+	struct vqt_rx *rx = q->rx;
+
+	if (!vqt_before(rx->next, rec->id))
+		return;
+	if (rec->total || rec->len || rec->id % VQT_POS_ALIGN || rec->id - rx->next > rx->limit - rx->next) {
+		hd_count(q->dev, VQT_HD_drop_rx_malformed, 1);
+		return;
+	}
+	if (rx->mark && !vqt_before(rx->mark_pos, rec->id))
+		return;
+	rx->mark = true;
+	rx->mark_pos = rec->id;
+	rx->mark_psn = psn;
+	if (list_empty(&rx->pending))
+		list_add_tail(&q->dev->host->pending, &rx->pending);
+}
+
+/* ---- what never came ---- */
+
+/* The first thing known at or after pos, and whether all before it is settled. */
+static bool known_from(const struct vqt_rx *rx, uint32_t pos, uint32_t base, uint32_t *at, bool *settled)
+{
+	bool some = entry_first(rx, pos, at);
+	uint32_t psn = some ? entry_at(rx, *at)->psn : 0;
+
+	if (rx->mark && !vqt_before(rx->mark_pos, pos) && (!some || vqt_before(rx->mark_pos, *at))) {
+		*at = rx->mark_pos;
+		psn = rx->mark_psn;
+		some = true;
+	}
+	*settled = some && vqt_before(psn, base);
+	return some;
+}
+
+/* The head is there, not complete: will the rest come? */
+static bool head_lost(const struct vqt_rx *rx, const struct rx_entry *e, uint32_t base)
+{
+	uint32_t at;
+	bool settled;
+
+	if ((e->has_last && vqt_before(e->last_psn, base)) || vqt_before(e->psn + FRAME_PACKETS, base))
+		return true;
+	return known_from(rx, rx->next + VQT_POS_ALIGN, base, &at, &settled) && settled;
+}
+
+void rx_settled(struct vqt_vq *q, uint32_t base)
+{
+	struct vqt_rx *rx = q->rx;
+	uint32_t at;
+	bool settled;
+
+	for (;;) {
+		struct rx_entry *e = entry_at(rx, rx->next);
+
+		if (e && (e->cover.got == e->total || !head_lost(rx, e, base)))
+			break;
+		if (e) {
+			uint32_t end = rx->next + vqt_span(e->total);
+
+			entry_drop(q, rx->next, e, VQT_HD_drop_rx_partial);
+			advance(q, end);
+		} else {
+			if (!known_from(rx, rx->next, base, &at, &settled) || !settled || at == rx->next)
+				break;
+			hd_count(q->dev, VQT_HD_drop_rx_lost, 1);
+			advance(q, at);
+		}
+		drain(q);
+	}
+	if (rx->mark && !vqt_before(rx->next, rx->mark_pos))
+		rx->mark = false;
+	if (!rx->npending && !rx->mark)
+		list_del(&rx->pending);
+}
+
+/* ---- queue and session ---- */
+
+/* What is under way was meant for a driver that is gone. */
+void rx_stop(struct vqt_vq *q)
+{
+	struct vqt_rx *rx = q->rx;
+	uint32_t at = rx->next;
+
+	while (entry_first(rx, at, &at)) {
+		struct rx_entry *e = entry_at(rx, at);
+
+		if (e->direct)
+			rx_unreserve(q);
+		e->direct = false;
+		e->dead = true;
+		at += VQT_POS_ALIGN;
+	}
+	drain(q);
+}
+
+void rx_reset(struct vqt_vq *q, uint32_t pos)
+{
+	struct vqt_rx *rx = q->rx;
+	uint32_t at;
+
+	while (entry_first(rx, rx->next, &at))
+		entry_drop(q, at, entry_at(rx, at), VQT_HD_drop_rx_session);
+	rx->mark = false;
+	list_del(&rx->pending);
+	rx->next = pos;
+	rx->limit = pos + rx->window;
+}
+
+static void send_credit(struct vqt_vq *q)
+{
+	struct vqt_rx *rx = q->rx;
+	struct rt_rec rec = {
+		.kind = VQT_CREDIT, .queue = (uint8_t)(q->index / 2), .id = rx->next + rx->window};
+
+	if (rx->next + rx->window - rx->limit < rx->window / 4 || !list_empty(&q->blocked[RT_CTL]))
+		return;
+	if (hd_send(q, RT_CTL, RT_REL_FULL, &rec, NULL, 0))
+		return;
+	rx->limit = rec.id;
+	hd_count(q->dev, VQT_HD_credits, 1);
+}
+
+unsigned rx_turn(struct vqt_vq *q)
+{
+	uint32_t before = q->rx->next;
+
+	drain(q);
+	send_credit(q);
+	return q->rx->next != before;
+}

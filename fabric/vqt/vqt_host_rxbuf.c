@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The guest's receive buffers for the one frame that is next in order.
+ *
+ * All chains a frame needs are taken before its first byte is placed, as its length is known from any
+ * piece; so pieces may come in any order, num_buffers is known, and a frame that is given up leaves the
+ * ring as it was. Chains are kept in a compact form: a struct vqt_chain each would be half a megabyte
+ * per queue.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "fabric/vqt/vqt_host_int.h"
+
+/* Keep a chain just popped; false: no place. */
+static bool keep(struct vqt_rx *rx, const struct vqt_chain *c)
+{
+	struct rx_chain *k = &rx->chains[rx->nchains];
+
+	if (rx->nchains == VQT_RX_CHAINS || c->nin > VQT_RX_IOV - rx->niov)
+		return false;
+	*k = (struct rx_chain){c->token, c->in_len, c->nin, (uint16_t)rx->niov};
+	memcpy(&rx->iov[rx->niov], &c->iov[c->nout], c->nin * sizeof(struct iovec));
+	rx->niov += c->nin;
+	rx->nchains++;
+	return true;
+}
+
+static void forget(struct vqt_rx *rx)
+{
+	rx->nchains = rx->niov = 0;
+	rx->at = (struct vqt_at){0, 0};
+}
+
+static int give_back(struct vqt_vq *q, unsigned n, int err)
+{
+	if (n)
+		q->dev->cfg.ring_ops->unpop(q->ring, n);
+	forget(q->rx);
+	return err;
+}
+
+int rx_reserve(struct vqt_vq *q, uint32_t total)
+{
+	struct vqt_chain *c = &q->dev->host->chain;
+	struct vqt_rx *rx = q->rx;
+	uint64_t have = 0;
+
+	forget(rx);
+	while (have < total) {
+		int rc = q->dev->cfg.ring_ops->pop(q->ring, c);
+
+		if (rc < 0) {
+			forget(rx);
+			vq_broken(q, "receive ring: malformed");
+			return -EBADMSG;
+		}
+		if (!rc)
+			return give_back(q, rx->nchains, -EAGAIN);
+		if (!keep(rx, c))
+			return give_back(q, rx->nchains + 1, -E2BIG);
+		have += c->in_len;
+		if (!q->mergeable && have < total)
+			return give_back(q, 1, -EMSGSIZE);
+	}
+	return 0;
+}
+
+void rx_unreserve(struct vqt_vq *q)
+{
+	/* Of a queue that does not run, chains are void already. */
+	give_back(q, q->state == VQ_RUNNING ? q->rx->nchains : 0, 0);
+}
+
+void rx_write(struct vqt_rx *rx, uint32_t off, const uint8_t *data, uint32_t len)
+{
+	vqt_iov_write(rx->iov, rx->niov, &rx->at, off, data, len);
+}
+
+/* The frame stands in the chains: complete them in order (virtio 1.2 section 5.1.6.4). */
+void rx_commit(struct vqt_vq *q, uint32_t total)
+{
+	struct vqt_chain *c = &q->dev->host->chain;
+	struct vqt_rx *rx = q->rx;
+	unsigned n = q->mergeable ? rx->nchains : 1;
+	uint8_t num_buffers[2] = {(uint8_t)n, (uint8_t)(n >> 8)};
+
+	rx->at = (struct vqt_at){0, 0};
+	rx_write(rx, VQT_NUM_BUFFERS, num_buffers, sizeof(num_buffers));
+	for (unsigned i = 0; i < rx->nchains; i++) {
+		const struct rx_chain *k = &rx->chains[i];
+		uint32_t written = k->in_len < total ? k->in_len : total;
+
+		c->token = k->token;
+		c->nout = 0;
+		c->nin = k->nin;
+		c->out_len = 0;
+		c->in_len = k->in_len;
+		memcpy(c->iov, &rx->iov[k->iov], k->nin * sizeof(struct iovec));
+		q->dev->cfg.ring_ops->push(q->ring, c, written);
+		total -= written;
+	}
+	forget(rx);
+	vq_dirty(q);
+}

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Bytes at an offset of a scatter list. A `struct vqt_at` remembers where the last access was, so
+ * that pieces that come in order do not walk the list from its start each time; zero it when the list
+ * changes. Nothing outside the list is ever touched: what does not fit is not copied.
+ */
+#ifndef OUTRIGGER_VQT_IOV_H
+#define OUTRIGGER_VQT_IOV_H
+
+#include <stdint.h>
+#include <sys/uio.h>
+
+struct vqt_at {
+	uint32_t index; /* of an iovec */
+	uint32_t base;	/* bytes before it */
+};
+
+/* Copy len bytes to offset off of the list; the number copied. */
+uint32_t vqt_iov_write(const struct iovec *iov, unsigned n, struct vqt_at *at, uint32_t off, const void *src,
+		       uint32_t len);
+/* The iovecs of [off, off + len) into out (as many entries as n suffice); their number. */
+unsigned vqt_iov_slice(const struct iovec *iov, unsigned n, struct vqt_at *at, uint32_t off, uint32_t len,
+		       struct iovec *out);
+
+#endif
