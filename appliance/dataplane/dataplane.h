@@ -39,8 +39,12 @@ struct dp_call {
 
 #define WORKER_COUNTERS(X)                                                                                   \
 	X(loops)                                                                                             \
-	X(busy_loops) X(sleeps) X(frames_in) X(frames_out) X(drop_no_frame) X(drop_vnic_queue)               \
-		X(drop_vnic_detached) X(drop_vnic_offload) X(drop_uplink_gone)
+	X(busy_loops)                                                                                        \
+	X(sleeps)                                                                                            \
+	X(frames_in)  /* into the switch */                                                                  \
+	X(frames_out) /* to uplinks */                                                                       \
+	X(drop_no_frame) /* flooding met an empty frame pool */                                              \
+	X(drop_uplink_gone)
 
 #define WORKER_COUNTER_ENUM(name) WORKER_C_##name,
 enum worker_counter { WORKER_COUNTERS(WORKER_COUNTER_ENUM) WORKER_NCOUNTERS };
@@ -51,9 +55,10 @@ struct dp_cfg {
 	bool sleep_idle;   /* sleep when idle instead of polling for ever */
 	struct link *link; /* the fabric link; taken over */
 	struct sw_limits limits;
-	/* A session's transport heard nothing for too long; control thread. */
-	void (*session_lost)(void *ctx, uint64_t session_id);
-	/* A device's guest or host broke a rule; control thread. */
+	/* A session is over: its transport was silent for too long, or its host broke the protocol. Control
+	 * thread; reason is constant. */
+	void (*session_lost)(void *ctx, uint64_t session_id, const char *reason);
+
 	void *ctx;
 };
 
@@ -73,5 +78,7 @@ void dp_control_drain(struct dp *dp);
 const uint64_t *dp_counters(const struct dp *dp);    /* worker_counter */
 const uint64_t *dp_ep_counters(const struct dp *dp); /* ep_counter */
 const struct link *dp_link(const struct dp *dp);     /* counters only */
+/* For ports that are to be published: the pool that their received frames come from. */
+struct frame_pool *dp_frames(struct dp *dp);
 
 #endif

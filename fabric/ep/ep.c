@@ -7,6 +7,7 @@
 
 #include "fabric/base/idmap.h"
 #include "fabric/base/list.h"
+#include "fabric/link/link_impair.h"
 
 #define BURST 256
 
@@ -203,10 +204,11 @@ static void input(struct ep *ep, unsigned link, struct link_rx *rx, uint64_t now
 
 int ep_poll(struct ep *ep, uint64_t now)
 {
-	int total = 0;
+	int total = 0, n;
 
 	for (unsigned i = 0; i < ep->nlink; i++) {
-		int n = ep->link[i]->ops->recv(ep->link[i], ep->rx, BURST);
+		link_impair_set_now(ep->link[i], now);
+		n = ep->link[i]->ops->recv(ep->link[i], ep->rx, BURST);
 
 		if (n < 0)
 			return n;

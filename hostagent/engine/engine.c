@@ -168,7 +168,7 @@ static int path_up(struct engine *e, const struct engine_path *p, uint64_t now)
 	if (e->impaired) {
 		struct link *under = l;
 
-		l = link_impair_create(under, &e->impair, now);
+		l = link_impair_create(under, &e->impair);
 		if (!l) {
 			under->ops->destroy(under);
 			return -ENOMEM;

@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "appliance/dataplane/dataplane.h"
+
+#include <errno.h>
+#include <openssl/rand.h>
+#include <rte_launch.h>
+#include <stdlib.h>
+
+#include "appliance/dataplane/worker_impl.h"
+
+struct dp {
+	struct worker worker;
+	struct mailbox up;
+	unsigned lcore;
+	void (*session_lost)(void *ctx, uint64_t session_id, const char *reason);
+	void *ctx;
+};
+
+struct news {
+	struct mail mail; /* first */
+	struct dp *dp;
+	uint64_t session_id;
+	const char *reason;
+};
+
+/* dp_call: its way down, on the worker. */
+static void call_down(struct mail *m)
+{
+	struct dp_call *c = (struct dp_call *)m;
+
+	if (c->fn(&c->dp->worker, c) == DP_DONE)
+		dp_reply(c);
+}
+
+static void call_up(struct mail *m)
+{
+	struct dp_call *c = (struct dp_call *)m;
+
+	c->done(c);
+}
+
+void dp_call(struct dp *dp, struct dp_call *c)
+{
+	c->dp = dp;
+	c->mail.run = call_down;
+	mailbox_send(&dp->worker.down, &c->mail);
+}
+
+void dp_reply(struct dp_call *c)
+{
+	c->mail.run = call_up;
+	mailbox_send(&c->dp->up, &c->mail);
+}
+
+static void news_run(struct mail *m)
+{
+	struct news *n = (struct news *)m;
+
+	n->dp->session_lost(n->dp->ctx, n->session_id, n->reason);
+	free(n);
+}
+
+void dp_session_over(struct dp *dp, uint64_t session_id, const char *reason)
+{
+	struct news *n = calloc(1, sizeof(*n)); /* rare: the end of a session */
+
+	if (!n)
+		return;
+	n->mail.run = news_run;
+	n->dp = dp;
+	n->session_id = session_id;
+	n->reason = reason;
+	mailbox_send(&dp->up, &n->mail);
+}
+
+struct dp *dp_start(const struct dp_cfg *cfg, int *err)
+{
+	struct dp *dp = calloc(1, sizeof(*dp));
+	uint64_t seed;
+
+	*err = -ENOMEM;
+	if (!dp)
+		return NULL;
+	RAND_bytes((uint8_t *)&seed, sizeof(seed));
+	dp->session_lost = cfg->session_lost;
+	dp->ctx = cfg->ctx;
+	dp->lcore = cfg->lcore;
+	*err = mailbox_init(&dp->up);
+	if (!*err)
+		*err = worker_init(&dp->worker, cfg, dp, seed);
+	if (!*err)
+		*err = rte_eal_remote_launch(worker_main, &dp->worker, cfg->lcore);
+	if (!*err)
+		return dp;
+	worker_fini(&dp->worker);
+	mailbox_fini(&dp->up);
+	free(dp);
+	return NULL;
+}
+
+static enum dp_verdict stop(struct worker *w, struct dp_call *c)
+{
+	(void)c;
+	w->stop = true;
+	return DP_LATER;
+}
+
+void dp_stop(struct dp *dp)
+{
+	struct dp_call c = {.fn = stop};
+
+	if (!dp)
+		return;
+	dp_call(dp, &c);
+	rte_eal_wait_lcore(dp->lcore);
+	mailbox_drain(&dp->up);
+	worker_fini(&dp->worker);
+	mailbox_fini(&dp->up);
+	free(dp);
+}
+
+int dp_control_fd(struct dp *dp)
+{
+	return mailbox_fd(&dp->up);
+}
+
+void dp_control_drain(struct dp *dp)
+{
+	mailbox_clear(&dp->up);
+	mailbox_drain(&dp->up);
+}
+
+const uint64_t *dp_counters(const struct dp *dp)
+{
+	return dp->worker.counters;
+}
+
+const uint64_t *dp_ep_counters(const struct dp *dp)
+{
+	return ep_counters(dp->worker.ep);
+}
+
+const struct link *dp_link(const struct dp *dp)
+{
+	return ep_link(dp->worker.ep, 0);
+}
+
+struct frame_pool *dp_frames(struct dp *dp)
+{
+	return dp->worker.frames;
+}

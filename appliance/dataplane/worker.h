@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The worker as the functions of a dp_call see it: sessions, devices and the published
+ * configuration. All of this runs on the worker's thread, between two bursts.
+ *
+ * Ownership: the control thread allocates sessions' transports, vNICs and vDisks; from the call that
+ * hands one over until the call that takes it back it is the worker's.
+ */
+#ifndef OUTRIGGER_DATAPLANE_WORKER_H
+#define OUTRIGGER_DATAPLANE_WORKER_H
+
+#include "appliance/bdev/bdev.h"
+#include "appliance/dataplane/dataplane.h"
+#include "fabric/rt/rt.h"
+
+struct vdisk;
+struct vnic;
+struct wsession;
+
+/* Adopt a snapshot; the one before comes back (NULL: there was none). -errno of sw_apply(): nothing changed. */
+int worker_publish(struct worker *w, const struct dp_config *next, const struct dp_config **prev);
+
+struct wsession_cfg {
+	uint64_t id;	/* not 0 */
+	struct rt_cfg rt; /* ops and ctx are filled in here */
+	unsigned npaths;
+	unsigned path[RT_PATHS]; /* indexes */
+	struct rt_path_cfg keys[RT_PATHS];
+	uint64_t seed; /* random */
+};
+/* A session begins. -ENOMEM, -EEXIST: an SPI is in use, choose others. */
+int worker_session_add(struct worker *w, const struct wsession_cfg *cfg, struct wsession **out);
+/* It ends; every device must have been unbound. */
+void worker_session_del(struct worker *w, struct wsession *s);
+struct rt *wsession_rt(struct wsession *s);
+bool wsession_peer(const struct wsession *s, unsigned path, struct link_addr *peer);
+
+int worker_vnic_bind(struct worker *w, struct wsession *s, struct vnic *v, uint16_t wire, uint32_t epoch, uint32_t window,
+		     enum rt_rel rel);
+void worker_vnic_unbind(struct worker *w, struct vnic *v);
+
+/* The disk is served by this worker from now on. */
+int worker_vdisk_add(struct worker *w, struct vdisk *d);
+void worker_vdisk_del(struct worker *w, struct vdisk *d); /* unbound */
+int worker_vdisk_bind(struct worker *w, struct wsession *s, struct vdisk *d, uint16_t wire, uint32_t epoch);
+void worker_vdisk_unbind(struct worker *w, struct vdisk *d, void (*unbound)(void *arg), void *arg);
+
+/* Copies every counter that the worker keeps in its devices to where readers see it. */
+void worker_counters(struct worker *w);
+/* The switch's counters of a port or network (NULL: not known); read from any thread while configured. */
+const uint64_t *worker_switch_counters(struct worker *w, uint32_t port);
+const uint64_t *worker_network_counters(struct worker *w, uint32_t network);
+
+#endif

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the parts of the data plane share; nobody else includes this. */
+#ifndef OUTRIGGER_DATAPLANE_WORKER_IMPL_H
+#define OUTRIGGER_DATAPLANE_WORKER_IMPL_H
+
+#include "appliance/dataplane/worker.h"
+#include "appliance/device/reqmem.h"
+#include "appliance/device/vdisk.h"
+#include "appliance/device/vnic.h"
+#include "appliance/port/port.h"
+#include "appliance/switch/switch.h"
+#include "fabric/base/list.h"
+#include "fabric/ep/ep.h"
+
+#define WORKER_DISKS 4096u
+#define UPLINK_BURST 64
+
+/* Frames of this turn for one uplink. */
+struct uplink_tx {
+	uint32_t n;
+	struct port_tx tx[UPLINK_BURST];
+};
+
+struct wsession {
+	struct list node;   /* on worker->sessions */
+	struct list marked; /* on worker->marked, or alone */
+	struct worker *w;
+	uint64_t id;
+	struct rt *rt;
+	struct vqt_peer *peer;
+	struct ep_session *eps;
+	bool given_up; /* control was told */
+};
+
+struct worker {
+	struct dp *dp;
+	struct mailbox down;
+	bool stop; /* worker: set by a letter */
+	bool sleep_idle;
+	bool polled;	  /* the fabric link has no descriptor */
+	bool has_uplinks; /* ports have none either */
+	bool link_broken;
+	uint64_t now; /* of this turn */
+	uint64_t tick_at, port_wait;
+	int epoll;
+	struct ep *ep;
+	struct sw *sw;
+	const struct dp_config *config; /* NULL: nothing published yet */
+	struct frame_pool *frames;
+	struct buf_pool *bufs, *shape_bufs;
+	struct reqmem reqmem;
+	struct bdev_group *bdevs;
+	struct vdisk *disks[WORKER_DISKS];
+	unsigned ndisks;
+	struct list sessions, marked;
+	struct uplink_tx uplink_tx[DP_UPLINKS];
+	uint64_t counters[WORKER_NCOUNTERS];
+};
+
+int worker_init(struct worker *w, const struct dp_cfg *cfg, struct dp *dp, uint64_t seed);
+void worker_fini(struct worker *w);
+int worker_main(void *arg);
+
+/* dataplane.c, callable on the worker: tells the control thread. reason is constant. */
+void dp_session_over(struct dp *dp, uint64_t session_id, const char *reason);
+
+#endif

@@ -1,0 +1,309 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "appliance/device/vnic.h"
+
+#include <errno.h>
+#include <linux/virtio_net.h>
+#include <linux/virtio_ring.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "appliance/device/shape.h"
+
+COUNTERS_DEFINE(vnic, VNIC_COUNTERS)
+
+struct vqueue {
+	struct frame *head, *tail; /* waiting for credit or room */
+	uint32_t frames, bytes;
+};
+
+struct vnic {
+	struct device dev; /* first */
+	struct vnic_cfg cfg;
+	struct vnic_world world;
+	struct vqt_dev *tun; /* NULL: not bound */
+	void *session;
+	uint64_t features; /* of the guest */
+	unsigned pairs; /* that receive */
+	struct vqueue q[VNIC_PAIRS];
+	uint64_t now; /* of the last delivery, for what is sent from callbacks */
+	uint64_t counters[VNIC_NCOUNTERS];
+	uint64_t tunnel[VQT_DEV_NCOUNTERS];	 /* published: all attachments */
+	uint64_t tunnel_base[VQT_DEV_NCOUNTERS]; /* of former ones */
+};
+
+uint64_t vnic_features(const struct vnic_cfg *cfg)
+{
+	uint64_t f = 1ull << VIRTIO_NET_F_CSUM | 1ull << VIRTIO_NET_F_GUEST_CSUM | 1ull << VIRTIO_NET_F_HOST_TSO4 |
+		     1ull << VIRTIO_NET_F_HOST_TSO6 | 1ull << VIRTIO_NET_F_HOST_ECN | 1ull << VIRTIO_NET_F_GUEST_TSO4 |
+		     1ull << VIRTIO_NET_F_GUEST_TSO6 | 1ull << VIRTIO_NET_F_GUEST_ECN | 1ull << VIRTIO_NET_F_MRG_RXBUF |
+		     1ull << VIRTIO_NET_F_MAC | 1ull << VIRTIO_NET_F_STATUS | 1ull << VIRTIO_NET_F_MTU |
+		     1ull << VIRTIO_RING_F_INDIRECT_DESC | 1ull << VIRTIO_RING_F_EVENT_IDX | 1ull << VIRTIO_F_VERSION_1;
+
+	if (cfg->pairs > 1)
+		f |= 1ull << VIRTIO_NET_F_MQ;
+	return f;
+}
+
+void vnic_config(const struct vnic_cfg *cfg, bool link_up, uint8_t out[VNIC_CONFIG_LEN])
+{
+	memcpy(out, cfg->mac, 6);
+	out[6] = link_up ? VIRTIO_NET_S_LINK_UP : 0;
+	out[7] = 0;
+	out[8] = (uint8_t)cfg->pairs;
+	out[9] = 0;
+	out[10] = (uint8_t)cfg->mtu;
+	out[11] = (uint8_t)(cfg->mtu >> 8);
+}
+
+static void count(struct vnic *v, enum vnic_counter c, uint64_t n)
+{
+	counter_add(&v->counters[c], n);
+}
+
+/* An Ethernet frame longer than this is a super-frame. */
+static uint32_t whole(const struct vnic *v)
+{
+	return v->cfg.mtu + 14 + 4;
+}
+
+static void from_guest(struct device *d, unsigned pair, struct frame *f)
+{
+	struct vnic *v = (struct vnic *)d;
+	uint32_t len = f->len - VQT_NET_HDR;
+
+	(void)pair;
+	count(v, VNIC_C_tx_frames, 1);
+	count(v, VNIC_C_tx_bytes, len);
+	if (len > whole(v))
+		count(v, VNIC_C_tx_super, 1);
+	v->world.forward(v->world.ctx, v->cfg.port, f);
+}
+
+/* 0: sent or dropped; -EAGAIN: the frame stays with the caller. */
+static int try_send(struct vnic *v, unsigned pair, struct frame *f)
+{
+	uint32_t len = f->len - VQT_NET_HDR;
+	int r = vqt_dev_send(v->tun, pair, f, v->now);
+
+	if (r == -EAGAIN)
+		return r;
+	v->world.touched(v->session);
+	if (r) {
+		count(v, VNIC_C_drop_rx_too_long, 1);
+	} else {
+		count(v, VNIC_C_rx_frames, 1);
+		count(v, VNIC_C_rx_bytes, len);
+		if (len > whole(v))
+			count(v, VNIC_C_rx_super, 1);
+	}
+	frame_put(f);
+	return 0;
+}
+
+static void drain(struct device *d, unsigned pair)
+{
+	struct vnic *v = (struct vnic *)d;
+	struct vqueue *q = &v->q[pair];
+
+	while (q->head && v->tun) {
+		struct frame *f = q->head, *next = f->next;
+		uint32_t len = f->len;
+
+		f->next = NULL;
+		if (try_send(v, pair, f)) {
+			f->next = next;
+			return;
+		}
+		q->head = next;
+		q->frames--;
+		q->bytes -= len;
+	}
+}
+
+static void send_or_queue(struct vnic *v, unsigned pair, struct frame *f)
+{
+	struct vqueue *q = &v->q[pair];
+
+	if (!q->head && !try_send(v, pair, f))
+		return;
+	if (q->frames == VNIC_QUEUE_MAX || q->bytes + f->len > VNIC_QUEUE_BYTES) {
+		count(v, VNIC_C_drop_rx_queue_full, 1);
+		frame_put(f);
+		return;
+	}
+	count(v, VNIC_C_rx_queued, 1);
+	f->next = NULL;
+	if (q->head)
+		q->tail->next = f;
+	else
+		q->head = f;
+	q->tail = f;
+	q->frames++;
+	q->bytes += f->len;
+}
+
+struct shaped {
+	struct vnic *v;
+	unsigned pair;
+};
+
+static void shaped_out(void *ctx, struct frame *f)
+{
+	struct shaped *s = ctx;
+
+	send_or_queue(s->v, s->pair, f);
+}
+
+/* Queue pair by the hash of the addresses, so that a flow stays in order. */
+static unsigned pick_pair(const struct vnic *v, const struct frame *f)
+{
+	uint8_t h[64];
+	uint32_t n, hash = 2166136261u;
+
+	if (v->pairs == 1)
+		return 0;
+	/* IPv4 addresses and ports, or most of the IPv6 addresses: constant within a flow. */
+	n = frame_read(f, VQT_NET_HDR, h, sizeof(h));
+	for (uint32_t i = 26; i < n && i < 38; i++)
+		hash = (hash ^ h[i]) * 16777619u;
+	return hash % v->pairs;
+}
+
+void vnic_deliver(struct vnic *v, struct frame *f, uint64_t now)
+{
+	struct shaped s = {.v = v};
+	enum shape_result r;
+
+	v->now = now;
+	if (!v->tun || !v->pairs) {
+		count(v, VNIC_C_drop_rx_detached, 1);
+		frame_put(f);
+		return;
+	}
+	s.pair = pick_pair(v, f);
+	r = shape_for_guest(f, v->features, v->cfg.mtu, v->world.frames, v->world.bufs, shaped_out, &s);
+	switch (r) {
+	case SHAPE_AS_IT_IS:
+		send_or_queue(v, s.pair, f);
+		return;
+	case SHAPE_CHECKSUMMED:
+		count(v, VNIC_C_rx_checksummed, 1);
+		break;
+	case SHAPE_SEGMENTED:
+		count(v, VNIC_C_rx_segmented, 1);
+		break;
+	case SHAPE_FAILED:
+		count(v, VNIC_C_drop_rx_offload, 1);
+		break;
+	}
+	frame_put(f);
+}
+
+static void drained(struct device *d)
+{
+	(void)d; /* a network device has nothing at a backend */
+}
+
+static void request(struct device *d, struct vqt_req *r)
+{
+	(void)d;
+	vqt_dev_complete(r, 0, 0, 0); /* cannot come on a network device; the tunnel refuses it */
+}
+
+static const struct device_ops vnic_ops = {
+	.frame = from_guest,
+	.writable = drain,
+	.request = request,
+	.drained = drained,
+};
+
+struct vnic *vnic_create(const struct vnic_cfg *cfg)
+{
+	struct vnic *v = calloc(1, sizeof(*v));
+
+	if (!v)
+		return NULL;
+	v->dev.ops = &vnic_ops;
+	v->cfg = *cfg;
+	return v;
+}
+
+void vnic_destroy(struct vnic *v)
+{
+	free(v);
+}
+
+const uint64_t *vnic_counters(const struct vnic *v)
+{
+	return v->counters;
+}
+
+const uint64_t *vnic_tunnel_counters(const struct vnic *v)
+{
+	return v->tunnel;
+}
+
+struct device *vnic_device(struct vnic *v)
+{
+	return &v->dev;
+}
+
+int vnic_bind(struct vnic *v, const struct vnic_world *world, struct vqt_peer *peer, void *session, uint16_t wire,
+	      uint32_t epoch, uint32_t window, enum rt_rel rel)
+{
+	struct vqt_dev_cfg c = {
+		.type = VQT_NET,
+		.user = &v->dev,
+		.wire = wire,
+		.epoch = epoch,
+		.nvq = 2 * v->cfg.pairs,
+		.window = window,
+		.rel = rel,
+	};
+	int r;
+
+	if (v->tun)
+		return -EALREADY;
+	v->world = *world;
+	v->session = session;
+	v->tun = vqt_peer_attach(peer, &c, &r);
+	return v->tun ? 0 : r;
+}
+
+void vnic_publish(struct vnic *v)
+{
+	const uint64_t *c = v->tun ? vqt_dev_counters(v->tun) : NULL;
+
+	for (unsigned i = 0; c && i < VQT_DEV_NCOUNTERS; i++)
+		counter_add(&v->tunnel[i], v->tunnel_base[i] + c[i] - v->tunnel[i]);
+}
+
+void vnic_unbind(struct vnic *v)
+{
+	if (!v->tun)
+		return;
+	vnic_publish(v);
+	memcpy(v->tunnel_base, v->tunnel, sizeof(v->tunnel_base));
+	for (unsigned i = 0; i < VNIC_PAIRS; i++) {
+		while (v->q[i].head) {
+			struct frame *f = v->q[i].head;
+
+			v->q[i].head = f->next;
+			f->next = NULL;
+			count(v, VNIC_C_drop_rx_detached, 1);
+			frame_put(f);
+		}
+		v->q[i] = (struct vqueue){0};
+	}
+	vqt_peer_detach(v->tun);
+	v->tun = NULL;
+	v->session = NULL;
+	v->pairs = 0;
+	v->features = 0;
+}
+
+void vnic_guest(struct vnic *v, uint64_t features, unsigned pairs)
+{
+	v->features = features;
+	v->pairs = pairs < v->cfg.pairs ? pairs : v->cfg.pairs;
+}
