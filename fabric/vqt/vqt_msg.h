@@ -62,9 +62,12 @@ enum vqt_kind {
 #define VQT_WINDOW_MAX	(16u << 20)
 #define VQT_WINDOW	(1u << 20) /* default */
 
-#define VQT_HEAD	 16u			  /* bytes of both heads */
-#define VQT_REQ_MAX	 ((1u << 20) + 4096u)	  /* out_len, in_len at most */
-#define VQT_UNSCHED	 (VQT_HEAD + (64u << 10)) /* bytes of a request's message sent without a grant */
+#define VQT_HEAD    16u			     /* bytes of both heads */
+#define VQT_REQ_MAX ((1u << 20) + 4096u)     /* out_len, in_len at most */
+#define VQT_UNSCHED (VQT_HEAD + (64u << 10)) /* bytes of a request's message sent without a grant */
+/* A request with more than the unscheduled bytes to read has at most so many to write: a status, a sense. It
+ * needs no second buffer then, see vqt_dev_blk.c. */
+#define VQT_IN_SMALL	 256u
 #define VQT_GRANT_UNIT	 (64u << 10)
 #define VQT_INFLIGHT_MIN VQT_UNSCHED
 #define VQT_WIRE_MAX	 4096u /* wire ids are below this */
