@@ -4,6 +4,7 @@
       h1 ── rack ── app ═══ VLAN 100 ═══ lan
 """
 
+import socket
 import struct
 import subprocess
 
@@ -54,15 +55,31 @@ def test_trunk_tags_and_untags(world):
     expect("02:00:00:00:00:0a" not in neighbours, f"VLAN 101 was let in: {neighbours}")
 
 
+def unanswered_datagrams(world):
+    """How many datagrams the appliance's kernel got for ports that nobody listens on."""
+    names, values = [line.split() for line in world.net.sh("app", "cat /proc/net/snmp").splitlines()
+                     if line.startswith("Udp:")]
+    return int(values[names.index("NoPorts")])
+
+
 def test_kernel_sees_nothing_on_the_uplink(world):
-    before = int(world.net.sh("app", "cat /proc/net/snmp").split("Ip: ")[2].split()[2])
-    frame = bytes.fromhex("ffffffffffff020000000009") + struct.pack("!HHH", 0x8100, net.VLAN, 0x806) + bytes(46)
-    sender = ("import socket; s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW); s.bind(('uplp', 0)); "
-              f"s.send(bytes.fromhex('{frame.hex()}'))")
-    subprocess.run(world.net.inside("lan") + ["/usr/bin/python3", "-c", sender], check=True)
-    after = int(world.net.sh("app", "cat /proc/net/snmp").split("Ip: ")[2].split()[2])
-    expect(after == before, "the kernel took a frame from the uplink")
-    expect("10.20" not in world.net.sh("app", "ip neigh"), "the kernel learnt a neighbour on the uplink")
+    mac = bytes.fromhex(world.net.sh("app", "cat /sys/class/net/upl0/address").strip().replace(":", ""))
+    source, target = socket.inet_aton("10.99.0.77"), socket.inet_aton(net.FABRIC4["app"])
+    header = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 46, 1, 0, 64, 17, 0, source, target)
+    total = sum(struct.unpack("!10H", header))
+    total = (total & 0xffff) + (total >> 16)
+    header = header[:10] + struct.pack("!H", ~total & 0xffff) + header[12:]
+    frame = mac + bytes.fromhex("0200000000090800") + header + struct.pack("!HHHH", 7, 4999, 26, 0) + bytes(18)
+    send = ("import socket; s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW); s.bind(('uplp', 0)); "
+            f"s.send(bytes.fromhex('{frame.hex()}'))")
+    # The station's own egress would tag it, which the kernel would not take either.
+    world.net.sh("lan", "tc filter del dev uplp egress")
+    before = unanswered_datagrams(world)
+    subprocess.run(world.net.inside("lan") + ["/usr/bin/python3", "-c", send], check=True)
+    expect(unanswered_datagrams(world) == before, "the kernel took a frame from the uplink")
+    world.net.sh("app", "nft flush ruleset")
+    subprocess.run(world.net.inside("lan") + ["/usr/bin/python3", "-c", send], check=True)
+    expect(unanswered_datagrams(world) == before + 1, "the frame is not one that the kernel would take")
 
 
 if __name__ == "__main__":

@@ -286,7 +286,7 @@ def spoof_mac(world, guest, victim):
             guest.must(f"ip link set eth0 address {mine}; ip neigh flush dev eth0")
         expect(not result.ok, f"{guest.name} reached the station with {victim.name}'s MAC")
 
-    name, count = counted(world, f"{guest.name}-net", r"spoof.*mac|mac.*spoof|src_mac|source_mac", act)
+    name, count = counted(world, f"{guest.name}-net", r"drop_spoof_mac", act)
     ping(victim, net.STATION4, 1)
     return count, name
 
@@ -302,7 +302,7 @@ def spoof_ip(world, guest, victim):
             guest.must(f"ip addr del {other}/32 dev eth0")
         expect(not result.ok, f"{guest.name} reached the station with {victim.name}'s address")
 
-    name, count = counted(world, f"{guest.name}-net", r"spoof.*(ip|arp)|(ip|arp).*spoof|src_ip|source_ip", act)
+    name, count = counted(world, f"{guest.name}-net", r"drop_spoof_(arp|ipv4)", act)
     ping(victim, net.STATION4, 1)
     return count, name
 

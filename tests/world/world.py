@@ -152,8 +152,7 @@ class World:
                    "--listen-api", f"{self.bracket('app')}:{API_PORT}", "--fabric", self.bracket("app"),
                    "--sleep-idle"]
         if self.link == "dpdk":
-            program = f"{self.build}/fabric/link/fabric.bpf.o"
-            command += ["--fabric-port", f"net_af_xdp0,iface=fab0,xdp_prog={program},busy_budget=0"]
+            command += ["--fabric-port", "af_xdp:fab0"]
         if not reserve_hugepages():
             command.append("--no-hugepages")
         return command
@@ -176,9 +175,6 @@ class World:
             self.appliance = Daemon("outriggerd", self.appliance_command(), f"{self.directory}/logs/outriggerd.log",
                                     self.net.inside("app"))
             self.undo.append(self.appliance.stop)
-        if self.link == "dpdk":
-            # A killed process leaves its XDP program behind, and the driver refuses to replace one.
-            self.net.sh("app", "ip link set dev fab0 xdp off", check=False)
         self.appliance.start(30)
         self.adopt(self.appliance.pid)
         return self.appliance
@@ -253,8 +249,7 @@ class World:
 
     def provision(self):
         """The network behind the VLAN trunk, a pool, and a profile with a vNIC and a disk for each guest."""
-        self.ctl("port", "create", "upl0", "--device",
-                 "net_af_packet0,iface=upl0,blocksz=4096,framesz=2048,framecnt=2048")
+        self.ctl("port", "create", "upl0", "--device", "af_packet:upl0")
         self.ctl("uplink", "create", "lan", "--ports", "upl0")
         self.ctl("network", "create", "blue", "--uplink-group", "lan", "--vlan", str(net.VLAN))
         self.ctl("pool", "create", "main", "--directory", f"{self.directory}/volumes")
@@ -266,7 +261,7 @@ class World:
         self.ctl("profile", "create", name, "--host", guest["host"])
         self.ctl("vnic", "create", f"{name}-net", "--profile", name, "--network", "blue", "--mac", guest["mac"],
                  "--ip-addresses", f"{guest['ip4']},{guest['ip6']}", "--spoof-check", "on")
-        self.ctl("volume", "create", f"{name}-vol", "--pool", "main", "--size-bytes", str(VOLUME_BYTES))
+        self.ctl("volume", "create", f"{name}-vol", "--pool", "main", "--size", str(VOLUME_BYTES))
         self.ctl("vdisk", "create", f"{name}-disk", "--profile", name, "--volume", f"{name}-vol")
 
     def attached(self, noun, name, host):
