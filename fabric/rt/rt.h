@@ -50,7 +50,9 @@ enum rt_class {
  * shared by several messages gets the strongest of them. */
 enum rt_rel {
 	RT_REL_NONE,	/* never */
-	RT_REL_BOUNDED, /* at most 2 retransmissions and 500 us after the first transmission */
+	RT_REL_BOUNDED, /* at most 2 retransmissions, begun at most 500 us (or 2 rto_floor_ns, if that is
+			   more, so that the last packet of a burst has a chance) after the first
+			   transmission; a path that fails stops the clock */
 	RT_REL_FULL,
 };
 
@@ -69,8 +71,11 @@ struct rt_rec {
 
 #define RT_PATHS 4
 /* Largest number of bytes one rt_send() takes; longer messages go in several calls by offset. */
-#define RT_SEND_MAX	 65600u
-#define RT_CTL_RESERVE	 64
+#define RT_SEND_MAX    65600u
+#define RT_CTL_RESERVE 64
+/* The first RT_PIECE_MIN bytes given to one rt_send() (or all, if fewer) arrive in one piece: a header of an
+ * upper layer at the start of a message is never cut. */
+#define RT_PIECE_MIN	 64u
 #define RT_CHUNK_DEFAULT 1344u /* payload bytes per packet at MTU 1500, IPv4 or IPv6, encrypted */
 #define RT_CHUNK_JUMBO	 8192u
 #define RT_CHUNK_MIN	 256u
@@ -135,10 +140,10 @@ struct rt_path_info {
 /* Every packet that is not delivered is counted under one of the drop_ names. */
 #define RT_COUNTERS(X)                                                                                       \
 	X(tx_packets)                                                                                        \
-	X(tx_bytes) X(tx_retransmits) X(tx_acks) X(tx_abandoned) X(rx_packets) X(rx_bytes) X(rx_acks)        \
-		X(rx_skipped) X(drop_short) X(drop_version) X(drop_spi) X(drop_auth) X(drop_replay)          \
-			X(drop_duplicate) X(drop_window) X(drop_type) X(drop_class) X(drop_record)           \
-				X(drop_ack)
+	X(tx_bytes)                                                                                          \
+	X(tx_retransmits) X(tx_acks) X(tx_abandoned) X(rx_packets) X(rx_bytes) X(rx_acks) X(rx_skipped)      \
+		X(drop_short) X(drop_version) X(drop_spi) X(drop_auth) X(drop_replay) X(drop_duplicate)      \
+			X(drop_window) X(drop_type) X(drop_class) X(drop_record) X(drop_ack)
 
 #define RT_COUNTER_ENUM(name) RT_C_##name,
 enum rt_counter { RT_COUNTERS(RT_COUNTER_ENUM) RT_NCOUNTERS };
@@ -156,8 +161,9 @@ int rt_path_add(struct rt *rt, unsigned path, const struct rt_path_cfg *cfg, uin
 void rt_path_info(const struct rt *rt, unsigned path, struct rt_path_info *info);
 
 /* Queue bytes [rec->offset, rec->offset + sum of iov) of message rec->id. rec->len is ignored. All or
- * nothing: 0; -EAGAIN: no room, writable() will follow; -EMSGSIZE: over RT_SEND_MAX or beyond total. The
- * bytes are copied: the caller's memory is free on return. */
+ * nothing: 0; -EAGAIN: no room, writable() will follow; -EMSGSIZE: over RT_SEND_MAX or beyond total;
+ * -EINVAL: no bytes of a message that has some (total > 0). The bytes are copied: the caller's memory is free
+ * on return. */
 int rt_send(struct rt *rt, enum rt_class cls, enum rt_rel rel, const struct rt_rec *rec,
 	    const struct iovec *iov, int niov, uint64_t now);
 /* Bytes that rt_send() would take now in one message of cls. */

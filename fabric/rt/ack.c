@@ -1,0 +1,264 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Acknowledgements. Written from rx windows; checked as a whole before any of it is applied to tx
+ * rings, so that a forged or garbled one changes nothing.
+ *
+ * Bitmap words are aligned to psn & ~63 at both ends, so that a word of the peer's window is a
+ * word of our ring's `done`: finding what is new costs one AND per 64 packets.
+ */
+#include "fabric/rt/impl.h"
+
+static uint16_t delay_us(uint64_t since, uint64_t now)
+{
+	uint64_t us = now > since ? (now - since) / 1000 : 0;
+
+	return us < UINT16_MAX ? (uint16_t)us : UINT16_MAX;
+}
+
+static void block_for(const struct rx_win *w, unsigned cls, unsigned path, uint64_t now, struct wire_ack *a)
+{
+	*a = (struct wire_ack){.cls = (uint8_t)cls,
+			       .path = (uint8_t)path,
+			       .rwnd = (uint16_t)w->window,
+			       .cum_ack = w->cum,
+			       .largest_txn = w->echo[path]};
+	if (a->largest_txn)
+		a->delay_us = delay_us(w->echo_at[path], now);
+}
+
+static void put_bitmap(const struct rx_win *w, struct cur_w *out, uint32_t nwords)
+{
+	uint32_t psn = w->cum & ~63u;
+	uint32_t end = w->cum + w->window;
+
+	for (uint32_t i = 0; i < nwords; i++, psn += 64) {
+		uint64_t bits = w->bits[(psn & w->mask) >> 6];
+
+		/* The first and the last word may be the same word of the ring. */
+		if (i == 0)
+			bits &= ~0ull << (w->cum & 63);
+		if (psn_diff(end, psn) < 64)
+			bits &= (1ull << (end & 63)) - 1;
+		wire_ack_put_word(out, bits);
+	}
+}
+
+/* The block of cls with its bitmap, then one without for each other path that carried something. */
+static bool write_class(struct rt *rt, unsigned cls, struct cur_w *out, uint64_t now)
+{
+	struct rx_win *w = &rt->rx[cls];
+	struct wire_ack a;
+	uint32_t extra = (uint32_t)__builtin_popcount(w->fresh & ~(1u << w->last_path));
+
+	block_for(w, cls, w->last_path, now, &a);
+	if (w->high != w->cum)
+		a.nwords = (uint16_t)((w->high - (w->cum & ~63u) + 63) / 64);
+	if (out->left < WIRE_ACK_LEN * (1 + extra) + 8u * a.nwords)
+		return false;
+	wire_ack_encode(out, &a);
+	put_bitmap(w, out, a.nwords);
+	for (unsigned p = 0; p < RT_PATHS; p++) {
+		if (p == w->last_path || !(w->fresh >> p & 1))
+			continue;
+		block_for(w, cls, p, now, &a);
+		wire_ack_encode(out, &a);
+	}
+	w->fresh = 0;
+	w->owed = 0;
+	w->due = false;
+	return true;
+}
+
+unsigned ack_write(struct rt *rt, struct cur_w *out, bool due, uint64_t now)
+{
+	unsigned written = 0;
+
+	for (unsigned c = 0; c < RT_NCLASS; c++) {
+		struct rx_win *w = &rt->rx[c];
+
+		if ((w->due || (!due && w->owed)) && write_class(rt, c, out, now))
+			written |= 1u << c;
+	}
+	return written;
+}
+
+bool ack_any_due(const struct rt *rt)
+{
+	for (unsigned c = 0; c < RT_NCLASS; c++)
+		if (rt->rx[c].due)
+			return true;
+	return false;
+}
+
+bool ack_any_owed(const struct rt *rt)
+{
+	for (unsigned c = 0; c < RT_NCLASS; c++)
+		if (rt->rx[c].owed || rt->rx[c].due)
+			return true;
+	return false;
+}
+
+bool ack_hdr_ok(const struct rt *rt, const struct wire_hdr *h)
+{
+	const struct rx_win *w = &rt->rx[h->cls];
+	uint32_t edge = psn_diff(h->floor, w->cum) > 0 ? h->floor : w->cum;
+
+	/* A packet from before the floor that we know is late, not false; what it says is old news. */
+	return psn_diff(h->cum_ack, rt->tx[h->cls].next) <= 0 && rx_floor_ok(w, h->floor) &&
+	       psn_diff(h->psn, h->floor) >= 0 && h->psn - h->floor <= RT_WINDOW_MAX &&
+	       psn_diff(h->psn, edge) <= (int32_t)w->window && h->rwnd > 0;
+}
+
+bool ack_blocks_ok(const struct rt *rt, struct cur_r c)
+{
+	struct wire_ack a;
+	int r;
+
+	while ((r = wire_ack_next(&c, &a)) == 1) {
+		const struct tx_ring *t = &rt->tx[a.cls];
+		const struct path *p = &rt->path[a.path];
+		uint32_t psn = a.cum_ack & ~63u;
+
+		if (psn_diff(a.cum_ack, t->next) > 0 || a.rwnd == 0 || a.nwords > t->window / 64 + 1)
+			return false;
+		if (a.largest_txn && (!p->used || a.largest_txn >= p->txn))
+			return false;
+		for (uint32_t i = 0; i < a.nwords; i++, psn += 64) {
+			int32_t sent = psn_diff(t->next, psn);
+			uint64_t may = sent >= 64 ? ~0ull : sent <= 0 ? 0 : (1ull << sent) - 1;
+
+			if (wire_ack_word(&a, i) & ~may)
+				return false;
+		}
+	}
+	return r == 0;
+}
+
+/* What one acknowledgement brought, per path. */
+struct harvest {
+	uint32_t packets[RT_PATHS];
+	uint64_t largest[RT_PATHS];
+	uint64_t echo_sent; /* time of the transmission that was echoed, if this is the first news of it */
+	uint8_t reordered;  /* bit per path */
+};
+
+static void harvest_slot(struct rt *rt, struct tx_ring *t, uint32_t idx, unsigned echo_path, uint64_t echo,
+			 struct harvest *h)
+{
+	struct tx_slot *s = &t->slots[idx];
+	unsigned p = s->path;
+
+	h->packets[p]++;
+	if (s->txn > h->largest[p])
+		h->largest[p] = s->txn;
+	if (p == echo_path && s->txn == echo)
+		h->echo_sent = s->sent;
+	/* The network reorders if this was sent earlier than something acknowledged before, if it is an
+	 * earlier transmission than the last that arrived, or if it was already held for lost. */
+	if (s->state == SLOT_LOST || (!s->rexmits && s->txn < t->acked[p]) ||
+	    (s->rexmits && p == echo_path && echo && s->txn > echo))
+		h->reordered |= (uint8_t)(1u << p);
+	tx_done(rt, t, idx);
+}
+
+static void harvest_cum(struct rt *rt, struct tx_ring *t, uint32_t cum, unsigned echo_path, uint64_t echo,
+			struct harvest *h)
+{
+	for (uint32_t psn = t->base; psn_diff(cum, psn) > 0; psn++)
+		if (t->slots[psn & t->mask].state != SLOT_DONE)
+			harvest_slot(rt, t, psn & t->mask, echo_path, echo, h);
+}
+
+static void harvest_bitmap(struct rt *rt, struct tx_ring *t, const struct wire_ack *a, struct harvest *h)
+{
+	uint32_t psn = a->cum_ack & ~63u;
+
+	for (uint32_t i = 0; i < a->nwords; i++, psn += 64) {
+		uint64_t bits = wire_ack_word(a, i);
+		int32_t past = psn_diff(t->base, psn);
+
+		if (past >= 64)
+			continue;
+		if (past > 0)
+			bits &= ~0ull << past;
+		bits &= ~t->done[(psn & t->mask) >> 6]; /* all of them are in [base, next): ack_blocks_ok() */
+		for (; bits; bits &= bits - 1) {
+			uint32_t idx = (psn + (uint32_t)__builtin_ctzll(bits)) & t->mask;
+
+			harvest_slot(rt, t, idx, a->path, a->largest_txn, h);
+		}
+	}
+}
+
+static void window_update(struct tx_ring *t, uint32_t cum, uint16_t rwnd)
+{
+	if (psn_diff(cum, t->peer_cum) < 0)
+		return;
+	t->peer_cum = cum;
+	t->peer_rwnd = rwnd;
+	if (psn_diff(t->base, cum) <= 0)
+		t->floor_owed = t->floor_asked = false;
+}
+
+static void settle(struct rt *rt, struct tx_ring *t, unsigned cls, const struct harvest *h,
+		   unsigned echo_path, uint64_t rtt, uint64_t now)
+{
+	bool progress = false;
+
+	for (unsigned p = 0; p < RT_PATHS; p++) {
+		if (h->packets[p] || (p == echo_path && rtt))
+			cc_acked(&rt->path[p], h->packets[p], p == echo_path ? rtt : 0, now);
+		if (h->largest[p] > t->acked[p])
+			t->acked[p] = h->largest[p];
+		progress |= h->packets[p] > 0;
+		if (h->reordered >> p & 1) {
+			rt->path[p].reo_recent = true;
+			if (rt->path[p].reo_mult < RT_REO_MAX)
+				rt->path[p].reo_mult++;
+		}
+	}
+	if (progress) {
+		t->backoff = 0;
+		t->pto_from = now;
+	}
+	for (unsigned p = 0; p < RT_PATHS; p++)
+		if (t->echo[p] && t->flight[p].head != SLOT_NIL)
+			loss_detect(rt, cls, p, now);
+}
+
+void ack_hdr_apply(struct rt *rt, const struct wire_hdr *hd, uint64_t now)
+{
+	struct tx_ring *t = &rt->tx[hd->cls];
+	struct harvest h = {.echo_sent = 0};
+
+	if (psn_diff(hd->cum_ack, t->peer_cum) <= 0)
+		return;
+	harvest_cum(rt, t, hd->cum_ack, RT_PATHS, 0, &h);
+	window_update(t, hd->cum_ack, hd->rwnd);
+	settle(rt, t, hd->cls, &h, RT_PATHS, 0, now);
+}
+
+void ack_blocks_apply(struct rt *rt, struct cur_r c, uint64_t now)
+{
+	struct wire_ack a;
+
+	while (wire_ack_next(&c, &a) == 1) {
+		struct tx_ring *t = &rt->tx[a.cls];
+		struct path *p = &rt->path[a.path];
+		struct harvest h = {.echo_sent = 0};
+		uint64_t rtt = 0, delay = a.delay_us * 1000ull;
+
+		harvest_cum(rt, t, a.cum_ack, a.path, a.largest_txn, &h);
+		harvest_bitmap(rt, t, &a, &h);
+		window_update(t, a.cum_ack, a.rwnd);
+		if (h.echo_sent && now > h.echo_sent + delay && a.delay_us != UINT16_MAX) {
+			rtt = now - h.echo_sent - delay;
+			path_rtt(p, rtt, now);
+		}
+		if (a.largest_txn > t->echo[a.path])
+			t->echo[a.path] = a.largest_txn;
+		if (a.largest_txn)
+			cc_echo(p, a.largest_txn, now);
+		settle(rt, t, a.cls, &h, a.path, rtt, now);
+	}
+}

@@ -1,0 +1,273 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Inside of rt; nobody outside this folder includes it (its unit tests apart).
+ *
+ *	rt.c	  life of an rt, door functions that only look
+ *	tx.c	  rings of packets to send: filling, states, lists, the acknowledged edge
+ *	output.c  which datagram goes next; sealing, resealing
+ *	rx.c	  windows of received numbers: duplicates, gaps, the delivered edge
+ *	ack.c	  acknowledgements: written from rx, checked and applied to tx
+ *	loss.c	  which packets are lost (RACK, probe timeout), and what becomes of them
+ *	cc.c	  congestion window of a path
+ *	path.c	  states of paths, probes, round-trip times, choice and failover
+ *	replay.h  the window of transmission numbers already seen
+ *	input.c	  one datagram in
+ *
+ * Numbers. Sequence numbers (psn) are 32 bits per class and compared in serial arithmetic (RFC 1982);
+ * transmission numbers (txn) are 64 bits per path, start at 1 and never wrap.
+ *
+ * Invariant of a tx ring: base <= next <= tail <= base + window, base >= peer_cum. Slots [base, next) were
+ * sent (FLIGHT, LOST or DONE; base itself is never DONE), [next, tail) are full and unsent, tail is being
+ * filled.
+ */
+#ifndef OUTRIGGER_RT_IMPL_H
+#define OUTRIGGER_RT_IMPL_H
+
+#include "fabric/rt/replay.h"
+#include "fabric/rt/rt.h"
+#include "proto/wire/wire.h"
+
+#define RT_NEVER UINT64_MAX
+
+#define RT_WINDOW_MIN 64u
+#define RT_WINDOW_MAX 4096u
+#define RT_ACK_EVERY  256u
+
+#define RT_BACKOFF_MAX	 3u /* probe timeouts grow to 8 times: 64 times gave 90 ms stalls at 50 % loss */
+#define RT_RTO_UNKNOWN	 (10 * 1000000ull) /* before the first round-trip time */
+#define RT_NET_RETRIES	 2u
+#define RT_NET_TIME	 (500 * 1000ull)
+#define RT_REO_PACKETS	 3u		   /* sent later and arrived: lost, while no reordering was seen */
+#define RT_REO_MAX	 8u		   /* quarters of a round trip */
+#define RT_PROBE_GAP	 (10 * 1000000ull) /* between probes of a path that does not answer */
+#define RT_PROBE_SUSPECT 2u		   /* unanswered probes */
+#define RT_PROBE_DEAD	 5u
+#define RT_SCRATCH	 16u /* datagrams of acknowledgements and probes per rt_output() */
+
+static inline int32_t psn_diff(uint32_t a, uint32_t b)
+{
+	return (int32_t)(a - b);
+}
+
+enum slot_state { SLOT_EMPTY, SLOT_FLIGHT, SLOT_LOST, SLOT_DONE };
+
+#define SLOT_NIL 0xffffu
+
+/* What is known of one packet; the bytes are in tx_ring.mem. */
+struct tx_slot {
+	uint64_t txn;	     /* of the last transmission */
+	uint64_t sent;	     /* time of it */
+	uint64_t first;	     /* time of the first */
+	uint16_t len;	     /* bytes of records (zero padding included) */
+	uint16_t sealed;     /* payload bytes of the last transmission: len and an ack area */
+	uint16_t prev, next; /* on a list; slot indexes */
+	uint8_t state;	     /* enum slot_state */
+	uint8_t path;	     /* of the last transmission */
+	uint8_t rel;	     /* enum rt_rel: the strongest of its messages */
+	uint8_t rexmits;
+	bool patient; /* moved from a failed path: its time limit does not count */
+};
+
+/* Slots in order of transmission. */
+struct slot_list {
+	uint16_t head, tail;
+};
+
+/* Sending half of a class. */
+struct tx_ring {
+	uint8_t *mem;	       /* window slots of stride bytes: header, chunk, tag */
+	struct tx_slot *slots; /* by psn & mask */
+	uint64_t *done;	       /* bit psn & mask: SLOT_DONE, of [base, next) */
+	uint32_t window, mask, stride, chunk;
+	uint32_t shift; /* psn + shift & mask is the place in mem: a ring that ran empty starts at place 0
+			   again, so that short bursts use the same few cache lines */
+	uint32_t base, next, tail;
+	uint32_t used;	  /* bytes in the slot at tail */
+	uint8_t tail_rel; /* of the slot at tail */
+	bool flushed;	  /* the slot at tail may go although it is not full */
+	uint32_t want;	  /* chunks that a refused rt_send() needed; 0: none was refused */
+	uint32_t peer_cum, peer_rwnd;
+	uint32_t flying; /* slots in SLOT_FLIGHT */
+	struct slot_list flight[RT_PATHS], lost;
+	uint64_t echo[RT_PATHS];   /* largest txn of this class that the peer saw per path */
+	uint64_t acked[RT_PATHS];  /* largest txn of an acknowledged slot: to see reordering */
+	uint64_t reo_at[RT_PATHS]; /* the head of flight[] will then have waited long enough */
+	uint64_t pto_from;	   /* last progress, probe or first transmission */
+	uint32_t backoff;
+	uint32_t probes;  /* transmissions allowed beyond the congestion window, and asking for an answer */
+	bool floor_owed;  /* base moved over given-up packets: the peer must be told */
+	bool floor_asked; /* and must answer */
+};
+
+/* Receiving half of a class. */
+struct rx_win {
+	uint64_t *bits; /* bit psn & mask: received, of [cum, cum + window) */
+	uint32_t window, mask;
+	uint32_t cum;  /* next number expected */
+	uint32_t high; /* 1 + highest number received */
+	uint32_t owed; /* packets since the last acknowledgement */
+	bool due;      /* acknowledge now */
+	uint8_t last_path;
+	uint8_t fresh;		    /* bit per path: echo[] not reported yet */
+	uint64_t echo[RT_PATHS];    /* largest txn received */
+	uint64_t echo_at[RT_PATHS]; /* when */
+};
+
+/* Congestion control of a path (Swift, SIGCOMM'20, reduced). */
+struct cc {
+	uint32_t cwnd; /* packets, in 1/256 */
+	bool slow_start;
+	uint64_t cut_at;    /* last decrease */
+	uint64_t spare;	    /* delay above the base round trip that is aimed at */
+	uint64_t round_txn; /* the round ends when this is echoed */
+	uint32_t round_acked, round_lost;
+};
+
+struct path {
+	bool used;
+	uint8_t state;	  /* enum rt_path_state */
+	bool peer_usable; /* what the peer's last probe said */
+	uint32_t tx_spi, rx_spi;
+	struct aead_key *tx_key, *rx_key;
+	uint64_t txn; /* of the next transmission */
+	struct replay replay;
+	uint16_t ce_seen, ce_peer;
+
+	uint64_t srtt, rttvar, min_rtt, min_rtt_old, min_rtt_at;
+	uint32_t reo_mult; /* quarters of srtt that reordering is given; 0: none was seen */
+	bool reo_recent;
+	uint32_t inflight;
+	struct cc cc;
+
+	uint64_t stamp_first, stamp; /* first and last of the probes that wait for an answer; 0: none */
+	uint64_t probe_at;	     /* when to send the next, or RT_NEVER */
+	uint64_t probe_gap;
+	uint32_t misses;
+	bool probe_due, reply_due;
+	uint64_t reply_stamp;
+
+	uint64_t last_rx, tx_packets, rx_packets, retransmits;
+};
+
+struct rt {
+	struct rt_cfg cfg;
+	uint32_t tag;
+	struct tx_ring tx[RT_NCLASS];
+	struct rx_win rx[RT_NCLASS];
+	struct path path[RT_PATHS];
+	int primary;	  /* path that carries data, or -1 */
+	uint32_t turn;	  /* class that is served first by the next rt_output() */
+	uint64_t keep_at; /* next keepalive */
+	uint64_t last_rx;
+	bool lost;
+	uint8_t *scratch; /* RT_SCRATCH slots of scratch_stride bytes */
+	uint32_t scratch_stride, scratch_used;
+	uint64_t counters[RT_NCOUNTERS];
+};
+
+static inline void count(struct rt *rt, enum rt_counter c)
+{
+	counter_add(&rt->counters[c], 1);
+}
+
+static inline bool path_usable(const struct path *p)
+{
+	return p->used && (p->state == RT_PATH_UP || p->state == RT_PATH_SUSPECT);
+}
+
+/* tx.c. idx: a slot index, psn & mask. */
+int tx_init(struct tx_ring *t, uint32_t window, uint32_t chunk, uint32_t tag, uint32_t psn);
+void tx_fini(struct tx_ring *t);
+static inline uint32_t tx_psn(const struct tx_ring *t, uint32_t idx)
+{
+	return t->base + ((idx - t->base) & t->mask);
+}
+static inline uint8_t *tx_mem(const struct tx_ring *t, uint32_t psn)
+{
+	return t->mem + (size_t)((psn + t->shift) & t->mask) * t->stride;
+}
+/* A packet that was never sent may go now. */
+static inline bool tx_has_new(const struct tx_ring *t)
+{
+	return t->next != t->tail || (t->flushed && t->used);
+}
+static inline bool tx_empty(const struct tx_ring *t)
+{
+	return t->base == t->tail && !t->used;
+}
+/* Chunks that a message of len bytes takes beyond the one being filled; *first: bytes that go there. */
+uint32_t tx_need(const struct tx_ring *t, uint32_t len, uint32_t *first);
+/* Chunks that can still be begun. */
+uint32_t tx_avail(const struct tx_ring *t);
+int tx_put(struct tx_ring *t, enum rt_rel rel, const struct rt_rec *rec, const struct iovec *iov,
+	   uint32_t len);
+/* Ends the chunk at tail, padded to full size; a no-op on an empty one. */
+void tx_close_tail(struct tx_ring *t, bool pad);
+void list_push(struct tx_ring *t, struct slot_list *l, uint32_t idx);
+void list_unlink(struct tx_ring *t, struct slot_list *l, uint32_t idx);
+/* A sent slot needs no more transmission: off its list, out of the counts, base moved on. */
+void tx_done(struct rt *rt, struct tx_ring *t, uint32_t idx);
+/* Calls writable() for classes that refused a message and have room for it now. */
+void tx_wake(struct rt *rt);
+
+/* rx.c */
+int rx_init(struct rx_win *w, uint32_t window, uint32_t psn);
+void rx_fini(struct rx_win *w);
+static inline bool rx_has(const struct rx_win *w, uint32_t psn)
+{
+	return w->bits[(psn & w->mask) >> 6] >> (psn & 63) & 1;
+}
+/* Is floor believable: not beyond the window? */
+bool rx_floor_ok(const struct rx_win *w, uint32_t floor);
+/* Everything missing below floor was given up. Returns how many were missing. */
+uint32_t rx_floor(struct rx_win *w, uint32_t floor);
+enum rx_verdict { RX_NEW, RX_DUPLICATE, RX_OUTSIDE };
+enum rx_verdict rx_look(const struct rx_win *w, uint32_t psn);
+/* Takes a psn that is RX_NEW. True: it left a gap. */
+bool rx_take(struct rx_win *w, uint32_t psn);
+/* A packet of the class came on path with txn. */
+void rx_echo(struct rx_win *w, unsigned path, uint64_t txn, uint64_t now);
+
+/* ack.c */
+/* Appends what classes with something to report have to say, as far as it fits; due: only if it is due.
+ * Returns a bit per class written. */
+unsigned ack_write(struct rt *rt, struct cur_w *w, bool due, uint64_t now);
+bool ack_any_due(const struct rt *rt);
+bool ack_any_owed(const struct rt *rt);
+bool ack_hdr_ok(const struct rt *rt, const struct wire_hdr *h);
+void ack_hdr_apply(struct rt *rt, const struct wire_hdr *h, uint64_t now);
+/* Every block of c has the form, and names nothing that was not sent. */
+bool ack_blocks_ok(const struct rt *rt, struct cur_r c);
+void ack_blocks_apply(struct rt *rt, struct cur_r c, uint64_t now);
+
+/* loss.c */
+uint64_t loss_rto(const struct rt *rt, const struct tx_ring *t);
+void loss_detect(struct rt *rt, unsigned cls, unsigned path, uint64_t now);
+/* All that flies on path goes to the lost lists. */
+void loss_move(struct rt *rt, unsigned path, uint64_t now);
+uint64_t loss_deadline(const struct rt *rt);
+void loss_tick(struct rt *rt, uint64_t now);
+
+/* cc.c. rtt 0: no sample with this acknowledgement. */
+void cc_init(struct cc *cc, uint64_t spare);
+static inline uint32_t cc_window(const struct cc *cc)
+{
+	return cc->cwnd >> 8;
+}
+void cc_acked(struct path *p, uint32_t packets, uint64_t rtt, uint64_t now);
+void cc_echo(struct path *p, uint64_t txn, uint64_t now);
+void cc_ce(struct path *p, uint64_t now);
+
+/* path.c */
+void path_rtt(struct path *p, uint64_t rtt, uint64_t now);
+void path_state(struct rt *rt, unsigned path, enum rt_path_state state, uint64_t now);
+/* Nothing came back on path although it should: prefer another. */
+void path_suspect(struct rt *rt, unsigned path, uint64_t now);
+int path_other(const struct rt *rt, int path);
+void path_heard(struct rt *rt, unsigned path, uint64_t now);
+void path_probe(struct rt *rt, unsigned path, const struct wire_probe *b, bool reply, uint64_t now);
+uint64_t path_deadline(const struct rt *rt);
+void path_tick(struct rt *rt, uint64_t now);
+void path_choose(struct rt *rt);
+
+#endif

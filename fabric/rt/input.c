@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One datagram in: believed only after the tag and the replay window, then checked as a whole,
+ * then applied. Whatever fails a check is counted under its name and leaves no other trace.
+ */
+#include <errno.h>
+
+#include "fabric/rt/impl.h"
+
+uint32_t rt_peek_spi(const uint8_t *data, uint32_t len)
+{
+	struct cur_r c;
+
+	if (len < WIRE_HDR_LEN)
+		return 0;
+	cur_r_init(&c, data + 4, 4);
+	return cur_u32(&c);
+}
+
+static int drop(struct rt *rt, enum rt_counter why)
+{
+	count(rt, why);
+	return -EBADMSG;
+}
+
+static enum rt_counter why_header(int err)
+{
+	switch (err) {
+	case -EPROTONOSUPPORT:
+		return RT_C_drop_version;
+	case -ENOMSG:
+		return RT_C_drop_type;
+	case -ECHRNG:
+		return RT_C_drop_class;
+	}
+	return RT_C_drop_replay; /* number 0 is older than any */
+}
+
+static int path_of(const struct rt *rt, uint32_t spi)
+{
+	for (int i = 0; i < RT_PATHS; i++)
+		if (rt->path[i].used && rt->path[i].rx_spi == spi)
+			return i;
+	return -1;
+}
+
+static bool records_ok(const uint8_t *data, uint32_t len)
+{
+	struct cur_r c;
+	struct wire_rec r;
+	int st;
+
+	cur_r_init(&c, data, len);
+	while ((st = wire_rec_next(&c, &r, &data)) == 1)
+		;
+	return st == 0;
+}
+
+static void deliver(struct rt *rt, const struct wire_hdr *h, const uint8_t *data, uint32_t len,
+		    struct buf *owner)
+{
+	struct cur_r c;
+	struct wire_rec w;
+
+	cur_r_init(&c, data, len);
+	while (wire_rec_next(&c, &w, &data) == 1) {
+		struct rt_rec r = {.kind = w.kind,
+				   .queue = w.queue,
+				   .dev = w.dev,
+				   .len = w.len,
+				   .aux = w.aux,
+				   .id = w.id,
+				   .total = w.total,
+				   .offset = w.offset};
+
+		if (!w.len && w.total)
+			continue; /* filler */
+		rt->cfg.ops->record(rt->cfg.ctx, (enum rt_class)h->cls, h->psn, &r, data, owner);
+	}
+}
+
+static void settle(struct rt *rt, unsigned cls, uint32_t before)
+{
+	if (rt->rx[cls].cum != before)
+		rt->cfg.ops->settled(rt->cfg.ctx, (enum rt_class)cls, rt->rx[cls].cum);
+}
+
+/* The packet's numbers, after all of it was checked. */
+static void take_data(struct rt *rt, const struct wire_hdr *h, const uint8_t *data, uint32_t len,
+		      struct buf *owner)
+{
+	struct rx_win *w = &rt->rx[h->cls];
+	bool gap = false;
+
+	switch (rx_look(w, h->psn)) {
+	case RX_NEW:
+		gap = rx_take(w, h->psn);
+		deliver(rt, h, data, len, owner);
+		break;
+	case RX_DUPLICATE:
+		count(rt, RT_C_drop_duplicate);
+		gap = true; /* the peer did not hear that we have it */
+		break;
+	case RX_OUTSIDE:
+		count(rt, RT_C_drop_window);
+		gap = true;
+		break;
+	}
+	w->owed++;
+	if (gap || w->owed >= RT_ACK_EVERY || w->owed >= w->window / 4)
+		w->due = true;
+}
+
+/* Header fields that every type carries. */
+static void take_header(struct rt *rt, const struct wire_hdr *h, struct path *p, bool ce, uint64_t now)
+{
+	struct rx_win *w = &rt->rx[h->cls];
+
+	if (ce)
+		p->ce_seen++;
+	if ((int16_t)(h->ce - p->ce_peer) > 0) {
+		p->ce_peer = h->ce;
+		cc_ce(p, now);
+	}
+	ack_hdr_apply(rt, h, now);
+	if (psn_diff(h->floor, w->cum) > 0) {
+		counter_add(&rt->counters[RT_C_rx_skipped], rx_floor(w, h->floor));
+		w->owed++; /* the peer's window waits for us to confirm it */
+	}
+	if (h->flags & WIRE_F_ACK_NOW)
+		w->due = true;
+	if (h->type == WIRE_DATA || h->flags & WIRE_F_ACK_NOW)
+		rx_echo(w, h->path, h->txn, now);
+}
+
+static int take(struct rt *rt, const struct wire_hdr *h, uint8_t *data, uint32_t len, struct buf *owner,
+		bool ce, uint64_t now)
+{
+	struct path *p = &rt->path[h->path];
+	uint32_t before = rt->rx[h->cls].cum;
+	struct wire_probe probe;
+	struct cur_r acks;
+
+	cur_r_init(&acks, data, 0);
+	if (!ack_hdr_ok(rt, h))
+		return drop(rt, RT_C_drop_window);
+	switch (h->type) {
+	case WIRE_DATA:
+		if (h->flags & WIRE_F_ACKS && wire_ack_area(data, &len, &acks))
+			return drop(rt, RT_C_drop_ack);
+		if (!records_ok(data, len))
+			return drop(rt, RT_C_drop_record);
+		break;
+	case WIRE_ACK:
+		cur_r_init(&acks, data, len);
+		break;
+	default:
+		if (wire_probe_decode(&probe, data, len))
+			return drop(rt, RT_C_drop_type);
+	}
+	if (!ack_blocks_ok(rt, acks))
+		return drop(rt, RT_C_drop_ack);
+	take_header(rt, h, p, ce, now);
+	if (acks.left) {
+		count(rt, RT_C_rx_acks);
+		ack_blocks_apply(rt, acks, now);
+	}
+	if (h->type == WIRE_DATA)
+		take_data(rt, h, data, len, owner);
+	else if (h->type != WIRE_ACK)
+		path_probe(rt, h->path, &probe, h->type == WIRE_PROBE_REPLY, now);
+	settle(rt, h->cls, before);
+	tx_wake(rt);
+	return h->path;
+}
+
+int rt_input(struct rt *rt, uint8_t *data, uint32_t len, struct buf *owner, bool ce, uint64_t now)
+{
+	uint8_t nonce[AEAD_NONCE_LEN];
+	struct wire_hdr h;
+	struct cur_w c;
+	struct path *p;
+	int r;
+
+	if (len < WIRE_HDR_LEN + rt->tag || len > WIRE_HDR_LEN + RT_CHUNK_MAX + rt->tag)
+		return drop(rt, RT_C_drop_short);
+	r = wire_hdr_decode(&h, data, len);
+	if (r)
+		return drop(rt, why_header(r));
+	r = path_of(rt, h.spi);
+	if (r < 0 || r != h.path)
+		return drop(rt, RT_C_drop_spi);
+	p = &rt->path[r];
+	len -= WIRE_HDR_LEN + rt->tag;
+	cur_w_init(&c, nonce, sizeof(nonce));
+	cur_put_u32(&c, h.spi);
+	cur_put_u64(&c, h.txn);
+	if (rt->cfg.aead->open(p->rx_key, nonce, data, WIRE_HDR_LEN, data + WIRE_HDR_LEN, len,
+			       data + WIRE_HDR_LEN + len))
+		return drop(rt, RT_C_drop_auth);
+	if (!replay_fresh(&p->replay, h.txn))
+		return drop(rt, RT_C_drop_replay);
+	replay_update(&p->replay, h.txn);
+	count(rt, RT_C_rx_packets);
+	counter_add(&rt->counters[RT_C_rx_bytes], len + WIRE_HDR_LEN + rt->tag);
+	path_heard(rt, (unsigned)r, now);
+	return take(rt, &h, data + WIRE_HDR_LEN, len, owner, ce, now);
+}
+
+void rt_input_end(struct rt *rt, uint64_t now)
+{
+	(void)now;
+	for (unsigned c = 0; c < RT_NCLASS; c++)
+		if (rt->rx[c].owed)
+			rt->rx[c].due = true;
+}

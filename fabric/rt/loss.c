@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Loss detection per class and path, and what follows.
+ *
+ * RACK (RFC 8985) by echoed stamps: an acknowledgement names the largest transmission number
+ * (txn) that arrived, so a retransmission is never taken for the original. flight[path] is
+ * in txn order; what stands before the echoed number was overtaken. It is lost at once if
+ * RT_REO_PACKETS were sent after it and arrived, unless the path was seen to reorder; else
+ * when a round trip and the reordering allowance have passed since it was sent.
+ *
+ * The probe timeout (RFC 9002 section 6.2, here one per class) covers what no echo tells: the
+ * oldest packet goes again and asks for an answer. From the second on it also questions the
+ * path: if nothing was heard on it meanwhile and another path works, all moves there.
+ */
+#include "fabric/rt/impl.h"
+
+static const struct tx_slot *head_of(const struct tx_ring *t, unsigned path)
+{
+	uint32_t idx = t->flight[path].head;
+
+	return idx == SLOT_NIL ? NULL : &t->slots[idx];
+}
+
+/* Path with the transmission longest ago, or -1. */
+static int oldest(const struct tx_ring *t)
+{
+	int best = -1;
+
+	for (unsigned p = 0; p < RT_PATHS; p++) {
+		const struct tx_slot *s = head_of(t, p);
+
+		if (s && (best < 0 || s->sent < head_of(t, (unsigned)best)->sent))
+			best = (int)p;
+	}
+	return best;
+}
+
+uint64_t loss_rto(const struct rt *rt, const struct tx_ring *t)
+{
+	int p = oldest(t);
+	uint64_t rto = RT_RTO_UNKNOWN;
+
+	if (p < 0)
+		p = rt->primary;
+	if (p >= 0 && rt->path[p].srtt)
+		rto = 2 * rt->path[p].srtt + rt->path[p].rttvar;
+	if (rto < rt->cfg.rto_floor_ns)
+		rto = rt->cfg.rto_floor_ns;
+	return rto << t->backoff;
+}
+
+/* A message of bounded reliability is given up after RT_NET_TIME, but not before a probe timeout could show
+ * the loss of the last packet of a burst and mend it. */
+static bool give_up(const struct rt *rt, const struct tx_slot *s, uint64_t now)
+{
+	uint64_t limit = 2 * rt->cfg.rto_floor_ns;
+
+	if (s->rel == RT_REL_FULL)
+		return false;
+	if (s->rel == RT_REL_NONE || s->rexmits >= RT_NET_RETRIES)
+		return true;
+	if (limit < RT_NET_TIME)
+		limit = RT_NET_TIME;
+	return !s->patient && now - s->first > limit;
+}
+
+/* The packet at idx, in flight, is lost: send it again, or give it up. True: given up. */
+static bool lose(struct rt *rt, struct tx_ring *t, uint32_t idx, uint64_t now)
+{
+	struct tx_slot *s = &t->slots[idx];
+	struct path *p = &rt->path[s->path];
+
+	p->cc.round_lost++;
+	if (give_up(rt, s, now)) {
+		tx_done(rt, t, idx);
+		count(rt, RT_C_tx_abandoned);
+		t->floor_owed = true;
+		return true;
+	}
+	list_unlink(t, &t->flight[s->path], idx);
+	p->inflight--;
+	t->flying--;
+	s->state = SLOT_LOST;
+	list_push(t, &t->lost, idx);
+	return false;
+}
+
+void loss_detect(struct rt *rt, unsigned cls, unsigned path, uint64_t now)
+{
+	struct tx_ring *t = &rt->tx[cls];
+	const struct path *p = &rt->path[path];
+	uint64_t wait = p->srtt + p->srtt / 4 * (p->reo_mult ? p->reo_mult : 1);
+	const struct tx_slot *s;
+
+	t->reo_at[path] = RT_NEVER;
+	while ((s = head_of(t, path)) && s->txn < t->echo[path]) {
+		bool overtaken = !p->reo_mult && t->echo[path] - s->txn >= RT_REO_PACKETS;
+
+		if (!overtaken && now < s->sent + wait) {
+			t->reo_at[path] = s->sent + wait;
+			break;
+		}
+		lose(rt, t, t->flight[path].head, now);
+	}
+}
+
+void loss_move(struct rt *rt, unsigned path, uint64_t now)
+{
+	for (unsigned c = 0; c < RT_NCLASS; c++) {
+		struct tx_ring *t = &rt->tx[c];
+		uint32_t idx;
+
+		while ((idx = t->flight[path].head) != SLOT_NIL) {
+			t->slots[idx].patient = true;
+			lose(rt, t, idx, now);
+		}
+		t->reo_at[path] = RT_NEVER;
+	}
+}
+
+/* Something was sent and no answer says yet that all is well. */
+static bool waiting(const struct tx_ring *t)
+{
+	return t->flying || t->peer_cum != t->base;
+}
+
+static void probe_timeout(struct rt *rt, unsigned cls, uint64_t now)
+{
+	struct tx_ring *t = &rt->tx[cls];
+	uint64_t rto = loss_rto(rt, t) >> t->backoff, since = t->pto_from;
+	int p = oldest(t);
+
+	t->pto_from = now;
+	if (t->backoff < RT_BACKOFF_MAX)
+		t->backoff++;
+	if (p < 0) { /* nothing flies: it is the floor that was not confirmed */
+		t->floor_owed = t->floor_asked = true;
+		return;
+	}
+	if (t->backoff > 1 && rt->path[p].last_rx <= since && path_other(rt, p) >= 0) {
+		path_suspect(rt, (unsigned)p, now);
+		t->probes = 1;
+		return;
+	}
+	/* Packets that are not sent again need no timeout each. */
+	while (p >= 0 && lose(rt, t, t->flight[p].head, now)) {
+		t->floor_asked = true;
+		p = oldest(t);
+		if (p >= 0 && now < head_of(t, (unsigned)p)->sent + rto)
+			return;
+	}
+	if (t->lost.head != SLOT_NIL)
+		t->probes = 1;
+}
+
+uint64_t loss_deadline(const struct rt *rt)
+{
+	uint64_t at = RT_NEVER;
+
+	if (rt->primary < 0)
+		return at; /* nothing could be sent: a path that comes up starts it all again */
+	for (unsigned c = 0; c < RT_NCLASS; c++) {
+		const struct tx_ring *t = &rt->tx[c];
+
+		if (!waiting(t))
+			continue;
+		if (t->pto_from + loss_rto(rt, t) < at)
+			at = t->pto_from + loss_rto(rt, t);
+		for (unsigned p = 0; t->flying && p < RT_PATHS; p++)
+			if (t->reo_at[p] < at)
+				at = t->reo_at[p];
+	}
+	return at;
+}
+
+void loss_tick(struct rt *rt, uint64_t now)
+{
+	for (unsigned c = 0; c < RT_NCLASS; c++) {
+		struct tx_ring *t = &rt->tx[c];
+
+		for (unsigned p = 0; p < RT_PATHS; p++)
+			if (t->reo_at[p] <= now)
+				loss_detect(rt, c, p, now);
+		if (rt->primary >= 0 && waiting(t) && t->pto_from + loss_rto(rt, t) <= now)
+			probe_timeout(rt, c, now);
+	}
+}

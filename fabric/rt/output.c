@@ -1,0 +1,313 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Which datagram goes next, and its sealing.
+ *
+ * Order: probes, control, then the other classes in turns of QUANTUM packets, in each the lost ones
+ * first. Acknowledgements go last when little else is queued, so that they can ride in the room
+ * that the last chunk of a burst leaves; else first, so that they do not wait behind a train.
+ *
+ * A packet is sealed in place. To send it again it is opened with its old transmission number and sealed with
+ * the new one, which spares the hot path a copy.
+ */
+#include <stdlib.h>
+
+#include "fabric/rt/impl.h"
+
+#define QUANTUM	     32
+#define ACKS_FIRST   4u /* packets queued */
+#define ACK_AREA_LEN 2u /* its length field */
+
+struct batch {
+	struct rt *rt;
+	uint64_t now;
+	struct rt_tx *out;
+	int max, n;
+};
+
+static void nonce_of(uint8_t *nonce, uint32_t spi, uint64_t txn)
+{
+	struct cur_w c;
+
+	cur_w_init(&c, nonce, AEAD_NONCE_LEN);
+	cur_put_u32(&c, spi);
+	cur_put_u64(&c, txn);
+}
+
+/* Header, cipher and tag of the datagram at data with len payload bytes; into the batch. */
+static void emit(struct batch *b, unsigned path, uint8_t *data, uint32_t len, uint8_t type, uint8_t flags,
+		 unsigned cls, uint32_t psn)
+{
+	struct rt *rt = b->rt;
+	struct path *p = &rt->path[path];
+	const struct rx_win *w = &rt->rx[cls];
+	struct wire_hdr h = {.type = type,
+			     .flags = flags,
+			     .cls = (uint8_t)cls,
+			     .path = (uint8_t)path,
+			     .spi = p->tx_spi,
+			     .txn = p->txn++,
+			     .psn = psn,
+			     .cum_ack = w->cum,
+			     .floor = rt->tx[cls].base,
+			     .rwnd = (uint16_t)w->window,
+			     .ce = p->ce_seen};
+	uint8_t nonce[AEAD_NONCE_LEN];
+
+	wire_hdr_encode(&h, data);
+	nonce_of(nonce, h.spi, h.txn);
+	rt->cfg.aead->seal(p->tx_key, nonce, data, WIRE_HDR_LEN, data + WIRE_HDR_LEN, len,
+			   data + WIRE_HDR_LEN + len);
+	len += WIRE_HDR_LEN + rt->tag;
+	b->out[b->n++] = (struct rt_tx){.data = data, .len = len, .path = path};
+	p->tx_packets++;
+	count(rt, RT_C_tx_packets);
+	counter_add(&rt->counters[RT_C_tx_bytes], len);
+}
+
+static uint8_t *scratch(struct batch *b)
+{
+	struct rt *rt = b->rt;
+
+	if (b->n == b->max || rt->scratch_used == RT_SCRATCH)
+		return NULL;
+	return rt->scratch + (size_t)rt->scratch_used++ * rt->scratch_stride;
+}
+
+static void out_probe(struct batch *b, unsigned path, bool reply)
+{
+	struct rt *rt = b->rt;
+	struct path *p = &rt->path[path];
+	uint8_t *data = scratch(b);
+	struct wire_probe body = {.stamp = p->reply_stamp, .usable = p->state == RT_PATH_UP};
+
+	if (!data)
+		return;
+	if (reply) {
+		p->reply_due = false;
+	} else {
+		uint64_t gap = p->probe_gap > 2 * p->srtt ? p->probe_gap : 2 * p->srtt;
+
+		body.stamp = b->now ? b->now : 1;
+		body.usable |= p->state == RT_PATH_PROBING;
+		if (!p->stamp)
+			p->stamp_first = body.stamp;
+		p->stamp = body.stamp;
+		p->probe_due = false;
+		p->probe_at = b->now + gap;
+	}
+	wire_probe_encode(&body, data + WIRE_HDR_LEN);
+	emit(b, path, data, WIRE_PROBE_LEN, reply ? WIRE_PROBE_REPLY : WIRE_PROBE, 0, RT_CTL,
+	     rt->tx[RT_CTL].next);
+}
+
+static void out_probes(struct batch *b)
+{
+	for (unsigned i = 0; i < RT_PATHS; i++) {
+		if (b->rt->path[i].reply_due)
+			out_probe(b, i, true);
+		if (b->rt->path[i].probe_due)
+			out_probe(b, i, false);
+	}
+}
+
+/* An acknowledgement goes back on the path that brought what it is about: that one worked a moment ago. */
+static int ack_path(const struct rt *rt)
+{
+	for (unsigned c = 0; c < RT_NCLASS; c++)
+		if (rt->rx[c].due && path_usable(&rt->path[rt->rx[c].last_path]))
+			return rt->rx[c].last_path;
+	return rt->primary;
+}
+
+static void out_acks(struct batch *b)
+{
+	struct rt *rt = b->rt;
+
+	while (ack_any_due(rt)) {
+		int path = ack_path(rt);
+		struct cur_w w;
+		unsigned wrote, cls;
+		uint8_t flags = 0, *data = path < 0 ? NULL : scratch(b);
+
+		if (!data)
+			return;
+		cur_w_init(&w, data + WIRE_HDR_LEN, rt->scratch_stride - WIRE_HDR_LEN - rt->tag);
+		wrote = ack_write(rt, &w, true, b->now);
+		if (!wrote) /* cannot be: rt_create() made room for the longest block */
+			abort();
+		cls = (unsigned)__builtin_ctz(wrote);
+		if (rt->tx[cls].floor_asked)
+			flags |= WIRE_F_ACK_NOW;
+		rt->tx[cls].floor_owed = rt->tx[cls].floor_asked = false;
+		emit(b, (unsigned)path, data, (uint32_t)(w.p - data) - WIRE_HDR_LEN, WIRE_ACK, flags, cls,
+		     rt->tx[cls].next);
+		count(rt, RT_C_tx_acks);
+	}
+}
+
+/* Given-up packets whose numbers no data packet reported. */
+static void out_floors(struct batch *b)
+{
+	struct rt *rt = b->rt;
+
+	for (unsigned c = 0; c < RT_NCLASS; c++) {
+		struct tx_ring *t = &rt->tx[c];
+		uint8_t *data;
+
+		if (!t->floor_owed || rt->primary < 0)
+			continue;
+		data = scratch(b);
+		if (!data)
+			return;
+		emit(b, (unsigned)rt->primary, data, 0, WIRE_ACK, t->floor_asked ? WIRE_F_ACK_NOW : 0, c,
+		     t->next);
+		t->floor_owed = t->floor_asked = false;
+	}
+}
+
+/* Sends the packet at psn, unsealed in its slot, on path. */
+static void out_slot(struct batch *b, unsigned cls, uint32_t psn, unsigned path, uint8_t flags)
+{
+	struct rt *rt = b->rt;
+	struct tx_ring *t = &rt->tx[cls];
+	struct tx_slot *s = &t->slots[psn & t->mask];
+	struct path *p = &rt->path[path];
+
+	if (!t->flying && t->peer_cum == t->base)
+		t->pto_from = b->now;
+	if (t->probes) {
+		t->probes--;
+		flags |= WIRE_F_ACK_NOW;
+	}
+	if (t->floor_asked || psn + 1 - t->peer_cum >= t->peer_rwnd)
+		flags |= WIRE_F_ACK_NOW;
+	t->floor_owed = t->floor_asked = false;
+	s->txn = p->txn;
+	s->sent = b->now;
+	s->path = (uint8_t)path;
+	s->state = SLOT_FLIGHT;
+	list_push(t, &t->flight[path], psn & t->mask);
+	t->flying++;
+	p->inflight++;
+	emit(b, path, tx_mem(t, psn), s->sealed, WIRE_DATA, flags, cls, psn);
+}
+
+static void reopen(struct rt *rt, struct tx_ring *t, uint32_t psn)
+{
+	const struct tx_slot *s = &t->slots[psn & t->mask];
+	const struct path *p = &rt->path[s->path];
+	uint8_t nonce[AEAD_NONCE_LEN], *data = tx_mem(t, psn);
+
+	nonce_of(nonce, p->tx_spi, s->txn);
+	if (rt->cfg.aead->open(p->tx_key, nonce, data, WIRE_HDR_LEN, data + WIRE_HDR_LEN, s->sealed,
+			       data + WIRE_HDR_LEN + s->sealed))
+		abort(); /* our own memory was overwritten: nothing it says may go out */
+}
+
+static void out_again(struct batch *b, unsigned cls, unsigned path)
+{
+	struct rt *rt = b->rt;
+	struct tx_ring *t = &rt->tx[cls];
+	uint32_t idx = t->lost.head, psn = tx_psn(t, idx);
+	struct tx_slot *s = &t->slots[idx];
+
+	list_unlink(t, &t->lost, idx);
+	reopen(rt, t, psn);
+	s->sealed = s->len;
+	if (s->rexmits < UINT8_MAX)
+		s->rexmits++;
+	rt->path[path].retransmits++;
+	count(rt, RT_C_tx_retransmits);
+	out_slot(b, cls, psn, path, WIRE_F_RETRANSMIT);
+}
+
+/* Acknowledgements owed, in the room behind the records of the packet at psn. */
+static uint8_t out_ride(struct batch *b, const struct tx_ring *t, struct tx_slot *s, uint32_t psn)
+{
+	uint8_t *at = tx_mem(t, psn) + WIRE_HDR_LEN + s->len;
+	struct cur_w w;
+	uint32_t n;
+
+	if (t->chunk - s->len < WIRE_ACK_LEN + ACK_AREA_LEN || !ack_any_owed(b->rt))
+		return 0;
+	cur_w_init(&w, at, t->chunk - s->len - ACK_AREA_LEN);
+	if (!ack_write(b->rt, &w, false, b->now))
+		return 0;
+	n = (uint32_t)(w.p - at);
+	w.left += ACK_AREA_LEN;
+	cur_put_u16(&w, (uint16_t)n);
+	s->sealed = (uint16_t)(s->len + n + ACK_AREA_LEN);
+	return WIRE_F_ACKS;
+}
+
+static void out_new(struct batch *b, unsigned cls, unsigned path)
+{
+	struct tx_ring *t = &b->rt->tx[cls];
+	uint32_t psn = t->next;
+	struct tx_slot *s = &t->slots[psn & t->mask];
+	uint8_t flags = 0;
+
+	if (psn == t->tail)
+		tx_close_tail(t, false);
+	s->first = b->now;
+	s->sealed = s->len;
+	if (t->next + 1 == t->tail)
+		flags = out_ride(b, t, s, psn);
+	out_slot(b, cls, psn, path, flags);
+	t->next++;
+}
+
+/* Up to quantum packets of cls. Returns their number. */
+static int out_class(struct batch *b, unsigned cls, int quantum)
+{
+	struct rt *rt = b->rt;
+	struct tx_ring *t = &rt->tx[cls];
+	int n = 0;
+
+	for (; n < quantum && b->n < b->max && rt->primary >= 0; n++) {
+		unsigned path = (unsigned)rt->primary;
+		const struct path *p = &rt->path[path];
+
+		/* Control never waits for the window of the rest, and a probe must be able to go. */
+		if (cls != RT_CTL && !t->probes && p->inflight >= cc_window(&p->cc))
+			break;
+		if (t->lost.head != SLOT_NIL)
+			out_again(b, cls, path);
+		else if (tx_has_new(t) && t->next - t->peer_cum < t->peer_rwnd)
+			out_new(b, cls, path);
+		else
+			break;
+	}
+	return n;
+}
+
+static uint32_t backlog(const struct rt *rt)
+{
+	uint32_t n = 0;
+
+	for (unsigned c = 0; c < RT_NCLASS; c++)
+		n += rt->tx[c].tail - rt->tx[c].next + (rt->tx[c].lost.head != SLOT_NIL ? ACKS_FIRST : 0);
+	return n;
+}
+
+int rt_output(struct rt *rt, uint64_t now, struct rt_tx *out, int max)
+{
+	struct batch b = {.rt = rt, .now = now, .out = out, .max = max};
+	bool acks_first = backlog(rt) > ACKS_FIRST;
+	int sent;
+
+	rt->scratch_used = 0;
+	out_probes(&b);
+	if (acks_first)
+		out_acks(&b);
+	out_class(&b, RT_CTL, max);
+	do {
+		sent = 0;
+		for (unsigned i = 0; i < RT_NCLASS - 1; i++)
+			sent += out_class(&b, RT_CMD + (rt->turn + i) % (RT_NCLASS - 1), QUANTUM);
+		rt->turn++;
+	} while (sent);
+	out_acks(&b);
+	out_floors(&b);
+	return b.n;
+}

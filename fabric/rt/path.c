@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Paths: state, round-trip time, probes, choice.
+ *
+ *	PROBING	 added; the active end probes, the passive end waits for a packet
+ *	UP	 answers; the one with the best round trip carries the data
+ *	SUSPECT	 RT_PROBE_SUSPECT probes, or two probe timeouts of data, without an answer: data moves to
+ *another path if there is one; probed every RT_PROBE_GAP by the end that suspects it DOWN	 RT_PROBE_DEAD
+ *probes without an answer: carries nothing; the active end probes on, ever more rarely, up to once a
+ *keepalive
+ *
+ * A path may work in one direction only, so arrivals alone never clear a suspicion: an answered
+ * probe does. A probe says whether its sender holds the path for usable, by which the passive end
+ * learns of a suspicion, and of its end.
+ *
+ * Idle, the active end sends one probe per path and keepalive, all at one moment.
+ */
+#include "fabric/rt/impl.h"
+
+#define MIN_RTT_NS (10 * 1000000000ull)
+
+void path_rtt(struct path *p, uint64_t rtt, uint64_t now)
+{
+	if (!rtt)
+		rtt = 1;
+	if (!p->srtt) { /* RFC 6298 */
+		p->srtt = rtt;
+		p->rttvar = rtt / 2;
+	} else {
+		uint64_t d = rtt > p->srtt ? rtt - p->srtt : p->srtt - rtt;
+
+		p->rttvar = (3 * p->rttvar + d) / 4;
+		p->srtt = (7 * p->srtt + rtt) / 8;
+	}
+	if (!p->min_rtt || now - p->min_rtt_at > MIN_RTT_NS) {
+		p->min_rtt_old = p->min_rtt;
+		p->min_rtt = rtt;
+		p->min_rtt_at = now;
+	} else if (rtt < p->min_rtt) {
+		p->min_rtt = rtt;
+	}
+}
+
+int path_other(const struct rt *rt, int path)
+{
+	int best = -1;
+
+	for (int i = 0; i < RT_PATHS; i++) {
+		const struct path *p = &rt->path[i];
+
+		if (i == path || !p->used || p->state != RT_PATH_UP)
+			continue;
+		if (best < 0 || p->srtt < rt->path[best].srtt)
+			best = i;
+	}
+	return best;
+}
+
+/* Stays where it is while that is not clearly worse: a path under load always looks slower than an idle one.
+ */
+void path_choose(struct rt *rt)
+{
+	const struct path *now = rt->primary >= 0 ? &rt->path[rt->primary] : NULL;
+	int best = path_other(rt, -1);
+
+	if (best >= 0) {
+		if (!now || now->state != RT_PATH_UP || now->srtt > 2 * rt->path[best].srtt + 100000)
+			rt->primary = best;
+		return;
+	}
+	if (now && path_usable(now))
+		return;
+	rt->primary = -1;
+	for (int i = 0; i < RT_PATHS && rt->primary < 0; i++)
+		if (path_usable(&rt->path[i]))
+			rt->primary = i;
+}
+
+/* A path works again: what flew on paths that do not must fly again, and clocks start anew. */
+static void resume(struct rt *rt, unsigned path, bool was_down, uint64_t now)
+{
+	for (unsigned i = 0; i < RT_PATHS; i++)
+		if (rt->path[i].used && (i == path ? was_down : !path_usable(&rt->path[i])))
+			loss_move(rt, i, now);
+	for (unsigned c = 0; c < RT_NCLASS; c++) {
+		rt->tx[c].backoff = 0;
+		rt->tx[c].pto_from = now;
+	}
+}
+
+void path_state(struct rt *rt, unsigned path, enum rt_path_state state, uint64_t now)
+{
+	struct path *p = &rt->path[path];
+	enum rt_path_state old = p->state;
+	bool stranded = rt->primary < 0;
+
+	if (old == state)
+		return;
+	p->state = (uint8_t)state;
+	path_choose(rt);
+	if (state == RT_PATH_UP) {
+		if (stranded || old == RT_PATH_DOWN)
+			resume(rt, path, old == RT_PATH_DOWN, now);
+	} else if (rt->primary >= 0 && rt->primary != (int)path) {
+		loss_move(rt, path, now);
+	}
+	if (rt->cfg.ops->path)
+		rt->cfg.ops->path(rt->cfg.ctx, path, state);
+}
+
+void path_suspect(struct rt *rt, unsigned path, uint64_t now)
+{
+	struct path *p = &rt->path[path];
+
+	path_state(rt, path, RT_PATH_SUSPECT, now);
+	if (!p->stamp)
+		p->probe_due = true;
+}
+
+void path_heard(struct rt *rt, unsigned path, uint64_t now)
+{
+	struct path *p = &rt->path[path];
+
+	p->last_rx = rt->last_rx = now;
+	p->rx_packets++;
+	rt->lost = false;
+	if (!rt->cfg.active && p->state == RT_PATH_PROBING)
+		path_state(rt, path, RT_PATH_UP, now);
+	else if (rt->cfg.active && p->state == RT_PATH_DOWN && now - p->stamp >= RT_PROBE_GAP)
+		p->probe_at = now; /* it may be back: ask at once */
+}
+
+void path_probe(struct rt *rt, unsigned path, const struct wire_probe *b, bool reply, uint64_t now)
+{
+	struct path *p = &rt->path[path];
+
+	if (!reply) {
+		p->reply_due = true;
+		p->reply_stamp = b->stamp;
+		if (!b->usable && p->state == RT_PATH_UP)
+			path_suspect(rt, path, now);
+		else if (b->usable && !rt->cfg.active && p->state != RT_PATH_UP)
+			path_state(rt, path, RT_PATH_UP, now);
+		if (p->state == RT_PATH_UP && !rt->cfg.active) { /* the peer's word ends our own probing */
+			p->stamp = 0;
+			p->misses = 0;
+			p->probe_at = RT_NEVER;
+			p->probe_due = false;
+		}
+		return;
+	}
+	if (!p->stamp || b->stamp < p->stamp_first || b->stamp > p->stamp)
+		return; /* an answer to nothing that we asked lately */
+	path_rtt(p, now - b->stamp, now);
+	p->stamp = 0;
+	p->misses = 0;
+	p->probe_at = RT_NEVER;
+	p->probe_gap = RT_PROBE_GAP;
+	if (p->state != RT_PATH_UP) {
+		p->probe_due = p->state != RT_PATH_PROBING; /* tells the peer that the suspicion is over */
+		path_state(rt, path, RT_PATH_UP, now);
+	}
+}
+
+uint64_t path_deadline(const struct rt *rt)
+{
+	uint64_t at = rt->keep_at;
+
+	for (unsigned i = 0; i < RT_PATHS; i++)
+		if (rt->path[i].used && rt->path[i].probe_at < at)
+			at = rt->path[i].probe_at;
+	if (!rt->lost && rt->last_rx + rt->cfg.lost_ns < at)
+		at = rt->last_rx + rt->cfg.lost_ns;
+	return at;
+}
+
+static void probe_missed(struct rt *rt, unsigned path, uint64_t now)
+{
+	struct path *p = &rt->path[path];
+
+	if (++p->misses >= RT_PROBE_DEAD && p->state == RT_PATH_SUSPECT)
+		path_state(rt, path, RT_PATH_DOWN, now);
+	else if (p->misses >= RT_PROBE_SUSPECT && p->state == RT_PATH_UP)
+		path_state(rt, path, RT_PATH_SUSPECT, now);
+	if (p->state == RT_PATH_DOWN || p->state == RT_PATH_PROBING) {
+		p->probe_gap *= 2;
+		if (p->probe_gap > rt->cfg.keepalive_ns)
+			p->probe_gap = rt->cfg.keepalive_ns;
+	}
+}
+
+static void keepalive(struct rt *rt, uint64_t now)
+{
+	rt->keep_at += rt->cfg.keepalive_ns;
+	if (rt->keep_at <= now)
+		rt->keep_at = now + rt->cfg.keepalive_ns;
+	for (unsigned i = 0; i < RT_PATHS; i++) {
+		struct path *p = &rt->path[i];
+
+		if (rt->cfg.active && p->used && p->state == RT_PATH_UP && !p->stamp)
+			p->probe_due = true;
+		if (!p->reo_recent)
+			p->reo_mult /= 2;
+		p->reo_recent = false;
+	}
+	path_choose(rt);
+}
+
+void path_tick(struct rt *rt, uint64_t now)
+{
+	for (unsigned i = 0; i < RT_PATHS; i++) {
+		struct path *p = &rt->path[i];
+
+		if (!p->used || p->probe_at > now)
+			continue;
+		if (p->stamp)
+			probe_missed(rt, i, now);
+		p->probe_at = RT_NEVER;
+		p->probe_due = rt->cfg.active || p->state != RT_PATH_DOWN;
+		if (!p->probe_due)
+			p->stamp = 0;
+	}
+	if (rt->keep_at <= now)
+		keepalive(rt, now);
+	if (now - rt->last_rx >= rt->cfg.lost_ns)
+		rt->lost = true;
+}
