@@ -1,0 +1,277 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tests/sim/rt/world.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "fabric/rt/impl.h"
+
+#define RXQ (sizeof(((struct end *)0)->rxq) / sizeof(((struct end *)0)->rxq[0]))
+
+static void on_record(void *ctx, enum rt_class cls, uint32_t psn, const struct rt_rec *rec,
+		      const uint8_t *data, struct buf *owner)
+{
+	struct end *e = ctx;
+
+	check_record(e, cls, psn, rec, data);
+	if (rng_chance(&e->w->s.rng, 20000)) {
+		if (e->nheld == 64) /* give the oldest half back */
+			while (e->nheld > 32)
+				buf_put(e->held[--e->nheld]);
+		buf_ref(owner);
+		e->held[e->nheld++] = owner;
+	}
+}
+
+static void on_settled(void *ctx, enum rt_class cls, uint32_t base)
+{
+	check_settled(ctx, cls, base);
+}
+
+static void on_writable(void *ctx, enum rt_class cls)
+{
+	struct end *e = ctx;
+
+	e->w->end[!e->side].in[cls].blocked = false;
+}
+
+static const struct rt_ops ops = {.record = on_record, .settled = on_settled, .writable = on_writable};
+
+static uint32_t draw_len(struct world *w, const struct traffic *t, unsigned cls)
+{
+	struct rng *r = &w->s.rng;
+	uint32_t max = t->len_max[cls];
+
+	if (t->saturate)
+		return max;
+	if (rng_chance(r, 30000))
+		return 0;
+	return 1 + (uint32_t)rng_below(r, rng_chance(r, 500000) ? (max < 300 ? max : 300) : max);
+}
+
+static void fill(struct world *w, struct end *e)
+{
+	const struct traffic *t = &w->cfg.traffic[e->side];
+
+	for (unsigned c = 0; c < RT_NCLASS && !w->stop && t->saturate; c++)
+		while (t->weight[c] && !w->end[!e->side].in[c].blocked)
+			if (!check_send(w, e, c, draw_len(w, t, c), t->rel))
+				break;
+}
+
+static void wake(struct sim *s, void *ctx, uint64_t arg);
+
+/* What the glue does after anything happened to an end. */
+static void pump(struct world *w, struct end *e)
+{
+	struct rt_tx out[64];
+	uint64_t at;
+	int n;
+
+	fill(w, e);
+	rt_flush(e->rt, w->s.now);
+	while ((n = rt_output(e->rt, w->s.now, out, 64)) > 0) {
+		for (int i = 0; i < n; i++) {
+			sim_note(&w->s, &w->s.now, sizeof(w->s.now));
+			sim_note(&w->s, out[i].data, WIRE_HDR_LEN);
+			sim_link_send(&w->link[e->side][out[i].path], out[i].data, out[i].len);
+		}
+		w->packets += (uint64_t)n;
+	}
+	at = rt_deadline(e->rt);
+	if (at < e->wake_at) {
+		e->wake_at = at;
+		sim_at(&w->s, at, wake, e, at);
+	}
+}
+
+static void wake(struct sim *s, void *ctx, uint64_t arg)
+{
+	struct end *e = ctx;
+
+	if (arg != e->wake_at)
+		return; /* another was set since */
+	e->wake_at = RT_NEVER;
+	if (rt_deadline(e->rt) <= s->now)
+		rt_tick(e->rt, s->now);
+	pump(e->w, e);
+}
+
+static void drain(struct sim *s, void *ctx, uint64_t arg)
+{
+	struct end *e = ctx;
+
+	(void)arg;
+	e->drain_set = false;
+	e->drains++;
+	for (uint32_t i = 0; i < e->nrx; i++) {
+		struct buf *b = e->rxq[i].buf;
+
+		rt_input(e->rt, b->base, e->rxq[i].len, b, e->rxq[i].ce, s->now);
+		buf_put(b);
+	}
+	e->nrx = 0;
+	rt_input_end(e->rt, s->now);
+	if (e->drains % 64 == 0)
+		check_rt(e->w, e);
+	pump(e->w, e);
+}
+
+static void deliver(void *ctx, uint8_t *data, uint32_t len, bool ce)
+{
+	struct end *e = ctx;
+	struct buf *b = e->nrx < RXQ ? buf_get(e->pool) : NULL;
+
+	if (!b) {
+		e->rx_nobuf++;
+		return;
+	}
+	sim_check(&e->w->s, len <= b->size, "datagram of %u bytes", len);
+	memcpy(b->base, data, len);
+	e->rxq[e->nrx].buf = b;
+	e->rxq[e->nrx].len = len;
+	e->rxq[e->nrx++].ce = ce;
+	if (e->drain_set)
+		return;
+	e->drain_set = true;
+	sim_at(&e->w->s, e->w->s.now + e->w->cfg.poll_ns, drain, e, 0);
+}
+
+static void burst(struct sim *s, void *ctx, uint64_t arg)
+{
+	struct end *e = ctx;
+	struct world *w = e->w;
+	const struct traffic *t = &w->cfg.traffic[e->side];
+	uint32_t sum = 0, n = 1 + (uint32_t)rng_below(&s->rng, t->burst);
+
+	(void)arg;
+	if (w->stop)
+		return;
+	for (unsigned c = 0; c < RT_NCLASS; c++)
+		sum += t->weight[c];
+	while (n--) {
+		uint32_t pick = (uint32_t)rng_below(&s->rng, sum);
+		unsigned c = 0;
+
+		while (pick >= t->weight[c])
+			pick -= t->weight[c++];
+		enum rt_rel rel = t->rel == RT_REL_FULL ? (enum rt_rel)rng_below(&s->rng, 3) : t->rel;
+		check_send(w, e, c, draw_len(w, t, c), rel);
+	}
+	pump(w, e);
+	sim_at(s, s->now + 1 + rng_below(&s->rng, 2 * t->gap_ns), burst, e, 0);
+}
+
+static void init_end(struct world *w, unsigned side)
+{
+	struct end *e = &w->end[side];
+	struct rt_cfg cfg = w->cfg.rt;
+	int err;
+
+	e->w = w;
+	e->side = side;
+	e->wake_at = RT_NEVER;
+	cfg.ops = &ops;
+	cfg.ctx = e;
+	cfg.active = side == 0;
+	e->rt = rt_create(&cfg, w->s.now, &err);
+	sim_check(&w->s, e->rt, "rt_create: %d", err);
+	e->pool = buf_pool_create(RXQ, WIRE_HDR_LEN + cfg.chunk + AEAD_TAG_MAX);
+	sim_check(&w->s, e->pool, "out of memory");
+	for (unsigned c = 0; c < RT_NCLASS; c++) {
+		e->in[c].settled = cfg.psn_start;
+		e->in[c].msg = calloc(MESSAGES, sizeof(struct message));
+		sim_check(&w->s, e->in[c].msg, "out of memory");
+	}
+	for (unsigned p = 0; p < w->cfg.npaths; p++) {
+		struct rt_path_cfg pc = {.tx_spi = 0x100 * (2 - side) + p + 1,
+					 .rx_spi = 0x100 * (1 + side) + p + 1};
+
+		memset(pc.tx_key, (int)(16 * side + p), sizeof(pc.tx_key));
+		memset(pc.rx_key, (int)(16 * !side + p), sizeof(pc.rx_key));
+		sim_check(&w->s, !rt_path_add(e->rt, p, &pc, w->s.now), "rt_path_add");
+	}
+}
+
+void world_init(struct world *w, uint64_t seed, const struct world_cfg *cfg, const char *replay)
+{
+	memset(w, 0, sizeof(*w));
+	sim_init(&w->s, seed, replay);
+	w->s.now = 1000000000ull;
+	w->cfg = *cfg;
+	w->pattern = malloc(256u << 10);
+	sim_check(&w->s, w->pattern, "out of memory");
+	for (uint32_t i = 0; i < 256u << 10; i += 8) {
+		uint64_t v = rng_u64(&w->s.rng);
+
+		memcpy(w->pattern + i, &v, 8);
+	}
+	for (unsigned side = 0; side < 2; side++) {
+		init_end(w, side);
+		for (unsigned p = 0; p < cfg->npaths; p++)
+			sim_link_init(&w->link[side][p], &w->s, &cfg->link[side], deliver, &w->end[!side]);
+	}
+	for (unsigned side = 0; side < 2; side++) {
+		if (cfg->traffic[side].gap_ns)
+			sim_at(&w->s, w->s.now, burst, &w->end[side], 0);
+		pump(w, &w->end[side]);
+	}
+}
+
+void world_run(struct world *w, uint64_t packets, uint64_t until)
+{
+	while (w->packets < packets && sim_step(&w->s, until))
+		;
+}
+
+static bool quiet(struct world *w)
+{
+	if (!rt_idle(w->end[0].rt) || !rt_idle(w->end[1].rt) || w->end[0].nrx || w->end[1].nrx)
+		return false;
+	for (unsigned side = 0; side < 2; side++)
+		for (unsigned p = 0; p < w->cfg.npaths; p++)
+			if (w->link[side][p].in_flight)
+				return false;
+	return true;
+}
+
+void world_finish(struct world *w)
+{
+	uint64_t limit = w->s.now + 60 * 1000000000ull;
+
+	w->stop = true;
+	for (unsigned side = 0; side < 2; side++)
+		for (unsigned p = 0; p < w->cfg.npaths; p++) {
+			struct sim_link_cfg *c = &w->link[side][p].cfg;
+
+			c->cut = false;
+			c->loss = c->burst = c->corrupt = 0;
+		}
+	while (!quiet(w) && sim_step(&w->s, limit))
+		;
+	sim_check(&w->s, quiet(w), "not idle a minute after the last message");
+	for (unsigned side = 0; side < 2; side++)
+		check_rt(w, &w->end[side]);
+	check_end(w);
+}
+
+void world_fini(struct world *w)
+{
+	sim_fini(&w->s);
+	for (unsigned side = 0; side < 2; side++) {
+		struct end *e = &w->end[side];
+
+		rt_destroy(e->rt);
+		while (e->nheld)
+			buf_put(e->held[--e->nheld]);
+		while (e->nrx)
+			buf_put(e->rxq[--e->nrx].buf);
+		buf_pool_destroy(e->pool);
+		for (unsigned c = 0; c < RT_NCLASS; c++) {
+			for (uint32_t i = 0; i < MESSAGES; i++)
+				free(e->in[c].msg[i].map);
+			free(e->in[c].msg);
+		}
+	}
+	free(w->pattern);
+}
