@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What is asked of a kernel interface behind af_packet or af_xdp. */
+#ifndef OUTRIGGER_DPDK_NETIF_H
+#define OUTRIGGER_DPDK_NETIF_H
+
+#include <stdbool.h>
+
+/* Removes an XDP program from the interface, if it has one. 0, or -errno. */
+int netif_xdp_off(const char *ifname);
+/* Administratively up and with carrier. */
+bool netif_running(const char *ifname);
+/* Sets it up, and its MTU. 0, or -errno. */
+int netif_up(const char *ifname, unsigned mtu);
+
+#endif
