@@ -40,6 +40,7 @@
 #define RT_REO_PACKETS	 3u		   /* sent later and arrived: lost, while no reordering was seen */
 #define RT_REO_MAX	 8u		   /* quarters of a round trip */
 #define RT_PROBE_GAP	 (10 * 1000000ull) /* between probes of a path that does not answer */
+#define RT_PROBE_FIRST	 (1000000ull)	   /* between the first probes of a new path; doubles */
 #define RT_PROBE_SUSPECT 2u		   /* unanswered probes */
 #define RT_PROBE_DEAD	 5u
 #define RT_SCRATCH	 16u /* datagrams of acknowledgements and probes per rt_output() */
@@ -125,8 +126,7 @@ struct cc {
 
 struct path {
 	bool used;
-	uint8_t state;	  /* enum rt_path_state */
-	bool peer_usable; /* what the peer's last probe said */
+	uint8_t state; /* enum rt_path_state */
 	uint32_t tx_spi, rx_spi;
 	struct aead_key *tx_key, *rx_key;
 	uint64_t txn; /* of the next transmission */

@@ -122,7 +122,6 @@ static void take_header(struct rt *rt, const struct wire_hdr *h, struct path *p,
 		p->ce_peer = h->ce;
 		cc_ce(p, now);
 	}
-	ack_hdr_apply(rt, h, now);
 	if (psn_diff(h->floor, w->cum) > 0) {
 		counter_add(&rt->counters[RT_C_rx_skipped], rx_floor(w, h->floor));
 		w->owed++; /* the peer's window waits for us to confirm it */
@@ -165,6 +164,7 @@ static int take(struct rt *rt, const struct wire_hdr *h, uint8_t *data, uint32_t
 		count(rt, RT_C_rx_acks);
 		ack_blocks_apply(rt, acks, now);
 	}
+	ack_hdr_apply(rt, h, now); /* says less than a block of the same packet: after it */
 	if (h->type == WIRE_DATA)
 		take_data(rt, h, data, len, owner);
 	else if (h->type != WIRE_ACK)

@@ -10,8 +10,9 @@
  *keepalive
  *
  * A path may work in one direction only, so arrivals alone never clear a suspicion: an answered
- * probe does. A probe says whether its sender holds the path for usable, by which the passive end
- * learns of a suspicion, and of its end.
+ * probe does. The active end's probes say whether it holds the path for usable, and the passive end
+ * follows: it cannot know better, and two ends with opinions of their own would never agree. Alone
+ * it suspects a path too (nobody acknowledges), until its own probe or the active end's word.
  *
  * Idle, the active end sends one probe per path and keepalive, all at one moment.
  */
@@ -130,6 +131,15 @@ void path_heard(struct rt *rt, unsigned path, uint64_t now)
 		p->probe_at = now; /* it may be back: ask at once */
 }
 
+static void probing_ends(struct path *p)
+{
+	p->stamp = 0;
+	p->misses = 0;
+	p->probe_at = RT_NEVER;
+	p->probe_due = false;
+	p->probe_gap = RT_PROBE_GAP;
+}
+
 void path_probe(struct rt *rt, unsigned path, const struct wire_probe *b, bool reply, uint64_t now)
 {
 	struct path *p = &rt->path[path];
@@ -137,25 +147,19 @@ void path_probe(struct rt *rt, unsigned path, const struct wire_probe *b, bool r
 	if (!reply) {
 		p->reply_due = true;
 		p->reply_stamp = b->stamp;
-		if (!b->usable && p->state == RT_PATH_UP)
-			path_suspect(rt, path, now);
-		else if (b->usable && !rt->cfg.active && p->state != RT_PATH_UP)
-			path_state(rt, path, RT_PATH_UP, now);
-		if (p->state == RT_PATH_UP && !rt->cfg.active) { /* the peer's word ends our own probing */
-			p->stamp = 0;
-			p->misses = 0;
-			p->probe_at = RT_NEVER;
-			p->probe_due = false;
+		if (!rt->cfg.active) { /* the peer knows better than our own probes */
+			probing_ends(p);
+			if (b->usable)
+				path_state(rt, path, RT_PATH_UP, now);
+			else if (p->state == RT_PATH_UP)
+				path_state(rt, path, RT_PATH_SUSPECT, now);
 		}
 		return;
 	}
 	if (!p->stamp || b->stamp < p->stamp_first || b->stamp > p->stamp)
 		return; /* an answer to nothing that we asked lately */
 	path_rtt(p, now - b->stamp, now);
-	p->stamp = 0;
-	p->misses = 0;
-	p->probe_at = RT_NEVER;
-	p->probe_gap = RT_PROBE_GAP;
+	probing_ends(p);
 	if (p->state != RT_PATH_UP) {
 		p->probe_due = p->state != RT_PATH_PROBING; /* tells the peer that the suspicion is over */
 		path_state(rt, path, RT_PATH_UP, now);

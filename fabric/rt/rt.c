@@ -128,7 +128,7 @@ int rt_path_add(struct rt *rt, unsigned path, const struct rt_path_cfg *cfg, uin
 	p->rx_spi = cfg->rx_spi;
 	p->txn = rt->cfg.txn_start ? rt->cfg.txn_start : 1;
 	p->state = RT_PATH_PROBING;
-	p->probe_gap = RT_PROBE_GAP;
+	p->probe_gap = RT_PROBE_FIRST;
 	p->probe_at = RT_NEVER;
 	p->probe_due = rt->cfg.active;
 	p->last_rx = now;
