@@ -61,11 +61,16 @@ pkg_libs = $(foreach p,$(1),$(or $(lib_$(p)),$(eval lib_$(p) := $(shell pkg-conf
 # $(call prog,NAME,DIR WITH main.c AS A ROOM): a daemon or tool in $(B)/bin.
 define prog
 PROGS += $(B)/bin/$(1)
+PROG_ROOMS += $(1):$(2)
+endef
+# After all rules.mk are read: a program may need rooms whose names sort behind its own.
+define prog_rule
 $(B)/bin/$(1): $$(call libs_of,$(2))
 	$$(call say,LD,$$@)mkdir -p $$(@D) && $$(CC) $$(LDFLAGS_ALL) -o $$@ -Wl,--start-group $$^ -Wl,--end-group $$(call pkg_libs,$$(call pkgs_of,$(2))) -lpthread
 endef
 
 include $(sort $(shell find fabric proto appliance hostagent tests -name rules.mk))
+$(foreach p,$(PROG_ROOMS),$(eval $(call prog_rule,$(firstword $(subst :, ,$(p))),$(lastword $(subst :, ,$(p))))))
 
 $(B)/%.o: %.c
 	$(call say,CC,$<)mkdir -p $(@D) && $(CC) $(CFLAGS_ALL) $(ROOM_CFLAGS) -DOUTRIGGER_VERSION='"$(VERSION)"' $(call pkg_cflags,$(call pkgs_of,$(ROOM))) -MMD -MP -c -o $@ $<
