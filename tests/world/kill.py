@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """`make test-kill N=20`: N rounds, each writes 64 MiB in a guest while appliance and agent are killed -9 and started again.
 
+    tests/world/kill.py [N] [DIR]
+
 The moments of the kills are random; SEED= repeats a run's. The checksum must hold every time.
 """
 
@@ -37,9 +39,10 @@ def main():
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 20
     seed = int(os.environ.get("SEED") or time.time())
     chance = random.Random(seed)
+    directory = sys.argv[2] if len(sys.argv) > 2 else "build/kill"
     report = Report()
     passed = 0
-    with w.World("build/kill", hosts=("h1",)) as world:
+    with w.World(directory, hosts=("h1",)) as world:
         report.say(f"seed {seed}, fabric link {world.link}")
         world.start()
         world.provision()

@@ -247,6 +247,11 @@ class World:
         """Counters of an object as {name: int}."""
         return {key: int(value) for key, value in self.show(noun, name).get("status", {}).get("counters", {}).items()}
 
+    def all_counters(self):
+        """Every counter of the appliance as {"scope/name": int}."""
+        answer = json.loads(self.ctl("counters", "-o", "json"))
+        return {f"{one.get('scope', '')}/{one['name']}": int(one.get("value", 0)) for one in answer.get("counters", [])}
+
     def provision(self):
         """The network behind the VLAN trunk, a pool, and a profile with a vNIC and a disk for each guest."""
         self.ctl("port", "create", "upl0", "--device", "af_packet:upl0")

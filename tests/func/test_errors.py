@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an administrator gets wrong: every program answers with one line that says what to do, and ends."""
+
+import os
+import subprocess
+
+import case
+import world as w
+from case import expect, wait_for
+
+
+def says(world, node, command, words, user=None):
+    """Runs a command that must fail soon with one line that has all of `words`."""
+    prefix = world.net.inside(node)
+    if user:
+        prefix = prefix + ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups", "--"]
+    done = subprocess.run(prefix + command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=30)
+    lines = [line for line in done.stdout.splitlines() if line.strip()]
+    expect(done.returncode not in (0, -6, -11), f"status {done.returncode}: {done.stdout}")
+    last = lines[-1].lower() if lines else ""
+    for word in words:
+        expect(word.lower() in last, f"no '{word}' in: {lines[-3:]}")
+    expect(len(lines) <= 2, f"more than one line: {lines}")
+
+
+def fresh(world, name):
+    """The appliance's command line with directories of its own."""
+    command = world.appliance_command()
+    for option in ("--state", "--run-dir"):
+        command[command.index(option) + 1] = f"{world.directory}/{name}{option}"
+    return command
+
+
+def replaced(command, option, value):
+    command = list(command)
+    command[command.index(option) + 1] = value
+    return command
+
+
+def test_unknown_option(world):
+    for program in ("outriggerd", "outrigger-agent"):
+        done = subprocess.run([world.binary(program), "--frobnicate"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                              text=True, timeout=10)
+        expect(done.returncode == 2 and "frobnicate" in done.stdout, f"{program}: {done.returncode}: {done.stdout}")
+
+
+def test_help(world):
+    for program in ("outriggerd", "outrigger-agent", "outriggerctl"):
+        done = subprocess.run([world.binary(program), "--help"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                              text=True, timeout=10)
+        expect(done.returncode == 0 and "--" in done.stdout, f"{program} --help: {done.returncode}: {done.stdout}")
+
+
+def test_occupied_api_port(world):
+    says(world, "app", replaced(fresh(world, "second"), "--fabric", "127.0.0.1"), [str(w.API_PORT), "in use"])
+
+
+def test_occupied_fabric_port(world):
+    command = replaced(fresh(world, "third"), "--listen-api", f"{world.bracket('app')}:8444")
+    says(world, "app", command, [str(w.FABRIC_PORT), "in use"])
+
+
+def test_address_that_is_not_here(world):
+    command = replaced(fresh(world, "fourth"), "--listen-api", f"{world.bracket('app')}:8444")
+    says(world, "app", replaced(command, "--fabric", "192.0.2.1"), ["192.0.2.1"])
+
+
+def test_second_appliance_on_the_same_state(world):
+    command = replaced(fresh(world, "fifth"), "--listen-api", f"{world.bracket('app')}:8444")
+    command = replaced(replaced(command, "--fabric", "127.0.0.1"), "--state", f"{world.directory}/app")
+    says(world, "app", command, ["app"])
+    expect(world.ctl("host", "list"), "the first appliance is disturbed")
+
+
+def test_state_that_cannot_be_written(world):
+    path = f"{world.directory}/not-a-directory"
+    open(path, "w").close()
+    command = replaced(fresh(world, "sixth"), "--listen-api", f"{world.bracket('app')}:8444")
+    command = replaced(replaced(command, "--fabric", "127.0.0.1"), "--state", f"{path}/state")
+    says(world, "app", command, ["not-a-directory"])
+
+
+def test_missing_hugepages(world):
+    """More hugepages are never free than the machine has: an appliance that finds none says so."""
+    if w.hugepages_free():
+        with open(w.HUGEPAGES) as file:
+            before = file.read()
+        with open(w.HUGEPAGES, "w") as file:
+            file.write("0")
+    else:
+        before = None
+    try:
+        if w.hugepages_free():
+            raise case.Skip("hugepages are in use by others and cannot be taken away")
+        command = [word for word in fresh(world, "seventh") if word != "--no-hugepages"]
+        command = replaced(command, "--listen-api", f"{world.bracket('app')}:8444")
+        says(world, "app", replaced(command, "--fabric", "127.0.0.1"), ["hugepages"])
+    finally:
+        if before:
+            with open(w.HUGEPAGES, "w") as file:
+                file.write(before)
+
+
+def test_missing_root(world):
+    """Without privileges the uplink's device cannot be opened: the call that asks for it says so."""
+    os.chmod(world.directory, 0o755)
+    place = f"{world.directory}/unprivileged"
+    os.makedirs(place)
+    os.chmod(place, 0o777)
+    command = replaced(fresh(world, "eighth"), "--listen-api", f"{world.bracket('app')}:8444")
+    for option in ("--state", "--run-dir"):
+        command = replaced(command, option, f"{place}/{option[2:]}")
+    command = replaced(command, "--fabric", "127.0.0.1")
+    if "--no-hugepages" in command:
+        raise case.Skip("no hugepages here: the appliance needs no privilege to start")
+    says(world, "app", command, ["root"], user=65534)
+
+
+def test_agent_without_an_appliance_keeps_trying(world):
+    world.start_agent("h1")
+    world.appliance.kill()
+    wait_for("the agent to notice", lambda: "appliance" in open(world.agents["h1"].log_path).read().lower())
+    world.start_appliance()
+    world.wait_stable()
+
+
+def test_cli_without_an_appliance(world):
+    done = subprocess.run(world.net.inside("h2") + [world.binary("outriggerctl"), "--context",
+                                                    f"{world.directory}/app/admin", "--api", "10.99.0.12:1", "host", "list"],
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=40)
+    expect(done.returncode == 7 and len(done.stdout.splitlines()) == 1, f"{done.returncode}: {done.stdout}")
+
+
+def setup(world):
+    world.start_appliance()
+    world.enrol("h1")
+
+
+if __name__ == "__main__":
+    case.main(globals(), case.world_of("errors"), setup)
