@@ -2,7 +2,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,8 +13,10 @@
 
 #include "appliance/bdev/pool.h"
 
-#define SUFFIX	 ".raw"
-#define FILE_MAX (POOL_NAME_MAX + sizeof(SUFFIX))
+#define SUFFIX	     ".raw"
+#define LOCK_WAIT_MS 1000u
+#define LOCK_TRY_MS  5u
+#define FILE_MAX     (POOL_NAME_MAX + sizeof(SUFFIX))
 
 /* The file system is the state: sizes and names are read from it when asked, so nothing here can
  * disagree with it. */
@@ -108,8 +110,25 @@ static int empty_trash(int fd)
 	return err;
 }
 
+/* A predecessor that was killed holds the lock until the kernel has taken it down, some
+ * milliseconds when it had I/O in flight. */
+static int lock_pool(int fd)
+{
+	for (unsigned ms = 0;; ms += LOCK_TRY_MS) {
+		if (flock(fd, LOCK_EX | LOCK_NB) == 0)
+			return 0;
+		if (errno != EWOULDBLOCK)
+			return -errno;
+		if (ms >= LOCK_WAIT_MS)
+			return -EBUSY;
+		poll(NULL, 0, LOCK_TRY_MS);
+	}
+}
+
 static int open_dirs(struct pool *p)
 {
+	int err;
+
 	if (mkdir(p->dir, 0700) < 0 && errno != EEXIST)
 		return -errno;
 	p->dir_fd = open(p->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -118,8 +137,9 @@ static int open_dirs(struct pool *p)
 	p->lock_fd = openat(p->dir_fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (p->lock_fd < 0)
 		return -errno;
-	if (flock(p->lock_fd, LOCK_EX | LOCK_NB) < 0)
-		return errno == EWOULDBLOCK ? -EBUSY : -errno;
+	err = lock_pool(p->lock_fd);
+	if (err)
+		return err;
 	p->volumes_fd = sub_dir(p->dir_fd, "volumes");
 	if (p->volumes_fd < 0)
 		return p->volumes_fd;

@@ -44,7 +44,8 @@ struct pool_space {
 };
 
 /* The directory is created if missing (not its parents). capacity 0: the size of the file system.
- * -EBUSY: another process has the pool. -ENOTDIR, -EACCES, -ENOMEM, ... */
+ * -EBUSY: another process has the pool, and a second was not enough for it to go. -ENOTDIR, -EACCES, -ENOMEM,
+ * ... */
 int pool_open(const char *dir, uint64_t capacity, struct pool **out);
 void pool_close(struct pool *p); /* volumes that are open elsewhere stay open; NULL is fine */
 
