@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * The outside LAN's end of a VLAN trunk, for kernels without 802.1Q devices: tc/push tags what the station sends,
- * tc/pop takes the tag off what it receives and drops everything that carries another tag or none.
+ * The outside LAN's end of a VLAN trunk, for kernels without 802.1Q devices: tc/push tags what the station
+ * sends, tc/pop takes the tag off what it receives and drops everything that carries another tag or none.
  */
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
