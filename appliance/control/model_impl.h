@@ -35,9 +35,10 @@ int validate(const struct model *m, enum kind k, ProtobufCMessage *obj, const Pr
 int validate_vnic(const struct model *m, Outrigger__V1__VNic *v, struct api_err *err);
 int validate_storage(const struct model *m, enum kind k, ProtobufCMessage *obj,
 		     const ProtobufCMessage *before, struct api_err *err);
-/* A TAP interface of that name on that host that is not of vNIC `except`, or NULL. */
-const Outrigger__V1__VNic *model_tap_on_host(const struct model *m, const char *host, const char *tap,
-					     const char *except);
+/* A vNIC other than `except` that is TAP interface `tap` of that profile, or on that host (if not empty); or
+ * NULL. */
+const Outrigger__V1__VNic *model_tap_clash(const struct model *m, const char *host, const char *profile,
+					   const char *tap, const char *except);
 
 bool field_is_fixed(enum kind k, const char *field); /* cannot be changed after Create */
 /* Moves the fields that mask names from in (a copy, left in pieces) into obj. */

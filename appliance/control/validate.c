@@ -115,15 +115,16 @@ static int check_description(const ProtobufCMessage *obj, struct api_err *err)
 	return 0;
 }
 
-const Outrigger__V1__VNic *model_tap_on_host(const struct model *m, const char *host, const char *tap,
-					     const char *except)
+const Outrigger__V1__VNic *model_tap_clash(const struct model *m, const char *host, const char *profile,
+					   const char *tap, const char *except)
 {
 	for (size_t i = 0; i < model_count(m, KIND_VNIC); i++) {
 		const Outrigger__V1__VNic *v = model_vnic_at(m, i);
 		const Outrigger__V1__Profile *p = model_profile(m, v->profile);
 
-		if (v->frontend == OUTRIGGER__V1__VNIC_FRONTEND__VNIC_FRONTEND_TAP && p &&
-		    !strcmp(p->host, host) && !strcmp(v->tap_name, tap) && strcmp(v->name, except) != 0)
+		if (v->frontend == OUTRIGGER__V1__VNIC_FRONTEND__VNIC_FRONTEND_TAP &&
+		    !strcmp(v->tap_name, tap) && strcmp(v->name, except) != 0 &&
+		    (!strcmp(v->profile, profile) || (!str_empty(host) && p && !strcmp(p->host, host))))
 			return v;
 	}
 	return NULL;
@@ -152,8 +153,8 @@ static int validate_profile(const struct model *m, const Outrigger__V1__Profile 
 		if (strcmp(v->profile, p->name) != 0 ||
 		    v->frontend != OUTRIGGER__V1__VNIC_FRONTEND__VNIC_FRONTEND_TAP)
 			continue;
-		other = model_tap_on_host(m, p->host, v->tap_name, v->name);
-		if (other && strcmp(other->profile, p->name) != 0)
+		other = model_tap_clash(m, p->host, p->name, v->tap_name, v->name);
+		if (other)
 			return api_fail(
 				err, API_FAILED_PRECONDITION,
 				"host: vnic \"%s\" and vnic \"%s\" would both be TAP interface %s there",

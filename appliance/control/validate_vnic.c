@@ -139,10 +139,11 @@ static int check_frontend(const struct model *m, Outrigger__V1__VNic *v, struct 
 		return api_fail(err, API_INVALID_ARGUMENT,
 				"tap_name: \"%.32s\" is not an interface name of 1..15 characters",
 				v->tap_name);
-	other = str_empty(p->host) ? NULL : model_tap_on_host(m, p->host, v->tap_name, v->name);
+	other = model_tap_clash(m, p->host, v->profile, v->tap_name, v->name);
 	if (other)
-		return api_fail(err, API_ALREADY_EXISTS, "tap_name: %s on host \"%s\" is already vnic \"%s\"",
-				v->tap_name, p->host, other->name);
+		return api_fail(err, API_ALREADY_EXISTS,
+				"tap_name: %s is already vnic \"%s\" on the same host", v->tap_name,
+				other->name);
 	return 0;
 }
 
