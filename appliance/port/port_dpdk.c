@@ -242,7 +242,8 @@ static const struct port_ops dpdk_ops = {
 
 struct port *port_dpdk_create(const struct port_dpdk_cfg *cfg, int *err, char *why, size_t why_len)
 {
-	struct ethdev_cfg dev = {.dev = cfg->dev, .mtu = cfg->mtu, .mbufs = cfg->mbufs};
+	/* Guests have MAC addresses of their own. */
+	struct ethdev_cfg dev = {.dev = cfg->dev, .mtu = cfg->mtu, .mbufs = cfg->mbufs, .promiscuous = true};
 	struct port_dpdk *d = calloc(1, sizeof(*d));
 
 	if (!d) {

@@ -136,7 +136,7 @@ static uint64_t rx_offloads(const struct rte_eth_dev_info *info)
 	       (RTE_ETH_RX_OFFLOAD_IPV4_CKSUM | RTE_ETH_RX_OFFLOAD_TCP_CKSUM | RTE_ETH_RX_OFFLOAD_UDP_CKSUM);
 }
 
-static int start(struct ethdev *e, enum kind kind)
+static int start(struct ethdev *e, const struct ethdev_cfg *cfg, enum kind kind)
 {
 	struct rte_eth_conf conf = {0};
 	struct rte_eth_dev_info info;
@@ -160,7 +160,8 @@ static int start(struct ethdev *e, enum kind kind)
 		err = rte_eth_dev_start(e->port_id);
 	if (err)
 		return err;
-	rte_eth_promiscuous_enable(e->port_id); /* guests have MAC addresses of their own */
+	if (cfg->promiscuous)
+		rte_eth_promiscuous_enable(e->port_id);
 	rte_eth_macaddr_get(e->port_id, &mac);
 	memcpy(e->mac, mac.addr_bytes, sizeof(e->mac));
 	return 0;
@@ -195,7 +196,7 @@ int ethdev_open(struct ethdev *e, const struct ethdev_cfg *cfg, char *why, size_
 				rte_strerror(err ? -err : ENODEV));
 	err = make_pool(e, cfg, kind, why, len);
 	if (!err) {
-		err = start(e, kind);
+		err = start(e, cfg, kind);
 		if (err)
 			complain(err, why, len, "%s: the device does not start: %s", cfg->dev,
 				 rte_strerror(-err));

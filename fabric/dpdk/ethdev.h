@@ -33,6 +33,7 @@ struct ethdev_cfg {
 	const char *xdp_prog; /* af_xdp: object with the program to attach; NULL: all frames are ours */
 	uint32_t mtu;	      /* 0: 1500 */
 	uint32_t mbufs;	      /* 0: ETHDEV_MBUFS */
+	bool promiscuous;     /* frames for other MAC addresses too */
 };
 
 struct ethdev {
