@@ -1,0 +1,332 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "appliance/hosts/hosts.h"
+
+#include <errno.h>
+#include <openssl/rand.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "appliance/hosts/hosts_impl.h"
+#include "fabric/base/log.h"
+
+#define STATS_EVERY 5u /* ticks: an idle agent is woken so seldom for its counters */
+
+void hosts_wake(struct hosts *h)
+{
+	event_active(h->settle, EV_TIMEOUT, 0);
+}
+
+uint32_t hosts_net_id(struct hosts *h, const char *name)
+{
+	struct netid *n;
+
+	list_for_each(it, &h->nets)
+	{
+		n = container_of(it, struct netid, node);
+		if (!strcmp(n->name, name))
+			return n->id;
+	}
+	n = calloc(1, sizeof(*n));
+	if (!n)
+		return 0;
+	snprintf(n->name, sizeof(n->name), "%s", name);
+	n->id = ++h->next_net;
+	list_add_tail(&h->nets, &n->node);
+	return n->id;
+}
+
+static bool pending(const struct hosts *h)
+{
+	if (h->publishing)
+		return true;
+	list_for_each(it, &h->devs)
+		if (device_pending(container_of(it, struct hdev, node)))
+			return true;
+	return false;
+}
+
+/* The one place where things are freed and answers given: no caller up the stack holds any of them. */
+static void settle(evutil_socket_t fd, short what, void *arg)
+{
+	struct hosts *h = arg;
+	bool freed = false;
+
+	(void)fd;
+	(void)what;
+	list_for_each_safe(it, &h->devs)
+		freed |= device_free_if_done(container_of(it, struct hdev, node));
+	if (freed)
+		devices_refresh(h); /* successors of the same identity waited for this */
+	list_for_each_safe(it, &h->sessions)
+	{
+		struct session *s = container_of(it, struct session, node);
+
+		devices_check_synced(s);
+		session_del_if_done(s);
+	}
+	if (h->apply_done && !pending(h)) {
+		void (*done)(void *, int, const char *) = h->apply_done;
+
+		h->apply_done = NULL;
+		h->started = true;
+		done(h->apply_arg, h->apply_msg[0] ? -EINVAL : 0, h->apply_msg);
+	}
+	if (h->stopping && h->shutdown_done && list_empty(&h->sessions) && list_empty(&h->devs) && !h->publishing) {
+		void (*done)(void *) = h->shutdown_done;
+
+		h->shutdown_done = NULL;
+		done(h->shutdown_arg);
+	}
+}
+
+static int apply(void *ctx, const struct model *m, void (*done)(void *arg, int err, const char *msg), void *arg)
+{
+	struct hosts *h = ctx;
+	int r;
+
+	h->apply_msg[0] = '\0';
+	r = publish_ports(h, m, h->apply_msg, sizeof(h->apply_msg));
+	if (!r)
+		r = devices_apply(h, m, h->apply_msg, sizeof(h->apply_msg));
+	if (!r) {
+		r = publish(h, m);
+		if (r)
+			snprintf(h->apply_msg, sizeof(h->apply_msg), "%s", strerror(-r));
+	}
+	h->apply_done = done;
+	h->apply_arg = arg;
+	hosts_wake(h);
+	return 0;
+}
+
+static void host_revoked(void *ctx, const char *host)
+{
+	struct hosts *h = ctx;
+	struct session *s = session_of_host(h, host);
+
+	if (s)
+		session_end(s, "its certificate was revoked");
+}
+
+struct control_ops hosts_control_ops(struct hosts *h)
+{
+	return (struct control_ops){.ctx = h, .apply = apply, .host_revoked = host_revoked};
+}
+
+void hosts_session_lost(void *ctx, uint64_t session_id, const char *reason)
+{
+	struct session *s = session_by_id(ctx, session_id);
+
+	if (s)
+		session_end(s, reason);
+}
+
+/* ---- once a second: what the worker knows, for status ---- */
+
+struct tick_call {
+	struct dp_call call; /* first */
+	struct hosts *h;
+};
+
+static enum dp_verdict w_tick(struct worker *w, struct dp_call *call)
+{
+	worker_counters(w);
+	(void)call;
+	return DP_DONE;
+}
+
+static void ticked(struct dp_call *call)
+{
+	free(call);
+}
+
+struct path_call {
+	struct dp_call call; /* first */
+	struct hosts *h;
+	uint64_t id;
+	struct wsession *ws;
+	bool known;
+	struct link_addr peer;
+	struct rt_path_info info;
+};
+
+static enum dp_verdict w_path(struct worker *w, struct dp_call *call)
+{
+	struct path_call *c = (struct path_call *)call;
+
+	(void)w;
+	c->known = wsession_peer(c->ws, 0, &c->peer);
+	rt_path_info(wsession_rt(c->ws), 0, &c->info);
+	return DP_DONE;
+}
+
+static void path_known(struct dp_call *call)
+{
+	struct path_call *c = (struct path_call *)call;
+	struct session *s = session_by_id(c->h, c->id);
+
+	if (s) {
+		s->peer_known = c->known;
+		s->peer = c->peer;
+		s->path = c->info;
+	}
+	free(c);
+}
+
+static void ask_path(struct hosts *h, struct session *s)
+{
+	struct path_call *c = calloc(1, sizeof(*c));
+
+	if (!c)
+		return;
+	c->h = h;
+	c->id = s->id;
+	c->ws = s->ws;
+	c->call.fn = w_path;
+	c->call.done = path_known;
+	dp_call(h->dp, &c->call);
+}
+
+static void tick(evutil_socket_t fd, short what, void *arg)
+{
+	struct hosts *h = arg;
+	struct tick_call *c = calloc(1, sizeof(*c));
+
+	(void)fd;
+	(void)what;
+	if (c) {
+		c->h = h;
+		c->call.fn = w_tick;
+		c->call.done = ticked;
+		dp_call(h->dp, &c->call);
+	}
+	h->ticks++;
+	list_for_each_safe(it, &h->sessions)
+	{
+		struct session *s = container_of(it, struct session, node);
+
+		if (s->state != SESSION_LIVE)
+			continue;
+		ask_path(h, s);
+		if (h->ticks % STATS_EVERY == 0)
+			session_poll_stats(s);
+	}
+}
+
+/* ---- life ---- */
+
+int hosts_create(const struct hosts_cfg *cfg, struct hosts **out)
+{
+	struct hosts *h = calloc(1, sizeof(*h));
+
+	if (!h)
+		return -ENOMEM;
+	h->cfg = *cfg;
+	list_init(&h->devs);
+	list_init(&h->sessions);
+	list_init(&h->nets);
+	RAND_bytes((uint8_t *)&h->net_epoch, sizeof(h->net_epoch));
+	h->settle = event_new(cfg->base, -1, 0, settle, h);
+	h->tick = event_new(cfg->base, -1, EV_PERSIST, tick, h);
+	if (!h->settle || !h->tick) {
+		hosts_destroy(h);
+		return -ENOMEM;
+	}
+	*out = h;
+	return 0;
+}
+
+static void on_dp(evutil_socket_t fd, short what, void *arg)
+{
+	struct hosts *h = arg;
+
+	(void)fd;
+	(void)what;
+	dp_control_drain(h->dp);
+}
+
+void hosts_set_dp(struct hosts *h, struct dp *dp)
+{
+	struct timeval second = {.tv_sec = 1};
+
+	h->dp = dp;
+	h->dp_ev = event_new(h->cfg.base, dp_control_fd(dp), EV_READ | EV_PERSIST, on_dp, h);
+	if (h->dp_ev)
+		event_add(h->dp_ev, NULL);
+	event_add(h->tick, &second);
+}
+
+void hosts_set_control(struct hosts *h, struct control *c)
+{
+	h->control = c;
+}
+
+int hosts_listen(struct hosts *h, const char *address, uint16_t port, SSL_CTX *tls)
+{
+	struct chan_listen_cfg cfg = {
+		.base = h->cfg.base,
+		.address = address,
+		.port = port,
+		.tls = tls,
+		.ops = &session_chan_ops,
+		.ctx = h,
+	};
+
+	return chan_listen(&cfg, &h->listener);
+}
+
+static void unpublished(void *arg, int err, const char *msg)
+{
+	(void)arg;
+	(void)err;
+	(void)msg;
+}
+
+void hosts_shutdown(struct hosts *h, void (*done)(void *arg), void *arg)
+{
+	static const struct model_env none;
+	struct model *empty = NULL;
+
+	h->stopping = true;
+	h->shutdown_done = done;
+	h->shutdown_arg = arg;
+	chan_listener_free(h->listener);
+	h->listener = NULL;
+	list_for_each_safe(it, &h->sessions)
+	{
+		struct session *s = container_of(it, struct session, node);
+
+		if (s->chan)
+			chan_close(s->chan);
+	}
+	evtimer_del(h->tick);
+	/* Nothing is desired any more: everything lets go by the same steps as ever. */
+	if (!model_new(&none, &empty)) {
+		h->apply_done = NULL;
+		apply(h, empty, unpublished, NULL);
+		model_free(empty);
+	}
+	hosts_wake(h);
+}
+
+void hosts_destroy(struct hosts *h)
+{
+	if (!h)
+		return;
+	chan_listener_free(h->listener);
+	list_for_each_safe(it, &h->nets)
+	{
+		struct netid *n = container_of(it, struct netid, node);
+
+		list_del(&n->node);
+		free(n);
+	}
+	if (h->settle)
+		event_free(h->settle);
+	if (h->tick)
+		event_free(h->tick);
+	if (h->dp_ev)
+		event_free(h->dp_ev);
+	free(h);
+}

@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the parts of the room share; nobody else includes this. */
+#ifndef OUTRIGGER_HOSTS_HOSTS_IMPL_H
+#define OUTRIGGER_HOSTS_HOSTS_IMPL_H
+
+#include <event2/event.h>
+
+#include "appliance/dataplane/worker.h"
+#include "appliance/device/vdisk.h"
+#include "appliance/device/vnic.h"
+#include "appliance/hosts/attach.h"
+#include "appliance/hosts/hosts.h"
+#include "appliance/port/port.h"
+#include "appliance/switch/switch.h"
+#include "fabric/base/list.h"
+#include "fabric/chan/chan.h"
+#include "proto/session/session.h"
+
+/* Wire ids, and the switch's ids of vNICs: one space, so that a device has one number everywhere. */
+#define DEVICES_MAX (DP_UPLINK_BASE - 1)
+#define NAME_SIZE   (RESOURCE_NAME_MAX + 1)
+#define FE_CONFIG_BYTES 64u /* the longer of both configuration spaces */
+
+struct session;
+
+/* A counter as an agent reported it last. */
+struct remote_counter {
+	char name[48];
+	uint64_t value;
+};
+
+/* A vNIC or vDisk of the desired state, and where it is. */
+struct hdev {
+	struct list node;
+	struct hosts *h;
+	enum kind kind;	   /* KIND_VNIC, KIND_VDISK */
+	uint16_t slot;	   /* 1..DEVICES_MAX */
+	char name[NAME_SIZE];
+	char uid[64];
+	char shape[256];      /* what a change of means a new device for the guest; compared as text */
+	char host[NAME_SIZE]; /* desired place, "": nowhere */
+	bool admin_up;
+	struct attach a;
+	bool removed, freed;
+	unsigned letters; /* on their way to the worker and back */
+	struct event *late; /* an agent that does not answer a detach; a bind or open to be tried again */
+
+	/* As the agent reported. */
+	bool connected;
+	uint64_t features, running;
+	char endpoint[128], broken[128], error[256];
+	struct remote_counter *remote;
+	size_t nremote;
+
+	struct vnic *vnic;
+	char network[NAME_SIZE];
+	struct vnic_cfg vcfg;
+	bool tap;
+	char tap_name[NAME_SIZE];
+	const uint64_t *sw_counters; /* of its switch port, while published */
+
+	struct vdisk *vdisk;
+	struct bdev *bdev;
+	bool joined; /* the worker serves it */
+	char pool[NAME_SIZE], volume[NAME_SIZE], serial[32];
+	uint64_t size, epoch;
+	bool read_only;
+	unsigned queues;
+};
+
+enum session_state { SESSION_NEW, SESSION_STARTING, SESSION_LIVE, SESSION_ENDING };
+
+struct session {
+	struct list node;
+	struct hosts *h;
+	enum session_state state;
+	uint64_t id;
+	struct chan *chan; /* NULL: gone */
+	char name[NAME_SIZE];
+	char address[64];
+	char agent_version[64];
+	int64_t since; /* Unix seconds */
+	struct wsession *ws;
+	bool letter; /* add or delete is on its way */
+	bool synced;
+	struct event *closer; /* after a refusal */
+	struct wsession_cfg cfg;
+	struct link_addr peer;
+	bool peer_known;
+	struct rt_path_info path;
+	struct remote_counter *remote;
+	size_t nremote;
+};
+
+/* A network's number at the data plane, kept while the process runs. */
+struct netid {
+	struct list node;
+	char name[NAME_SIZE];
+	uint32_t id;
+	const uint64_t *counters;
+};
+
+struct uplink {
+	char name[NAME_SIZE];
+	char device[256];
+	uint32_t mtu;
+	struct port *port; /* NULL: could not be opened */
+	bool used;	   /* this entry is taken */
+	bool wanted;
+};
+
+struct hosts {
+	struct hosts_cfg cfg;
+	struct dp *dp;
+	struct control *control;
+	struct chan_listener *listener;
+	struct event *tick; /* once a second: status from the worker */
+	unsigned ticks;
+	struct event *dp_ev;
+	struct event *settle; /* hosts_wake() */
+	struct list devs, sessions, nets;
+	struct hdev *slots[DEVICES_MAX + 1];
+	struct uplink uplinks[DP_UPLINKS];
+	uint32_t next_net;
+	uint32_t net_epoch;
+	/* The apply under way. */
+	void (*apply_done)(void *arg, int err, const char *msg);
+	void *apply_arg;
+	bool publishing;
+	bool started; /* the first apply is over */
+	char apply_msg[256];
+	void (*shutdown_done)(void *arg);
+	void *shutdown_arg;
+	bool stopping;
+};
+
+/* hosts.c */
+/* Something may have settled: soon, from the loop, free what is free, answer the apply, go on with a shutdown. */
+void hosts_wake(struct hosts *h);
+uint32_t hosts_net_id(struct hosts *h, const char *name);
+
+/* device.c */
+struct hdev *device_find(struct hosts *h, enum kind kind, const char *name);
+/* Bring the devices in line with the model; their binds and detaches follow by themselves. */
+int devices_apply(struct hosts *h, const struct model *m, char *why, size_t why_size);
+/* Look again where each device should be. */
+void devices_refresh(struct hosts *h);
+void devices_session_up(struct session *s);
+void devices_session_down(struct session *s);
+void devices_check_synced(struct session *s);
+bool device_pending(const struct hdev *d);
+/* Frees it if nothing holds it any more. */
+bool device_free_if_done(struct hdev *d);
+void device_on_attached(struct session *s, const Outrigger__Session__V1__Attached *m);
+void device_on_detached(struct session *s, uint32_t dev);
+void device_on_state(struct session *s, const Outrigger__Session__V1__DeviceState *m);
+
+/* session.c */
+extern const struct chan_ops session_chan_ops; /* ctx: struct hosts */
+struct session *session_of_host(struct hosts *h, const char *name); /* live, or NULL */
+struct session *session_by_id(struct hosts *h, uint64_t id);
+int session_say(struct session *s, const Outrigger__Session__V1__Message *m);
+void session_end(struct session *s, const char *reason);
+/* Its last device let go: the worker may forget it. From the settling alone: it may free s. */
+void session_del_if_done(struct session *s);
+void session_poll_stats(struct session *s);
+
+/* publish.c */
+int publish_ports(struct hosts *h, const struct model *m, char *why, size_t why_size);
+int publish(struct hosts *h, const struct model *m);
+void publish_close_ports(struct hosts *h);
+
+#endif

@@ -1,0 +1,430 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The appliance's side of the control session with one agent.
+ *
+ *	NEW --Hello--> STARTING --worker has the transport--> LIVE --channel down--> ENDING --> freed
+ *
+ * A session ends with its channel. What hangs on it at the worker is taken down in order:
+ * devices are unbound and drained first, then the transport goes.
+ */
+#include <errno.h>
+#include <openssl/rand.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "appliance/hosts/hosts_impl.h"
+#include "fabric/base/clock.h"
+#include "fabric/base/log.h"
+
+#define KEEPALIVE_MS 1000u
+#define LOST_MS	     3000u
+/* Tries to find SPIs that nobody uses; one in 2^32 is taken per session. */
+#define SPI_TRIES 4
+
+struct session_call {
+	struct dp_call call; /* first */
+	struct session *s;
+	int result;
+	unsigned tries;
+};
+
+struct session *session_by_id(struct hosts *h, uint64_t id)
+{
+	list_for_each(it, &h->sessions)
+	{
+		struct session *s = container_of(it, struct session, node);
+
+		if (s->id == id)
+			return s;
+	}
+	return NULL;
+}
+
+struct session *session_of_host(struct hosts *h, const char *name)
+{
+	list_for_each(it, &h->sessions)
+	{
+		struct session *s = container_of(it, struct session, node);
+
+		if (s->state == SESSION_LIVE && !strcmp(s->name, name))
+			return s;
+	}
+	return NULL;
+}
+
+int session_say(struct session *s, const Outrigger__Session__V1__Message *m)
+{
+	int r = s->chan ? session_send(s->chan, m) : -ENOTCONN;
+
+	if (r && s->chan)
+		session_end(s, "it does not take what it is sent");
+	return r;
+}
+
+void session_end(struct session *s, const char *reason)
+{
+	if (!s->chan)
+		return;
+	log_warn("host %s: ending its session: %s", s->name, reason);
+	chan_close(s->chan);
+}
+
+static void close_later(evutil_socket_t fd, short what, void *arg)
+{
+	struct session *s = arg;
+
+	(void)fd;
+	(void)what;
+	if (s->chan)
+		chan_close(s->chan);
+}
+
+/* Says why, and gives the agent a second to read it. */
+static void refuse(struct session *s, const char *reason)
+{
+	Outrigger__Session__V1__Message m = OUTRIGGER__SESSION__V1__MESSAGE__INIT;
+	Outrigger__Session__V1__Refuse r = OUTRIGGER__SESSION__V1__REFUSE__INIT;
+	struct timeval second = {.tv_sec = 1};
+
+	log_warn("host %s at %s: refused: %s", s->name, s->address, reason);
+	r.reason = (char *)reason;
+	m.body_case = OUTRIGGER__SESSION__V1__MESSAGE__BODY_REFUSE;
+	m.refuse = &r;
+	session_say(s, &m);
+	if (!s->chan)
+		return;
+	s->closer = evtimer_new(s->h->cfg.base, close_later, s);
+	if (s->closer)
+		evtimer_add(s->closer, &second);
+	else
+		chan_close(s->chan);
+}
+
+static void session_free(struct session *s)
+{
+	struct hosts *h = s->h;
+
+	list_del(&s->node);
+	if (s->closer)
+		event_free(s->closer);
+	OPENSSL_cleanse(&s->cfg, sizeof(s->cfg));
+	free(s->remote);
+	free(s);
+	hosts_wake(h);
+}
+
+static enum dp_verdict worker_del(struct worker *w, struct dp_call *c)
+{
+	struct session_call *sc = (struct session_call *)c;
+
+	worker_session_del(w, sc->s->ws);
+	return DP_DONE;
+}
+
+static void worker_deleted(struct dp_call *c)
+{
+	struct session_call *sc = (struct session_call *)c;
+
+	session_free(sc->s);
+	free(sc);
+}
+
+void session_del_if_done(struct session *s)
+{
+	struct session_call *c;
+
+	if (s->state != SESSION_ENDING || s->letter || s->chan)
+		return;
+	list_for_each(it, &s->h->devs)
+	{
+		struct hdev *d = container_of(it, struct hdev, node);
+
+		if (d->a.session == s->id && s->id)
+			return;
+	}
+	if (!s->ws) {
+		session_free(s);
+		return;
+	}
+	c = calloc(1, sizeof(*c));
+	if (!c)
+		return; /* tried again with the next event */
+	s->letter = true;
+	c->s = s;
+	c->call.fn = worker_del;
+	c->call.done = worker_deleted;
+	dp_call(s->h->dp, &c->call);
+}
+
+static void welcome(struct session *s)
+{
+	Outrigger__Session__V1__Message m = OUTRIGGER__SESSION__V1__MESSAGE__INIT;
+	Outrigger__Session__V1__Welcome w = OUTRIGGER__SESSION__V1__WELCOME__INIT;
+	Outrigger__Session__V1__Path path[RT_PATHS], *paths[RT_PATHS];
+	char address[LINK_ADDR_STR];
+
+	link_addr_format(&s->h->cfg.fabric, address);
+	for (unsigned i = 0; i < s->cfg.npaths; i++) {
+		outrigger__session__v1__path__init(&path[i]);
+		path[i].index = s->cfg.path[i];
+		path[i].address = address;
+		path[i].rx_spi = s->cfg.keys[i].rx_spi;
+		path[i].agent_to_appliance_key.data = s->cfg.keys[i].rx_key;
+		path[i].agent_to_appliance_key.len = AEAD_KEY_LEN;
+		path[i].appliance_to_agent_key.data = s->cfg.keys[i].tx_key;
+		path[i].appliance_to_agent_key.len = AEAD_KEY_LEN;
+		paths[i] = &path[i];
+	}
+	w.version = SESSION_VERSION;
+	w.software = (char *)OUTRIGGER_VERSION;
+	w.session_id = s->id;
+	w.n_paths = s->cfg.npaths;
+	w.paths = paths;
+	w.chunk = s->cfg.rt.chunk;
+	w.protection = s->h->cfg.clear ? OUTRIGGER__SESSION__V1__PROTECTION__CRC32C
+				       : OUTRIGGER__SESSION__V1__PROTECTION__AES_128_GCM;
+	w.keepalive_ms = KEEPALIVE_MS;
+	w.lost_ms = LOST_MS;
+	w.host = s->name;
+	m.body_case = OUTRIGGER__SESSION__V1__MESSAGE__BODY_WELCOME;
+	m.welcome = &w;
+	session_say(s, &m);
+}
+
+static enum dp_verdict worker_add(struct worker *w, struct dp_call *c)
+{
+	struct session_call *sc = (struct session_call *)c;
+
+	sc->result = worker_session_add(w, &sc->s->cfg, &sc->s->ws);
+	return DP_DONE;
+}
+
+static void start(struct session *s, unsigned tries);
+
+static void worker_added(struct dp_call *c)
+{
+	struct session_call *sc = (struct session_call *)c;
+	struct session *s = sc->s;
+	int r = sc->result;
+	unsigned tries = sc->tries;
+
+	free(sc);
+	s->letter = false;
+	if (s->state == SESSION_ENDING) {
+		hosts_wake(s->h);
+		return;
+	}
+	if (r == -EEXIST && tries < SPI_TRIES) {
+		start(s, tries + 1);
+		return;
+	}
+	if (r) {
+		s->state = SESSION_NEW;
+		refuse(s, r == -ENOMEM ? "the appliance is out of memory for sessions" : strerror(-r));
+		return;
+	}
+	s->state = SESSION_LIVE;
+	log_info("host %s at %s: session %016llx, agent %s", s->name, s->address, (unsigned long long)s->id,
+		 s->agent_version);
+	welcome(s);
+	if (s->chan)
+		devices_session_up(s);
+}
+
+/* Keys and SPIs are fresh for every session: what an earlier incarnation sent can never be taken. */
+static void start(struct session *s, unsigned tries)
+{
+	struct session_call *c = calloc(1, sizeof(*c));
+
+	if (!c) {
+		refuse(s, "the appliance is out of memory");
+		return;
+	}
+	for (unsigned i = 0; i < s->cfg.npaths; i++) {
+		struct rt_path_cfg *k = &s->cfg.keys[i];
+
+		do
+			RAND_bytes((uint8_t *)&k->rx_spi, sizeof(k->rx_spi));
+		while (!k->rx_spi);
+		RAND_bytes(k->tx_key, sizeof(k->tx_key));
+		RAND_bytes(k->rx_key, sizeof(k->rx_key));
+	}
+	s->state = SESSION_STARTING;
+	s->letter = true;
+	c->s = s;
+	c->tries = tries;
+	c->call.fn = worker_add;
+	c->call.done = worker_added;
+	dp_call(s->h->dp, &c->call);
+}
+
+static const char *on_hello(struct session *s, const Outrigger__Session__V1__Hello *m)
+{
+	struct hosts *h = s->h;
+
+	if (s->state != SESSION_NEW)
+		return "a second hello";
+	if (m->version_min > SESSION_VERSION || m->version_max < SESSION_VERSION_MIN) {
+		refuse(s, "agent and appliance have no protocol version in common: upgrade the older of them");
+		return NULL;
+	}
+	if (!m->n_paths || m->paths[0]->index >= RT_PATHS || !m->paths[0]->rx_spi)
+		return "a hello without a usable path";
+	if (m->max_chunk < RT_CHUNK_MIN)
+		return "a hello with a chunk size out of range";
+	/* The host's agent was restarted, or its old connection is dead and nobody noticed yet. */
+	list_for_each_safe(it, &h->sessions)
+	{
+		struct session *old = container_of(it, struct session, node);
+
+		if (old != s && old->chan && !strcmp(old->name, s->name)) {
+			session_end(old, "the host has opened a new one");
+			break;
+		}
+	}
+	snprintf(s->agent_version, sizeof(s->agent_version), "%s", m->software);
+	RAND_bytes((uint8_t *)&s->id, sizeof(s->id));
+	s->id |= 1; /* never 0 */
+	RAND_bytes((uint8_t *)&s->cfg.seed, sizeof(s->cfg.seed));
+	s->cfg.id = s->id;
+	s->cfg.npaths = 1;
+	s->cfg.path[0] = m->paths[0]->index;
+	s->cfg.keys[0].tx_spi = m->paths[0]->rx_spi;
+	s->cfg.rt.aead = h->cfg.clear ? &aead_crc : &aead_gcm;
+	s->cfg.rt.chunk = m->max_chunk < h->cfg.chunk ? m->max_chunk : h->cfg.chunk;
+	s->cfg.rt.keepalive_ns = KEEPALIVE_MS * NSEC_PER_MSEC;
+	s->cfg.rt.lost_ns = LOST_MS * NSEC_PER_MSEC;
+	s->since = (int64_t)time(NULL);
+	start(s, 0);
+	return NULL;
+}
+
+static void take_counters(struct remote_counter **out, size_t *n, Outrigger__Session__V1__Counter **in, size_t nin)
+{
+	struct remote_counter *c;
+
+	if (nin > 256)
+		nin = 256;
+	c = calloc(nin ? nin : 1, sizeof(*c));
+	if (!c)
+		return;
+	for (size_t i = 0; i < nin; i++) {
+		snprintf(c[i].name, sizeof(c[i].name), "%s", in[i]->name);
+		c[i].value = in[i]->value;
+	}
+	free(*out);
+	*out = c;
+	*n = nin;
+}
+
+static void on_stats(struct session *s, const Outrigger__Session__V1__Stats *m)
+{
+	take_counters(&s->remote, &s->nremote, m->fabric, m->n_fabric);
+	for (size_t i = 0; i < m->n_devices; i++) {
+		uint32_t dev = m->devices[i]->dev;
+		struct hdev *d = dev <= DEVICES_MAX ? s->h->slots[dev] : NULL;
+
+		if (d && d->a.session == s->id)
+			take_counters(&d->remote, &d->nremote, m->devices[i]->counters, m->devices[i]->n_counters);
+	}
+}
+
+/* NULL, or what was wrong: the session ends. */
+static const char *dispatch(struct session *s, const Outrigger__Session__V1__Message *m)
+{
+	if (m->body_case == OUTRIGGER__SESSION__V1__MESSAGE__BODY_HELLO)
+		return on_hello(s, m->hello);
+	if (s->state != SESSION_LIVE)
+		return s->closer ? NULL : "a message before the session was up";
+	switch (m->body_case) {
+	case OUTRIGGER__SESSION__V1__MESSAGE__BODY_ATTACHED:
+		device_on_attached(s, m->attached);
+		return NULL;
+	case OUTRIGGER__SESSION__V1__MESSAGE__BODY_DETACHED:
+		device_on_detached(s, m->detached->dev);
+		return NULL;
+	case OUTRIGGER__SESSION__V1__MESSAGE__BODY_DEVICE_STATE:
+		device_on_state(s, m->device_state);
+		return NULL;
+	case OUTRIGGER__SESSION__V1__MESSAGE__BODY_STATS:
+		on_stats(s, m->stats);
+		return NULL;
+	case OUTRIGGER__SESSION__V1__MESSAGE__BODY__NOT_SET:
+		return NULL; /* of a newer agent */
+	default:
+		return "a message that only an appliance sends";
+	}
+}
+
+void session_poll_stats(struct session *s)
+{
+	Outrigger__Session__V1__Message m = OUTRIGGER__SESSION__V1__MESSAGE__INIT;
+	Outrigger__Session__V1__StatsRequest r = OUTRIGGER__SESSION__V1__STATS_REQUEST__INIT;
+
+	m.body_case = OUTRIGGER__SESSION__V1__MESSAGE__BODY_STATS_REQUEST;
+	m.stats_request = &r;
+	session_say(s, &m);
+}
+
+static void chan_up(void *ctx, struct chan *c, const struct chan_peer *peer)
+{
+	struct hosts *h = ctx;
+	struct session *s = calloc(1, sizeof(*s));
+	int r;
+
+	if (!s) {
+		chan_close(c);
+		return;
+	}
+	s->h = h;
+	s->chan = c;
+	snprintf(s->name, sizeof(s->name), "%.63s", peer->name);
+	snprintf(s->address, sizeof(s->address), "%s", peer->address);
+	list_add_tail(&h->sessions, &s->node);
+	chan_set_user(c, s);
+	r = strcmp(peer->role, "host") ? -EPERM : control_host_check(h->control, peer->name, peer->fingerprint);
+	if (!r)
+		return;
+	refuse(s, r == -ENOENT   ? "no host of this name is configured: create it and enrol again"
+		  : r == -EACCES ? "its certificate was revoked or replaced: enrol again"
+				 : "its certificate is not a host's");
+}
+
+static void chan_message(void *ctx, struct chan *c, const uint8_t *bytes, size_t len)
+{
+	struct session *s = chan_user(c);
+	Outrigger__Session__V1__Message *m;
+	const char *bad;
+
+	(void)ctx;
+	if (!s || s->closer)
+		return;
+	m = session_unpack(bytes, len);
+	bad = m ? dispatch(s, m) : "a message that cannot be decoded";
+	if (m)
+		outrigger__session__v1__message__free_unpacked(m, NULL);
+	if (bad)
+		session_end(s, bad);
+}
+
+static void chan_down(void *ctx, struct chan *c, const char *reason)
+{
+	struct session *s = chan_user(c);
+
+	(void)ctx;
+	if (!s)
+		return;
+	if (s->state == SESSION_LIVE)
+		log_info("host %s: session %016llx is over: %s", s->name, (unsigned long long)s->id, reason);
+	s->chan = NULL;
+	if (s->closer)
+		evtimer_del(s->closer);
+	s->state = SESSION_ENDING;
+	devices_session_down(s);
+	/* Callers up the stack may still hold s. */
+	hosts_wake(s->h);
+}
+
+const struct chan_ops session_chan_ops = {.up = chan_up, .message = chan_message, .down = chan_down};

@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What is, for those who ask what was wanted: the status door of the API. */
+#include <stdio.h>
+#include <string.h>
+
+#include "appliance/hosts/hosts_impl.h"
+#include "fabric/base/clock.h"
+#include "fabric/ep/ep.h"
+
+static bool host(void *ctx, const char *name, struct status_host *out)
+{
+	struct hosts *h = ctx;
+	struct session *s = session_of_host(h, name);
+	char text[LINK_ADDR_STR];
+
+	if (!s)
+		return false;
+	out->connected = true;
+	out->session_id = s->id;
+	out->connected_since = s->since;
+	snprintf(out->agent_version, sizeof(out->agent_version), "%s", s->agent_version);
+	out->npaths = 1;
+	link_addr_format(&h->cfg.fabric, text);
+	snprintf(out->paths[0].local, sizeof(out->paths[0].local), "%s", text);
+	if (s->peer_known)
+		link_addr_format(&s->peer, text);
+	snprintf(out->paths[0].remote, sizeof(out->paths[0].remote), "%s", s->peer_known ? text : "");
+	out->paths[0].up = s->path.state == RT_PATH_UP;
+	out->paths[0].rtt_us = (uint32_t)(s->path.srtt_ns / NSEC_PER_USEC);
+	out->paths[0].mtu = s->cfg.rt.chunk;
+	return true;
+}
+
+static bool device(struct hosts *h, enum kind kind, const char *name, struct status_device *out)
+{
+	struct hdev *d = device_find(h, kind, name);
+	bool up = d && d->a.state == ATTACH_BOUND && d->connected && d->running && d->admin_up;
+
+	if (!d)
+		return false;
+	out->link = up ? STATUS_LINK_UP : STATUS_LINK_DOWN;
+	if (d->a.state == ATTACH_BOUND) {
+		snprintf(out->host, sizeof(out->host), "%s", d->host);
+		snprintf(out->socket_path, sizeof(out->socket_path), "%.107s", d->endpoint);
+	}
+	return true;
+}
+
+static bool vnic(void *ctx, const char *name, struct status_device *out)
+{
+	return device(ctx, KIND_VNIC, name, out);
+}
+
+static bool vdisk(void *ctx, const char *name, struct status_device *out)
+{
+	return device(ctx, KIND_VDISK, name, out);
+}
+
+static struct uplink *uplink(struct hosts *h, const char *name)
+{
+	for (unsigned i = 0; i < DP_UPLINKS; i++)
+		if (h->uplinks[i].used && h->uplinks[i].port && !strcmp(h->uplinks[i].name, name))
+			return &h->uplinks[i];
+	return NULL;
+}
+
+static bool port(void *ctx, const char *name, struct status_port *out)
+{
+	struct uplink *u = uplink(ctx, name);
+	uint8_t mac[6];
+
+	if (!u) {
+		out->link = STATUS_LINK_DOWN;
+		return true;
+	}
+	u->port->ops->mac(u->port, mac);
+	out->link = u->port->ops->link_up(u->port) ? STATUS_LINK_UP : STATUS_LINK_DOWN;
+	snprintf(out->mac, sizeof(out->mac), "%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1], mac[2], mac[3], mac[4],
+		 mac[5]);
+	return true;
+}
+
+/* ---- counters ---- */
+
+static void give(status_counter_fn fn, void *arg, const char *scope, const char *prefix, const char *const *names,
+		 const uint64_t *values, unsigned n)
+{
+	char name[96];
+
+	for (unsigned i = 0; values && i < n; i++) {
+		snprintf(name, sizeof(name), "%s%s", prefix, names[i]);
+		fn(arg, scope, name, counter_get(&values[i]));
+	}
+}
+
+static void give_remote(status_counter_fn fn, void *arg, const char *prefix, const struct remote_counter *c, size_t n)
+{
+	char name[96];
+
+	for (size_t i = 0; i < n; i++) {
+		snprintf(name, sizeof(name), "%s%s", prefix, c[i].name);
+		fn(arg, NULL, name, c[i].value);
+	}
+}
+
+/* The switch's rx is the guest's tx, and both are counted by the vNIC already: only its drops and events. */
+static void give_switch(status_counter_fn fn, void *arg, const uint64_t *values)
+{
+	for (unsigned i = SW_C_fdb_learned; values && i < SW_NCOUNTERS; i++)
+		fn(arg, NULL, sw_counter_names[i], counter_get(&values[i]));
+}
+
+static void device_counters(struct hdev *d, status_counter_fn fn, void *arg)
+{
+	if (d->kind == KIND_VNIC) {
+		give(fn, arg, NULL, "", vnic_counter_names, vnic_counters(d->vnic), VNIC_NCOUNTERS);
+		give_switch(fn, arg, d->sw_counters);
+		give(fn, arg, NULL, "tunnel_", vqt_dev_counter_names, vnic_tunnel_counters(d->vnic), VQT_DEV_NCOUNTERS);
+	} else if (d->vdisk) {
+		give(fn, arg, NULL, "", vdisk_io_counter_names, vdisk_counters(d->vdisk), VDISK_IO_NCOUNTERS);
+		give(fn, arg, NULL, "tunnel_", vqt_dev_counter_names, vdisk_tunnel_counters(d->vdisk), VQT_DEV_NCOUNTERS);
+	}
+	give_remote(fn, arg, "host_", d->remote, d->nremote);
+}
+
+static void appliance_counters(struct hosts *h, status_counter_fn fn, void *arg)
+{
+	give(fn, arg, "worker/0", "", worker_counter_names, dp_counters(h->dp), WORKER_NCOUNTERS);
+	give(fn, arg, "fabric", "", ep_counter_names, dp_ep_counters(h->dp), EP_NCOUNTERS);
+	give(fn, arg, "fabric", "link_", link_counter_names, dp_link(h->dp)->counters, LINK_NCOUNTERS);
+	if (h->listener)
+		give(fn, arg, "session", "", chan_counter_names, chan_listener_counters(h->listener), CHAN_NCOUNTERS);
+}
+
+static void counters(void *ctx, enum kind kind, const char *name, status_counter_fn fn, void *arg)
+{
+	struct hosts *h = ctx;
+	struct session *s;
+	struct uplink *u;
+	struct hdev *d;
+
+	switch (kind) {
+	case KIND_NONE:
+		appliance_counters(h, fn, arg);
+		return;
+	case KIND_VNIC:
+	case KIND_VDISK:
+		d = device_find(h, kind, name);
+		if (d)
+			device_counters(d, fn, arg);
+		return;
+	case KIND_PORT:
+		u = uplink(h, name);
+		if (u)
+			give(fn, arg, NULL, "", port_counter_names, u->port->counters, PORT_NCOUNTERS);
+		return;
+	case KIND_HOST:
+		s = session_of_host(h, name);
+		if (!s)
+			return;
+		give(fn, arg, NULL, "", rt_counter_names, rt_counters(wsession_rt(s->ws)), RT_NCOUNTERS);
+		give_remote(fn, arg, "host_", s->remote, s->nremote);
+		return;
+	case KIND_NETWORK:
+		list_for_each(it, &h->nets)
+		{
+			struct netid *n = container_of(it, struct netid, node);
+
+			if (!strcmp(n->name, name))
+				give(fn, arg, NULL, "", sw_counter_names, n->counters, SW_NCOUNTERS);
+		}
+		return;
+	default:
+		return;
+	}
+}
+
+struct status_ops hosts_status_ops(struct hosts *h)
+{
+	return (struct status_ops){
+		.ctx = h,
+		.host = host,
+		.vnic = vnic,
+		.vdisk = vdisk,
+		.port = port,
+		.counters = counters,
+	};
+}

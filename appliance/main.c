@@ -1,0 +1,491 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* outriggerd: the appliance. Puts the rooms together; implementations are chosen here. */
+#include <errno.h>
+#include <event2/event.h>
+#include <getopt.h>
+#include <libgen.h>
+#include <limits.h>
+#include <openssl/rand.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "appliance/control/control.h"
+#include "appliance/dataplane/dataplane.h"
+#include "appliance/hosts/hosts.h"
+#include "appliance/port/eal.h"
+#include "appliance/storage/storage.h"
+#include "fabric/base/clock.h"
+#include "fabric/base/log.h"
+#include "fabric/link/dpdk/link_dpdk.h"
+#include "fabric/link/link_impair.h"
+#include "fabric/link/link_udp.h"
+#include "fabric/rt/rt.h"
+
+#define RX_BUFS	    256u
+#define WORKER_LCORE 1u
+#define SHUTDOWN_S  5
+#define PACKET_OVERHEAD 48u /* base header and the longer tag */
+
+struct options {
+	const char *state, *listen_api, *fabric, *fabric_port, *xdp_prog;
+	bool sleep_idle, clear, impaired;
+	enum eal_memory memory;
+	int ready_fd, worker_cpu;
+	enum log_level level;
+	struct link_impair_cfg impair;
+};
+
+struct appliance {
+	const struct options *o;
+	struct event_base *base;
+	struct link_addr fabric, api;
+	char fabric_ip[64], api_ip[64];
+	struct buf_pool *bufs;
+	struct storage *storage;
+	struct hosts *hosts;
+	struct dp *dp;
+	struct control *control;
+	bool eal, applied, failed;
+	char why[512];
+};
+
+static const char usage_text[] =
+	"Usage: outriggerd --fabric ADDRESS[:PORT] [OPTIONS]\n"
+	"\n"
+	"The Outrigger appliance: switches the frames and serves the disks of enrolled hosts.\n"
+	"\n"
+	"      --fabric ADDRESS[:PORT]    where host agents reach it, UDP data and TCP control (port 4793)\n"
+	"      --listen-api ADDRESS:PORT  management API (0.0.0.0:7443)\n"
+	"      --state DIR        certificates, desired state; DIR/admin is outriggerctl's context\n"
+	"                         (" CONTROL_STATE_DIR ")\n"
+	"      --fabric-port DEV  give the fabric port to DPDK: af_xdp:IFACE, a PCI address or devargs;\n"
+	"                         without it the fabric is a kernel UDP socket\n"
+	"      --xdp-prog FILE    fabric.bpf.o for --fabric-port af_xdp:...\n"
+	"      --sleep-idle       the worker sleeps when there is nothing to do\n"
+	"      --busy-poll        the worker never sleeps (default); give it a CPU of its own\n"
+	"      --worker-cpu N     pin the worker to this CPU\n"
+	"      --hugepages        fail when no hugepages are free (default: use them when they are)\n"
+	"      --no-hugepages     do without\n"
+	"      --integrity-only   do not encrypt fabric packets: only on a physically isolated fabric\n"
+	"      --impair SPEC      damage the fabric for tests: drop=1%,dup=0.1%,reorder=1%,delay=2ms,\n"
+	"                         corrupt=0.01%,seed=7\n"
+	"      --run-dir DIR      working directory for what does not outlive the process\n"
+	"      --log-level L      error, warning, info (default), debug\n"
+	"      --ready-fd N       write a newline to descriptor N when serving\n"
+	"  -h, --help             this text\n"
+	"  -V, --version          the version\n";
+
+static int usage_error(const char *fmt, const char *arg)
+{
+	fprintf(stderr, "outriggerd: ");
+	fprintf(stderr, fmt, arg);
+	fprintf(stderr, "\nTry `outriggerd --help`.\n");
+	return 2;
+}
+
+enum { O_FABRIC = 256, O_API, O_STATE, O_PORT, O_XDP, O_SLEEP, O_BUSY, O_CPU, O_HUGE, O_NOHUGE, O_CLEAR, O_IMPAIR, O_RUN,
+       O_LEVEL, O_READY };
+
+static const struct option longs[] = {
+	{"fabric", required_argument, NULL, O_FABRIC},	   {"listen-api", required_argument, NULL, O_API},
+	{"state", required_argument, NULL, O_STATE},	   {"fabric-port", required_argument, NULL, O_PORT},
+	{"xdp-prog", required_argument, NULL, O_XDP},	   {"sleep-idle", no_argument, NULL, O_SLEEP},
+	{"busy-poll", no_argument, NULL, O_BUSY},	   {"worker-cpu", required_argument, NULL, O_CPU},
+	{"hugepages", no_argument, NULL, O_HUGE},	   {"no-hugepages", no_argument, NULL, O_NOHUGE},
+	{"integrity-only", no_argument, NULL, O_CLEAR},	   {"impair", required_argument, NULL, O_IMPAIR},
+	{"run-dir", required_argument, NULL, O_RUN},	   {"log-level", required_argument, NULL, O_LEVEL},
+	{"ready-fd", required_argument, NULL, O_READY},	   {"help", no_argument, NULL, 'h'},
+	{"version", no_argument, NULL, 'V'},		   {NULL, 0, NULL, 0},
+};
+
+static int parse_level(const char *text, enum log_level *out)
+{
+	static const char *const names[] = {"error", "warning", "info", "debug"};
+
+	for (unsigned i = 0; i < 4; i++) {
+		if (!strcmp(text, names[i])) {
+			*out = (enum log_level)i;
+			return 0;
+		}
+	}
+	return -EINVAL;
+}
+
+static int parse_number(const char *text, int max, int *out)
+{
+	char *end;
+	long n = strtol(text, &end, 10);
+
+	if (end == text || *end || n < 0 || n > max)
+		return -EINVAL;
+	*out = (int)n;
+	return 0;
+}
+
+/* 0: go on; else the exit status + 1. */
+static int parse_one(struct options *o, int c)
+{
+	char why[160];
+
+	switch (c) {
+	case O_FABRIC:
+		o->fabric = optarg;
+		return 0;
+	case O_API:
+		o->listen_api = optarg;
+		return 0;
+	case O_STATE:
+		o->state = optarg;
+		return 0;
+	case O_PORT:
+		o->fabric_port = optarg;
+		return 0;
+	case O_XDP:
+		o->xdp_prog = optarg;
+		return 0;
+	case O_SLEEP:
+	case O_BUSY:
+		o->sleep_idle = c == O_SLEEP;
+		return 0;
+	case O_CPU:
+		return parse_number(optarg, 1023, &o->worker_cpu) ? 1 + usage_error("--worker-cpu: '%s' is no CPU", optarg)
+								  : 0;
+	case O_HUGE:
+	case O_NOHUGE:
+		o->memory = c == O_HUGE ? EAL_MEMORY_HUGE : EAL_MEMORY_PLAIN;
+		return 0;
+	case O_CLEAR:
+		o->clear = true;
+		return 0;
+	case O_IMPAIR:
+		if (link_impair_parse(&o->impair, optarg, why, sizeof(why)))
+			return 1 + usage_error("--impair: %s", why);
+		o->impaired = true;
+		return 0;
+	case O_RUN:
+		if ((mkdir(optarg, 0750) && errno != EEXIST) || chdir(optarg))
+			return 1 + usage_error("--run-dir: cannot use %s", optarg);
+		return 0;
+	case O_LEVEL:
+		return parse_level(optarg, &o->level)
+			       ? 1 + usage_error("--log-level: '%s' is none of error, warning, info, debug", optarg)
+			       : 0;
+	case O_READY:
+		return parse_number(optarg, INT_MAX, &o->ready_fd) ? 1 + usage_error("--ready-fd: '%s' is no descriptor", optarg)
+								   : 0;
+	case 'h':
+		fputs(usage_text, stdout);
+		return 1;
+	case 'V':
+		puts("outriggerd " OUTRIGGER_VERSION);
+		return 1;
+	default:
+		return 1 + usage_error("unknown option or missing value: %s", "see the options below --help");
+	}
+}
+
+static int parse(int argc, char **argv, struct options *o)
+{
+	int c, r = 0;
+
+	opterr = 0;
+	while (!r && (c = getopt_long(argc, argv, "hV", longs, NULL)) != -1) {
+		if (c == '?')
+			return 1 + usage_error("unknown option or missing value: %s", argv[optind - 1]);
+		r = parse_one(o, c);
+	}
+	if (r)
+		return r;
+	if (optind < argc)
+		return 1 + usage_error("unexpected argument: %s", argv[optind]);
+	if (!o->fabric)
+		return 1 + usage_error("%s is missing: the address that host agents reach this appliance at", "--fabric");
+	return 0;
+}
+
+/* Numeric text of an address alone, as sockets take it. */
+static void ip_text(const struct link_addr *a, char *out, size_t size)
+{
+	char text[LINK_ADDR_STR], *end;
+
+	link_addr_format(a, text);
+	end = strrchr(text, ':');
+	*end = '\0';
+	if (text[0] == '[') {
+		text[strlen(text) - 1] = '\0';
+		snprintf(out, size, "%s", text + 1);
+	} else {
+		snprintf(out, size, "%s", text);
+	}
+}
+
+/* The program beside this one in a build tree, or where it is installed. */
+static const char *find_xdp(char *buf, size_t size)
+{
+	char self[PATH_MAX];
+	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
+
+	if (n > 0) {
+		self[n] = '\0';
+		snprintf(buf, size, "%.3900s/../fabric/link/dpdk/fabric.bpf.o", dirname(self));
+		if (!access(buf, R_OK))
+			return buf;
+	}
+	snprintf(buf, size, "/usr/lib/outrigger/fabric.bpf.o");
+	return buf;
+}
+
+static struct link *open_link(struct appliance *a)
+{
+	const struct options *o = a->o;
+	struct link_dpdk_cfg dc = {.dev = o->fabric_port, .local = a->fabric};
+	char path[PATH_MAX];
+	struct link *l, *over;
+	int r = 0;
+
+	if (o->fabric_port) {
+		dc.xdp_prog = o->xdp_prog ? o->xdp_prog : find_xdp(path, sizeof(path));
+		l = link_dpdk_create(&dc, &r, a->why, sizeof(a->why));
+	} else {
+		l = link_udp_create(&a->fabric, a->bufs, &r);
+		if (!l)
+			snprintf(a->why, sizeof(a->why), "fabric port UDP %s: %s", o->fabric,
+				 r == -EADDRINUSE ? "another process has it: is an outriggerd running already?"
+				 : r == -EADDRNOTAVAIL ? "this machine does not have that address"
+						       : strerror(-r));
+	}
+	if (!l || !o->impaired)
+		return l;
+	over = link_impair_create(l, &o->impair);
+	if (!over)
+		l->ops->destroy(l);
+	return over;
+}
+
+static uint32_t chunk_of(struct link *l)
+{
+	struct link_addr local;
+	uint32_t payload;
+
+	l->ops->local(l, &local, &payload);
+	if (payload >= RT_CHUNK_JUMBO + PACKET_OVERHEAD)
+		return RT_CHUNK_JUMBO;
+	return payload >= RT_CHUNK_DEFAULT + PACKET_OVERHEAD ? RT_CHUNK_DEFAULT : payload - PACKET_OVERHEAD;
+}
+
+/* DPDK, the fabric link, the worker, and what joins them to the desired state. */
+static int start_data_plane(struct appliance *a)
+{
+	const struct options *o = a->o;
+	struct eal_cfg ec = {.memory = o->memory, .memory_mb = 64};
+	struct dp_cfg dc = {
+		.lcore = WORKER_LCORE,
+		.sleep_idle = o->sleep_idle,
+		.limits = {.ports = DP_UPLINK_BASE + DP_UPLINKS - 1, .uplinks = DP_UPLINKS, .networks = 1024,
+			   .addrs = 16384, .fdb = 65536},
+		.session_lost = hosts_session_lost,
+	};
+	struct hosts_cfg hc = {.base = a->base, .storage = a->storage, .fabric = a->fabric, .clear = o->clear};
+	char lcores[64];
+	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+	int r;
+
+	/* Unpinned, the kernel finds the worker a place; a worker that never sleeps wants one of its own. */
+	if (o->worker_cpu >= 0)
+		snprintf(lcores, sizeof(lcores), "0@(0-%ld),1@%d", cpus - 1, o->worker_cpu);
+	else
+		snprintf(lcores, sizeof(lcores), "(0-1)@(0-%ld)", cpus - 1);
+	ec.lcores = lcores;
+	ec.pci = o->fabric_port && !strchr(o->fabric_port, '_');
+	r = eal_start(&ec, a->why, sizeof(a->why));
+	if (r)
+		return r;
+	a->eal = true;
+	a->bufs = buf_pool_create(RX_BUFS, LINK_UDP_BUF_SIZE);
+	dc.link = a->bufs ? open_link(a) : NULL;
+	if (!dc.link)
+		return -EIO;
+	hc.chunk = chunk_of(dc.link);
+	r = hosts_create(&hc, &a->hosts);
+	if (r)
+		return r;
+	RAND_bytes((uint8_t *)&dc.limits.seed, sizeof(dc.limits.seed));
+	dc.ctx = a->hosts;
+	a->dp = dp_start(&dc, &r);
+	if (!a->dp) {
+		snprintf(a->why, sizeof(a->why), "the worker cannot start: %s%s", strerror(-r),
+			 r == -ENOSYS || r == -EPERM ? " (io_uring is switched off? see sysctl kernel.io_uring_disabled)" : "");
+		return r;
+	}
+	hosts_set_dp(a->hosts, a->dp);
+	return 0;
+}
+
+static int start_control(struct appliance *a)
+{
+	const char *sans[] = {a->fabric_ip};
+	struct control_cfg cc = {
+		.base = a->base,
+		.state_dir = a->o->state,
+		.api_address = a->api_ip,
+		.api_port = a->api.port,
+		.session_port = a->fabric.port,
+		.sans = sans,
+		.nsans = 1,
+		.ops = hosts_control_ops(a->hosts),
+		.status = hosts_status_ops(a->hosts),
+		.volumes = storage_volume_ops(a->storage),
+	};
+	int r = control_init(&cc, &a->control, a->why, sizeof(a->why));
+
+	if (!r)
+		hosts_set_control(a->hosts, a->control);
+	return r;
+}
+
+static void ready(int fd)
+{
+	if (fd < 0)
+		return;
+	if (write(fd, "\n", 1) != 1)
+		log_warn("--ready-fd %d: %s", fd, strerror(errno));
+	close(fd);
+}
+
+/* The desired state of the store is at work: open the doors. */
+static void first_applied(void *arg, int err, const char *msg)
+{
+	struct appliance *a = arg;
+	SSL_CTX *tls;
+	int r;
+
+	a->failed = true;
+	if (err) {
+		log_err("the stored configuration cannot be applied: %s", msg);
+		event_base_loopbreak(a->base);
+		return;
+	}
+	tls = control_session_tls(a->control, a->why, sizeof(a->why));
+	r = tls ? hosts_listen(a->hosts, a->fabric_ip, a->fabric.port, tls) : -EIO;
+	SSL_CTX_free(tls);
+	if (r && tls)
+		snprintf(a->why, sizeof(a->why), "control port TCP %s: %s", a->o->fabric,
+			 r == -EADDRINUSE ? "another process has it: is an outriggerd running already?" : strerror(-r));
+	if (!r)
+		r = control_listen(a->control, a->why, sizeof(a->why));
+	if (r) {
+		log_err("%s", a->why);
+		event_base_loopbreak(a->base);
+		return;
+	}
+	a->failed = false;
+	a->applied = true;
+	log_info("outriggerd " OUTRIGGER_VERSION " serves: fabric %s, API %s port %u", a->o->fabric, a->api_ip,
+		 control_api_port(a->control));
+	ready(a->o->ready_fd);
+}
+
+static void shut(void *arg)
+{
+	event_base_loopbreak(arg);
+}
+
+static void on_late(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	(void)arg;
+	log_warn("something does not let go; leaving all the same, the store has everything");
+	_exit(0);
+}
+
+static void on_signal(evutil_socket_t sig, short what, void *arg)
+{
+	static int times;
+	struct appliance *a = arg;
+	struct timeval late = {.tv_sec = SHUTDOWN_S};
+
+	(void)what;
+	if (times++)
+		_exit(1);
+	log_info("signal %d: leaving; guests wait for the next appliance", (int)sig);
+	event_base_once(a->base, -1, EV_TIMEOUT, on_late, a, &late);
+	hosts_shutdown(a->hosts, shut, a->base);
+}
+
+static int run(struct appliance *a)
+{
+	struct event *sig[2];
+	int status = 1, r;
+
+	sig[0] = evsignal_new(a->base, SIGTERM, on_signal, a);
+	sig[1] = evsignal_new(a->base, SIGINT, on_signal, a);
+	r = start_data_plane(a);
+	if (!r)
+		r = start_control(a);
+	if (r) {
+		log_err("%s", a->why[0] ? a->why : strerror(-r));
+		_exit(1);
+	}
+	event_add(sig[0], NULL);
+	event_add(sig[1], NULL);
+	{
+		struct control_ops ops = hosts_control_ops(a->hosts);
+
+		ops.apply(ops.ctx, control_model(a->control), first_applied, a);
+	}
+	event_base_dispatch(a->base);
+	if (a->failed)
+		_exit(1); /* nothing served yet, nothing to take down */
+	status = 0;
+	dp_stop(a->dp);
+	control_fini(a->control);
+	hosts_destroy(a->hosts);
+	storage_destroy(a->storage);
+	buf_pool_destroy(a->bufs);
+	eal_stop();
+	event_free(sig[0]);
+	event_free(sig[1]);
+	return status;
+}
+
+int main(int argc, char **argv)
+{
+	struct options o = {.state = NULL,
+			    .listen_api = "0.0.0.0:7443",
+			    .ready_fd = -1,
+			    .worker_cpu = -1,
+			    .memory = EAL_MEMORY_AUTO,
+			    .level = LOG_INFO};
+	struct appliance a = {.o = &o};
+	int r;
+
+	signal(SIGPIPE, SIG_IGN);
+	r = parse(argc, argv, &o);
+	if (r)
+		return r - 1;
+	log_init("outriggerd", o.level);
+	if (link_addr_parse(&a.fabric, o.fabric, LINK_FABRIC_PORT))
+		return usage_error("--fabric: '%s' is not an address; write ADDRESS or ADDRESS:PORT, IPv6 in brackets", o.fabric);
+	if (link_addr_parse(&a.api, o.listen_api, CONTROL_API_PORT))
+		return usage_error("--listen-api: '%s' is not an address; write ADDRESS:PORT, IPv6 in brackets", o.listen_api);
+	if (o.fabric_port && geteuid() != 0) {
+		log_err("--fabric-port needs root: run it as root or leave the fabric to the kernel");
+		return 1;
+	}
+	ip_text(&a.fabric, a.fabric_ip, sizeof(a.fabric_ip));
+	ip_text(&a.api, a.api_ip, sizeof(a.api_ip));
+	a.base = event_base_new();
+	a.storage = storage_create();
+	if (!a.base || !a.storage) {
+		log_err("out of memory");
+		return 1;
+	}
+	r = run(&a);
+	event_base_free(a.base);
+	return r;
+}
