@@ -43,7 +43,7 @@ static int read_header(struct head *h, const char *line, const char *end)
 	static const char length[] = "content-length:", transfer[] = "transfer-encoding:";
 	size_t n = (size_t)(end - line);
 
-	if (n > sizeof length - 1 && strncasecmp(line, length, sizeof length - 1) == 0) {
+	if (n >= sizeof length - 1 && strncasecmp(line, length, sizeof length - 1) == 0) {
 		line += sizeof length - 1;
 		while (line < end && *line == ' ')
 			line++;
@@ -52,7 +52,7 @@ static int read_header(struct head *h, const char *line, const char *end)
 		h->has_content = true;
 		return read_length(line, end, 10, &h->content);
 	}
-	if (n > sizeof transfer - 1 && strncasecmp(line, transfer, sizeof transfer - 1) == 0) {
+	if (n >= sizeof transfer - 1 && strncasecmp(line, transfer, sizeof transfer - 1) == 0) {
 		line += sizeof transfer - 1;
 		while (line < end && *line == ' ')
 			line++;

@@ -92,7 +92,11 @@ static void cell(const struct table *t, FILE *out, bool color, size_t i, unsigne
 
 	if (t->right[col])
 		fprintf(out, "%*s", (int)pad, "");
-	fprintf(out, "%s%s%s", on ? on : "", t->cells[i], on ? "\033[0m" : "");
+	if (strcmp(t->cells[i], " "))
+		fprintf(out, "%s%s%s", on ? on : "", t->cells[i], on ? "\033[0m" : "");
+	/* Nothing but blanks to the end of the line? */
+	if (col + 2 == t->columns && strcmp(t->cells[i + 1], " ") == 0)
+		return;
 	if (col + 1 == t->columns)
 		fputc('\n', out);
 	else

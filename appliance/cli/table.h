@@ -2,7 +2,7 @@
 /*
  * A table of text: cells are copied, columns get as wide as their widest cell (in characters of
  * UTF-8, control characters shown as '?'), two blanks between them, none at a line's end.
- * Empty cells show as "-".
+ * Empty cells show as "-", those of one blank as nothing.
  */
 #ifndef OUTRIGGER_CLI_TABLE_H
 #define OUTRIGGER_CLI_TABLE_H
