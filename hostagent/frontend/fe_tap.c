@@ -70,6 +70,7 @@ static const COUNTERS_DEFINE(fe_tap, FE_TAP_COUNTERS)
 
 struct tap_ring {
 	struct fe_tap *t;
+	const struct vqt_ring_ops *ops; /* of its direction */
 	uint8_t *bytes;	     /* SLOTS x SLOT_BYTES */
 	uint32_t len[SLOTS]; /* of the frame in the slot */
 	struct stack idle;
@@ -242,6 +243,30 @@ static void rx_flush(void *ring)
 static const struct vqt_ring_ops tx_ops = {tx_pop, tx_unpop, tx_push, tx_flush};
 static const struct vqt_ring_ops rx_ops = {rx_pop, rx_unpop, rx_push, rx_flush};
 
+/* All queues of a device share one ops table (vqt_host.h): pass on to the ring's own direction. */
+
+static int ring_pop(void *ring, struct vqt_chain *c)
+{
+	return ((struct tap_ring *)ring)->ops->pop(ring, c);
+}
+
+static void ring_unpop(void *ring, unsigned n)
+{
+	((struct tap_ring *)ring)->ops->unpop(ring, n);
+}
+
+static void ring_push(void *ring, const struct vqt_chain *c, uint32_t written)
+{
+	((struct tap_ring *)ring)->ops->push(ring, c, written);
+}
+
+static void ring_flush(void *ring)
+{
+	((struct tap_ring *)ring)->ops->flush(ring);
+}
+
+static const struct vqt_ring_ops ring_ops = {ring_pop, ring_unpop, ring_push, ring_flush};
+
 /* --- events --- */
 
 static void on_start(evutil_socket_t fd, short what, void *arg)
@@ -347,10 +372,11 @@ static int open_ring(struct fe_tap *t, unsigned q, const struct vqt_ring_ops *op
 	struct tap_ring *r = &t->rings[q];
 
 	r->t = t;
+	r->ops = ops;
 	r->bytes = malloc((size_t)SLOTS * SLOT_BYTES);
 	for (unsigned i = 0; i < SLOTS; i++)
 		put(&r->idle, (uint8_t)(SLOTS - 1 - i));
-	t->queues[q] = (struct fe_queue){ops, r};
+	t->queues[q] = (struct fe_queue){&ring_ops, r};
 	return r->bytes ? 0 : -ENOMEM;
 }
 
