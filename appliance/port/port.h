@@ -55,23 +55,36 @@ struct port_ops {
 	void (*destroy)(struct port *p); /* Every received frame must be back. Required. */
 };
 
+/*
+ *	tx_frames	   as given to send()
+ *	tx_packets	   as put on the wire; tx_bytes there, tag included, FCS not
+ *	tx_segmented	   super-frames that were cut
+ *	tx_checksummed	   checksums completed
+ *	drop_rx_loop	   our own MAC as source: the host's own frame looped back by af_packet
+ *	drop_rx_noframe	   the frame pool is empty
+ *	drop_rx_pieces	   more pieces than a frame holds
+ *	drop_tx_header	   offload fields that cannot be true
+ *	drop_tx_tagged	   to go untagged, but begins with a tag of the guest's own
+ *	drop_tx_oversize   longer than the MTU and not to be cut
+ *	drop_tx_nobuf	   no packet buffer
+ *	drop_tx_full	   the device's ring is full
+ */
 #define PORT_COUNTERS(X)                                                                                     \
 	X(rx_frames)                                                                                         \
 	X(rx_bytes)                                                                                          \
-	X(tx_frames)	  /* as given to send() */                                                           \
-	X(tx_packets)	  /* as put on the wire */                                                           \
-	X(tx_bytes)	  /* on the wire, tag included, FCS not */                                           \
-	X(tx_segmented)	  /* super-frames cut */                                                             \
-	X(tx_checksummed) /* checksums completed */                                                          \
+	X(tx_frames)                                                                                         \
+	X(tx_packets)                                                                                        \
+	X(tx_bytes)                                                                                          \
+	X(tx_segmented)                                                                                      \
+	X(tx_checksummed)                                                                                    \
 	X(drop_rx_short)                                                                                     \
-	X(drop_rx_loop)	   /* our own MAC as source: the host's own frame looped back by af_packet */        \
-	X(drop_rx_noframe) /* the frame pool is empty */                                                     \
-	X(drop_rx_pieces)  /* more pieces than a frame holds */                                              \
+	X(drop_rx_loop)                                                                                      \
+	X(drop_rx_noframe)                                                                                   \
+	X(drop_rx_pieces)                                                                                    \
 	X(drop_tx_short)                                                                                     \
-	X(drop_tx_header)   /* offload fields that cannot be true */                                         \
-	X(drop_tx_oversize) /* longer than the MTU and not to be cut */                                      \
-	X(drop_tx_nobuf)                                                                                     \
-	X(drop_tx_full) /* the device's ring */
+	X(drop_tx_header)                                                                                    \
+	X(drop_tx_tagged)                                                                                    \
+	X(drop_tx_oversize) X(drop_tx_nobuf) X(drop_tx_full)
 
 #define PORT_COUNTER_ENUM(name) PORT_C_##name,
 enum port_counter { PORT_COUNTERS(PORT_COUNTER_ENUM) PORT_NCOUNTERS };

@@ -161,6 +161,8 @@ static enum port_counter drop_name(int err)
 	switch (err) {
 	case -EINVAL:
 		return PORT_C_drop_tx_short;
+	case -EPERM:
+		return PORT_C_drop_tx_tagged;
 	case -EMSGSIZE:
 		return PORT_C_drop_tx_oversize;
 	default:

@@ -10,7 +10,8 @@
  * On kernel interfaces (veth above all) the other end must compute its own checksums and cut its own
  * segments, nothing here can repair what it left out:
  *	ethtool -K PEER tx off tso off gso off txvlan off
- * af_packet leaves the frames to the kernel too: give the port an interface without addresses.
+ * af_packet leaves the frames to the kernel too: give the port an interface without addresses. It also
+ * shows an 802.1ad tag (0x88a8) as an 802.1Q tag; af_xdp leaves it in the frame.
  */
 #ifndef OUTRIGGER_PORT_DPDK_H
 #define OUTRIGGER_PORT_DPDK_H

@@ -11,6 +11,10 @@
 #include <rte_errno.h>
 #include <rte_ethdev.h>
 
+#include <bpf/libbpf.h>
+#include <xdp/libxdp.h>
+
+#include "fabric/base/log.h"
 #include "fabric/dpdk/mbuf.h"
 #include "fabric/dpdk/netif.h"
 
@@ -24,6 +28,12 @@
 /* An AF_XDP element is one page and holds: mempool's and the mbuf's own headers, our private area,
  * DPDK's headroom, the kernel's headroom (256), the frame. 3712 leaves room for the pool's padding. */
 #define XDP_ROOM 3712u
+
+/* Bytes for a frame, elsewhere. An af_packet ring's frame has 66 bytes of its own, and two of them are whole
+ * pages. */
+#define FRAME_ROOM	 2048u
+#define FRAME_ROOM_JUMBO 10240u
+#define FRAME_MTU	 1900u
 
 enum kind { KIND_XDP, KIND_PACKET, KIND_OTHER };
 
@@ -65,7 +75,7 @@ static int read_name(struct ethdev *e, const char *dev, enum kind *kind, char *w
 static int make_devargs(struct ethdev *e, const struct ethdev_cfg *cfg, enum kind kind, char *out,
 			size_t size, char *why, size_t len)
 {
-	unsigned frame = e->mtu > 1900 ? 16384 : 2048;
+	unsigned frame = e->mtu > FRAME_MTU ? FRAME_ROOM_JUMBO : FRAME_ROOM;
 	int n;
 
 	switch (kind) {
@@ -78,7 +88,7 @@ static int make_devargs(struct ethdev *e, const struct ethdev_cfg *cfg, enum kin
 	case KIND_PACKET:
 		snprintf(e->devname, sizeof(e->devname), "net_af_packet_%s", e->ifname);
 		n = snprintf(out, size, "%s,iface=%s,blocksz=%u,framesz=%u,framecnt=%u", e->devname,
-			     e->ifname, 2 * frame, frame, frame > 2048 ? 512 : 2048);
+			     e->ifname, 2 * frame, frame, frame > FRAME_ROOM ? 512 : 2048);
 		break;
 	default:
 		n = snprintf(out, size, "%s", cfg->dev);
@@ -87,6 +97,34 @@ static int make_devargs(struct ethdev *e, const struct ethdev_cfg *cfg, enum kin
 	}
 	if (n < 0 || (size_t)n >= size)
 		return complain(-EINVAL, why, len, "%s: the device's description is too long", cfg->dev);
+	return 0;
+}
+
+/* The libraries under af_xdp print warnings that mean nothing here (no bpffs, no dispatcher). */
+__attribute__((format(printf, 1, 0))) static void quiet(const char *fmt, va_list ap)
+{
+	char line[256];
+	size_t n;
+
+	vsnprintf(line, sizeof(line), fmt, ap);
+	n = strcspn(line, "\n");
+	if (n)
+		log_debug("xdp: %.*s", (int)n, line);
+}
+
+__attribute__((format(printf, 2, 0))) static int quiet_bpf(enum libbpf_print_level level, const char *fmt,
+							   va_list ap)
+{
+	(void)level;
+	quiet(fmt, ap);
+	return 0;
+}
+
+__attribute__((format(printf, 2, 0))) static int quiet_xdp(enum libxdp_print_level level, const char *fmt,
+							   va_list ap)
+{
+	(void)level;
+	quiet(fmt, ap);
 	return 0;
 }
 
@@ -100,6 +138,8 @@ static int prepare_netif(const struct ethdev *e, enum kind kind, const struct et
 	if (kind == KIND_XDP && cfg->xdp_prog && access(cfg->xdp_prog, R_OK))
 		return complain(-errno, why, len, "%s: cannot read the XDP program %s: %s", cfg->dev,
 				cfg->xdp_prog, strerror(errno));
+	libbpf_set_print(quiet_bpf);
+	libxdp_set_print(quiet_xdp);
 	err = netif_up(e->ifname, e->mtu);
 	if (err)
 		return complain(err, why, len, "%s: cannot set %s up with MTU %u: %s", cfg->dev, e->ifname,
@@ -113,19 +153,20 @@ static int prepare_netif(const struct ethdev *e, enum kind kind, const struct et
 
 static int make_pool(struct ethdev *e, const struct ethdev_cfg *cfg, enum kind kind, char *why, size_t len)
 {
-	unsigned room = e->mtu > 1900 ? 16384 + RTE_PKTMBUF_HEADROOM : 2048 + RTE_PKTMBUF_HEADROOM;
+	bool jumbo = e->mtu > FRAME_MTU;
+	unsigned room = (jumbo ? FRAME_ROOM_JUMBO : FRAME_ROOM) + RTE_PKTMBUF_HEADROOM;
+	unsigned count = cfg->mbufs ? cfg->mbufs : jumbo ? ETHDEV_MBUFS / 2 : ETHDEV_MBUFS;
 	char name[RTE_MEMPOOL_NAMESIZE];
 
 	if (kind == KIND_XDP)
 		room = XDP_ROOM;
 	snprintf(name, sizeof(name), "mb_%.20s", e->ifname[0] ? e->ifname : e->devname);
-	e->pool = rte_pktmbuf_pool_create(name, cfg->mbufs ? cfg->mbufs : ETHDEV_MBUFS, CACHE, MBUF_PRIV,
-					  (uint16_t)room, SOCKET_ID_ANY);
+	e->pool = rte_pktmbuf_pool_create(name, count, CACHE, MBUF_PRIV, (uint16_t)room, SOCKET_ID_ANY);
 	if (!e->pool)
 		return complain(-ENOMEM, why, len,
 				"%s: no memory for %u packet buffers of %u bytes: give DPDK more at start, "
 				"or the port fewer",
-				cfg->dev, cfg->mbufs ? cfg->mbufs : ETHDEV_MBUFS, room);
+				cfg->dev, count, room);
 	return 0;
 }
 

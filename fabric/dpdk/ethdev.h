@@ -25,14 +25,14 @@
 struct rte_mempool;
 
 #define ETHDEV_BURST	 32
-#define ETHDEV_MBUFS	 4095u
+#define ETHDEV_MBUFS	 4095u /* 9 MiB; jumbo: half as many, 22 MiB; af_xdp: 16 MiB */
 #define ETHDEV_XDP_FRAME 3300u /* a UMEM element is one page: what is left of it for a frame */
 
 struct ethdev_cfg {
 	const char *dev;
 	const char *xdp_prog; /* af_xdp: object with the program to attach; NULL: all frames are ours */
 	uint32_t mtu;	      /* 0: 1500 */
-	uint32_t mbufs;	      /* 0: ETHDEV_MBUFS */
+	uint32_t mbufs;	      /* 0: ETHDEV_MBUFS, or half of it for a jumbo MTU */
 	bool promiscuous;     /* frames for other MAC addresses too */
 };
 

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-$(eval $(call room,fabric/dpdk,fabric/base fabric/buf,libdpdk libbpf,))
+$(eval $(call room,fabric/dpdk,fabric/base fabric/buf,libdpdk libbpf libxdp,))

@@ -49,7 +49,8 @@ struct offload {
 };
 
 /* 0; -EINVAL: too short for the two headers; -EPROTO: offload fields that cannot be true, or an offload that
- * was never offered; -EMSGSIZE: longer than the MTU and not to be cut. */
+ * was never offered; -EMSGSIZE: longer than the MTU and not to be cut; -EPERM: it is to go untagged and
+ * begins with a tag of the guest's own, which the network would believe. */
 int offload_plan(struct offload *o, const struct frame *f, uint32_t mtu, uint16_t vlan);
 
 /* Bytes of the longest packet of this plan. */

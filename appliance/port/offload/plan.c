@@ -140,6 +140,14 @@ static int plan_super(struct offload *o, const struct frame *f, const struct vne
 	return o->packets <= OFFLOAD_PACKETS_MAX ? 0 : -EPROTO;
 }
 
+static bool is_tagged(const struct frame *f)
+{
+	uint8_t type[2];
+
+	frame_read(f, VNET_HDR + 12, type, sizeof(type));
+	return get16(type) == ETH_8021Q || get16(type) == ETH_8021AD;
+}
+
 int offload_plan(struct offload *o, const struct frame *f, uint32_t mtu, uint16_t vlan)
 {
 	struct vnet v;
@@ -151,16 +159,13 @@ int offload_plan(struct offload *o, const struct frame *f, uint32_t mtu, uint16_
 	o->packets = 1;
 	o->vlan = vlan;
 	o->len = f->len - VNET_HDR;
+	if (!vlan && is_tagged(f))
+		return -EPERM;
 	if (v.gso_type != GSO_NONE)
 		return plan_super(o, f, &v, mtu);
 	/* A tag of the guest's own does not count against the MTU, as with any switch. */
-	if (o->len > mtu + OFFLOAD_ETHER + OFFLOAD_TAG)
+	if (o->len > mtu + OFFLOAD_ETHER + (is_tagged(f) ? OFFLOAD_TAG : 0))
 		return -EMSGSIZE;
-	if (o->len > mtu + OFFLOAD_ETHER) {
-		frame_read(f, VNET_HDR, o->head, OFFLOAD_ETHER);
-		if (get16(o->head + 12) != ETH_8021Q && get16(o->head + 12) != ETH_8021AD)
-			return -EMSGSIZE;
-	}
 	if (!(v.flags & F_NEEDS_CSUM))
 		return 0;
 	o->kind = OFFLOAD_CSUM;

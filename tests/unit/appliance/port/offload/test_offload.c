@@ -324,7 +324,7 @@ static void offload__cuts_anything_and_a_receiver_reads_it(void **state)
 		s.ip_extra = rng_below(&r, 4) ? 0 : 8;
 		s.payload = (uint32_t)rng_below(&r, i % 3 ? 65400 : 3000);
 		s.gso_size = 260 + (unsigned)rng_below(&r, 1000 - 260);
-		through(&s, mtu, (uint16_t)rng_below(&r, 4095), &r);
+		through(&s, mtu, (uint16_t)(s.tags ? 1 + rng_below(&r, 4094) : rng_below(&r, 4095)), &r);
 	}
 }
 
@@ -453,6 +453,29 @@ static void offload__checksum_fields_stay_in_the_frame(void **state)
 			}
 }
 
+static void offload__own_tag_does_not_go_out_as_the_outermost(void **state)
+{
+	struct shape s = {.payload = 100, .tags = 1};
+	struct offload o;
+	struct frame *f;
+	struct rng r;
+
+	(void)state;
+	rng_init(&r, 8);
+	for (int super = 0; super < 2; super++) {
+		s.gso_size = super ? 50 : 0;
+		for (unsigned tpid = 0; tpid < 2; tpid++) {
+			struct built b = build(&s, &r);
+
+			be16(frame_bytes + VNET + 12, tpid ? 0x8100 : 0x88a8);
+			f = frame_of(b.len, &r);
+			assert_int_equal(offload_plan(&o, f, 1500, 0), -EPERM);
+			assert_int_equal(offload_plan(&o, f, 1500, 1), 0);
+			frame_put(f);
+		}
+	}
+}
+
 static void offload__short_frames(void **state)
 {
 	struct offload o;
@@ -532,6 +555,7 @@ int main(void)
 		cmocka_unit_test(offload__mtu_edges),
 		cmocka_unit_test(offload__refuses_what_cannot_be_true),
 		cmocka_unit_test(offload__checksum_fields_stay_in_the_frame),
+		cmocka_unit_test(offload__own_tag_does_not_go_out_as_the_outermost),
 		cmocka_unit_test(offload__short_frames),
 		cmocka_unit_test(offload__random_headers_stay_in_bounds),
 	};
