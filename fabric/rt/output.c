@@ -301,11 +301,18 @@ int rt_output(struct rt *rt, uint64_t now, struct rt_tx *out, int max)
 	if (acks_first)
 		out_acks(&b);
 	out_class(&b, RT_CTL, max);
-	do {
+	do { /* who was served last is last next time */
+		uint32_t first = rt->turn;
+
 		sent = 0;
-		for (unsigned i = 0; i < RT_NCLASS - 1; i++)
-			sent += out_class(&b, RT_CMD + (rt->turn + i) % (RT_NCLASS - 1), QUANTUM);
-		rt->turn++;
+		for (uint32_t i = 0; i < RT_NCLASS - 1; i++) {
+			uint32_t k = (first + i) % (RT_NCLASS - 1);
+			int n = out_class(&b, RT_CMD + k, QUANTUM);
+
+			if (n)
+				rt->turn = k + 1;
+			sent += n;
+		}
 	} while (sent);
 	out_acks(&b);
 	out_floors(&b);
