@@ -1,3 +1,3 @@
 # SPDX-License-Identifier: Apache-2.0
 # Helpers of tests; every unit test may use them.
-$(eval $(call room,tests/lib,fabric/base appliance/bdev,,))
+$(eval $(call room,tests/lib,fabric/base appliance/bdev hostagent/vhost,,))
