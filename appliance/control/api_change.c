@@ -67,7 +67,7 @@ static int create_volume(struct op *op, const Outrigger__V1__Volume *v)
 				v->pool, (unsigned long long)b.size);
 	}
 	if (rc == -ENOSPC)
-		return api_fail(&op->err, API_RESOURCE_EXHAUSTED,
+		return api_fail(&op->err, API_FAILED_PRECONDITION,
 				"size_bytes: does not fit in storage-pool \"%s\"", v->pool);
 	if (rc)
 		return api_fail(&op->err, API_UNAVAILABLE, "storage-pool \"%s\": %s", v->pool, strerror(-rc));
@@ -81,7 +81,7 @@ static int grow_volume(struct op *op, const Outrigger__V1__Volume *before, const
 			 ? 0
 			 : vo->resize(vo->ctx, after->pool, after->name, after->size_bytes);
 
-	return rc ? api_fail(&op->err, rc == -ENOSPC ? API_RESOURCE_EXHAUSTED : API_UNAVAILABLE,
+	return rc ? api_fail(&op->err, rc == -ENOSPC ? API_FAILED_PRECONDITION : API_UNAVAILABLE,
 			     "size_bytes: storage-pool \"%s\": %s", after->pool, strerror(-rc))
 		  : 0;
 }

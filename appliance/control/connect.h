@@ -47,7 +47,8 @@ struct connect_method {
 #define CONNECT_COUNTERS(X)                                                                                  \
 	X(requests)                                                                                          \
 	X(replies)                                                                                           \
-	X(errors) X(drop_framing) X(drop_path) X(drop_media) X(drop_unauthenticated) X(drop_body)            \
+	X(errors)                                                                                            \
+	X(drop_framing) X(drop_path) X(drop_media) X(drop_unauthenticated) X(drop_body)                      \
 		X(drop_handshake_timeout)
 #define CONNECT_COUNTER_ENUM(name) CONNECT_C_##name,
 enum connect_counter { CONNECT_COUNTERS(CONNECT_COUNTER_ENUM) CONNECT_NCOUNTERS };

@@ -73,7 +73,7 @@ static int validate_volume(const struct model *m, const Outrigger__V1__Volume *v
 				strerror(-rc));
 	if (v->size_bytes - had > available)
 		return api_fail(
-			err, API_RESOURCE_EXHAUSTED,
+			err, API_FAILED_PRECONDITION,
 			"size_bytes: %llu more bytes do not fit in storage-pool \"%s\", which has %llu free",
 			(unsigned long long)(v->size_bytes - had), v->pool, (unsigned long long)available);
 	return 0;
