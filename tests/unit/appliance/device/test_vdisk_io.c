@@ -246,22 +246,23 @@ static void back_pressure_keeps_order(void **state)
 	(void)state;
 	open_world(&w, 1, 0);
 	finished = 0;
-	bdev_fault_set(w.fault, &(struct bdev_fault_cfg){.kind = BDEV_FAULT_BUSY, .nth = 5, .count = 7});
+	bdev_fault_set(w.fault, &(struct bdev_fault_cfg){.kind = BDEV_FAULT_BUSY, .nth = 1, .count = 7});
 	for (unsigned i = 0; i < MANY; i++) {
 		blk_req_init(&q[i], BLK_T_OUT, i, 512, 0);
 		q[i].done = note;
 		q[i].ctx = (void *)(uintptr_t)i;
 		vdisk_io_request(w.d, &q[i].r, w.now);
 	}
-	assert_int_equal(vdisk_io_outstanding(w.d), 1);
-	assert_int_equal(vdisk_io_waiting(w.d), MANY - 1);
+	/* The first found it busy; nobody overtakes it, though the backend would take them by now. */
+	assert_int_equal(vdisk_io_outstanding(w.d), 0);
+	assert_int_equal(vdisk_io_waiting(w.d), MANY);
 	settle(&w);
 	assert_int_equal(finished, MANY);
 	for (unsigned i = 0; i < MANY; i++) {
 		assert_int_equal(finish_order[i], i);
 		assert_int_equal(blk_req_status(&q[i]), BLK_S_OK);
 	}
-	assert_int_equal(counter(&w, VDISK_IO_waited), MANY - 1);
+	assert_int_equal(counter(&w, VDISK_IO_waited), MANY);
 	assert_int_equal(bdev_fault_hits(w.fault), 7);
 	close_world(&w);
 }
