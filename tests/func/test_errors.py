@@ -92,7 +92,7 @@ def test_missing_hugepages(world):
     try:
         if w.hugepages_free():
             raise case.Skip("hugepages are in use by others and cannot be taken away")
-        command = [word for word in fresh(world, "seventh") if word != "--no-hugepages"]
+        command = [word for word in fresh(world, "seventh") if "hugepages" not in word] + ["--hugepages"]
         command = replaced(command, "--listen-api", f"{world.bracket('app')}:8444")
         says(world, "app", replaced(command, "--fabric", "127.0.0.1"), ["hugepages"])
     finally:

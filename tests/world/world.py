@@ -152,9 +152,8 @@ class World:
                    "--listen-api", f"{self.bracket('app')}:{API_PORT}", "--fabric", self.bracket("app"),
                    "--sleep-idle"]
         if self.link == "dpdk":
-            command += ["--fabric-port", "af_xdp:fab0"]
-        if not reserve_hugepages():
-            command.append("--no-hugepages")
+            command += ["--fabric-port", "af_xdp:fab0", "--xdp-prog", f"{self.build}/fabric/link/dpdk/fabric.bpf.o"]
+        command.append("--hugepages" if reserve_hugepages() else "--no-hugepages")
         return command
 
     def bracket(self, node):
