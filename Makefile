@@ -91,7 +91,7 @@ $(B)/%.bpf.o: %.bpf.c
 
 all: $(PROGS) $(EXTRA_ALL)
 
-.PHONY: all help clean unit check
+.PHONY: all help install clean unit unit-build
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -111,6 +111,29 @@ UNIT_PICK = $(foreach u,$(UNIT_BINS),$(if $(findstring $(T),$(u)),$(u),$(if $(T)
 unit-build: $(UNIT_PICK)
 unit: unit-build ## unit tests; T=rt runs one room's
 	$(Q)tests/run-unit $(UNIT_PICK)
+
+DESTDIR ?=
+PREFIX ?= /usr
+install: all ## into DESTDIR, under PREFIX (/usr): daemons, CLI, manuals, units
+	$(Q)install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/outrigger \
+		$(DESTDIR)$(PREFIX)/lib/systemd/system $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/man/man8 \
+		$(DESTDIR)$(PREFIX)/share/bash-completion/completions $(DESTDIR)$(PREFIX)/share/outrigger/api $(DESTDIR)/etc/default
+	$(Q)install -m 755 $(B)/bin/outriggerd $(B)/bin/outrigger-agent $(DESTDIR)$(PREFIX)/sbin/
+	$(Q)install -m 755 $(B)/bin/outriggerctl $(DESTDIR)$(PREFIX)/bin/
+	$(Q)install -m 644 $(B)/fabric/link/dpdk/fabric.bpf.o $(DESTDIR)$(PREFIX)/lib/outrigger/
+	$(Q)install -m 644 $(B)/man/*.1 $(DESTDIR)$(PREFIX)/share/man/man1/
+	$(Q)install -m 644 $(B)/man/*.8 $(DESTDIR)$(PREFIX)/share/man/man8/
+	$(Q)install -m 644 $(B)/completions/outriggerctl $(DESTDIR)$(PREFIX)/share/bash-completion/completions/
+	$(Q)install -m 644 proto/api/outrigger.proto $(DESTDIR)$(PREFIX)/share/outrigger/api/
+	$(Q)install -m 644 images/systemd/*.service $(DESTDIR)$(PREFIX)/lib/systemd/system/
+	$(Q)for d in outriggerd outrigger-agent; do \
+		[ -e $(DESTDIR)/etc/default/$$d ] || install -m 644 images/systemd/$$d.default $(DESTDIR)/etc/default/$$d; done
+
+help: ## this list
+	@echo "Outrigger: make TARGET [VARIABLE=value]"; echo
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' Makefile $(sort $(shell find fabric proto appliance hostagent tests -name rules.mk)) | sort | expand -t 16
+	@echo; echo "  all             (default) build daemons, CLI and manuals into $(B)/"
+	@echo; echo "Variables: V=1 (show commands)  CC=clang  SAN=address,undefined  T=part-of-a-test's-name"
 
 clean: ## remove build/
 	$(Q)rm -rf build
