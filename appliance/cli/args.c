@@ -21,6 +21,8 @@ struct reader {
 	size_t why_size;
 };
 
+#define TIMEOUT_MAX 86400u
+
 #define FAIL(r, ...) (snprintf((r)->why, (r)->why_size, __VA_ARGS__), CLI_USAGE)
 
 /* The value of option `name`, from behind '=' or the next word; NULL: there is none. */
@@ -100,11 +102,15 @@ static int read_option(struct reader *r, const struct cli_option *o)
 		return read_output(r, v);
 	if (strcmp(o->name, "--revision") == 0)
 		return read_number(r, o->name, v, UINT64_MAX, &a->revision);
-	err = read_number(r, o->name, v, UINT32_MAX, &num);
-	if (strcmp(o->name, "--ttl") == 0)
-		a->ttl = (uint32_t)num;
-	else
-		a->timeout = (uint32_t)num;
+	if (strcmp(o->name, "--ttl") == 0) {
+		err = read_number(r, o->name, v, UINT32_MAX, &num);
+		a->ttl = err ? 0 : (uint32_t)num;
+		return err;
+	}
+	err = read_number(r, o->name, v, TIMEOUT_MAX, &num);
+	if (!err && num == 0)
+		return FAIL(r, "--timeout 0: must be at least 1");
+	a->timeout = err ? 0 : (uint32_t)num;
 	return err;
 }
 

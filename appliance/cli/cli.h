@@ -113,7 +113,7 @@ const struct cli_command *cli_command_find(const char *word);
 /* Is it for the client to set? name, uid, revision and status are not. */
 bool cli_field_writable(const ProtobufCFieldDescriptor *f);
 const struct cli_field *cli_field_words(const struct cli_noun *n, const char *name); /* NULL: none */
-/* The option of a field, without dashes: "ip-addresses", "size" of size_bytes. */
+/* The option of a field, without leading dashes or unit: "ip-addresses", "size" of size_bytes. */
 void cli_field_option(const ProtobufCFieldDescriptor *f, char *out, size_t size);
 /* By option or alias; NULL: no such writable field. */
 const ProtobufCFieldDescriptor *cli_field_find(const struct cli_noun *n, const char *option);

@@ -34,12 +34,18 @@ static void dashes(const char *name, char *out, size_t size)
 
 void cli_field_option(const ProtobufCFieldDescriptor *f, char *out, size_t size)
 {
-	char *bytes;
+	/* Units are given and shown with the value. */
+	static const char *const units[] = {"-bytes", "-seconds", "-mbps", "-us"};
+	size_t n;
 
 	dashes(f->name, out, size);
-	bytes = strstr(out, "-bytes");
-	if (bytes && bytes[6] == 0)
-		*bytes = 0;
+	n = strlen(out);
+	for (size_t i = 0; i < sizeof units / sizeof units[0]; i++) {
+		size_t u = strlen(units[i]);
+
+		if (n > u && strcmp(out + n - u, units[i]) == 0)
+			out[n - u] = 0;
+	}
 }
 
 const ProtobufCFieldDescriptor *cli_field_find(const struct cli_noun *n, const char *option)

@@ -114,10 +114,17 @@ static int dial(struct call *k)
 static int tls_error(struct call *k, const char *what)
 {
 	unsigned long e = ERR_get_error();
-	const char *reason = e ? ERR_reason_error_string(e) : NULL;
+	const char *reason = ERR_SYSTEM_ERROR(e) ? strerror(ERR_GET_REASON(e)) : ERR_reason_error_string(e);
 
-	snprintf(k->why, k->size, "%s: %s", what, reason ? reason : "connection closed");
+	snprintf(k->why, k->size, "%s: %s", what, e && reason ? reason : "connection closed");
 	return -EPROTO;
+}
+
+/* A file of ours that cannot be used is the command line's fault. */
+static int file_error(struct call *k, const char *file)
+{
+	tls_error(k, file);
+	return -EINVAL;
 }
 
 static int load(struct call *k)
@@ -131,13 +138,13 @@ static int load(struct call *k)
 	SSL_CTX_set_verify(k->ctx, SSL_VERIFY_PEER, NULL);
 	/* Only our appliance's own CA signs for it; the system's authorities do not count. */
 	if (!SSL_CTX_load_verify_file(k->ctx, c->cacert))
-		return tls_error(k, c->cacert);
+		return file_error(k, c->cacert);
 	if (*c->cert && !SSL_CTX_use_certificate_chain_file(k->ctx, c->cert))
-		return tls_error(k, c->cert);
+		return file_error(k, c->cert);
 	if (*c->cert && !SSL_CTX_use_PrivateKey_file(k->ctx, *c->key ? c->key : c->cert, SSL_FILETYPE_PEM))
-		return tls_error(k, *c->key ? c->key : c->cert);
+		return file_error(k, *c->key ? c->key : c->cert);
 	if (*c->cert && !SSL_CTX_check_private_key(k->ctx))
-		return tls_error(k, c->key);
+		return file_error(k, c->key);
 	return 0;
 }
 

@@ -30,7 +30,8 @@ int context_load(struct context *c, const struct cli_args *a, char *why, size_t 
 /* "HOST:PORT", "https://HOST:PORT/", "[::1]:7443" -> host, port (default 7443). -EINVAL. */
 int context_api(struct context *c, const char *api);
 
-/* POST body to method; a->body is owned by the caller on success. */
+/* POST body to method; a->body is owned by the caller on success. -EINVAL: a file of the context cannot
+ * be used; other -errno: the appliance was not reached, or is not ours. A line in why. */
 int https_call(const struct context *c, const char *method, const char *body, struct http_answer *a,
 	       char *why, size_t size);
 

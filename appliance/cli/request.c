@@ -172,6 +172,13 @@ static const char *text_of(const json_t *object, const char *key, const char *ot
 	return s ? s : otherwise;
 }
 
+static int transport_exit(int ret)
+{
+	if (ret == -EINVAL)
+		return CLI_USAGE;
+	return ret == -ENOMEM || ret == -EMSGSIZE ? CLI_OTHER : CLI_NOWHERE;
+}
+
 /* One call; its answer as a new reference, or NULL with the failure told. */
 static json_t *call(struct run *r, const char *name, const char *method, const json_t *body)
 {
@@ -188,7 +195,7 @@ static json_t *call(struct run *r, const char *name, const char *method, const j
 	ret = https_call(&r->context, method, text, &answer, why, sizeof why);
 	free(text);
 	if (ret) {
-		failed(r, ret == -ENOMEM || ret == -EMSGSIZE ? CLI_OTHER : CLI_NOWHERE, name, "", why);
+		failed(r, transport_exit(ret), name, "", why);
 		return NULL;
 	}
 	json = json_loadb(answer.body, answer.len, JSON_REJECT_DUPLICATES, NULL);

@@ -160,6 +160,8 @@ static void wrong_lines(void **state)
 		{"vnic list --dry-run=1", "! --dry-run takes no value"},
 		{"vnic set w --revision x --mtu 1",
 		 "! --revision x: must be a number up to 18446744073709551615"},
+		{"vnic list --timeout 0", "! --timeout 0: must be at least 1"},
+		{"vnic list --timeout 86401", "! --timeout 86401: must be a number up to 86400"},
 		{"vnic list -x", "! unknown option -x: see outriggerctl vnic list --help"},
 		{"counters a b", "! counters: one argument at most"},
 		{"vdisk create d --read-only=maybe", "! --read-only maybe: must be true or false"},
