@@ -69,8 +69,9 @@ struct link_ops {
 	X(tx_packets)                                                                                        \
 	X(tx_bytes)                                                                                          \
 	X(tx_calls)                                                                                          \
-	X(drop_tx_full) X(drop_tx_error) X(drop_rx_nobuf) X(drop_rx_truncated) X(drop_rx_malformed)          \
-		X(drop_tx_noroute) X(drop_impaired)
+	X(drop_tx_full)                                                                                      \
+	X(drop_tx_error)                                                                                     \
+	X(drop_rx_nobuf) X(drop_rx_truncated) X(drop_rx_malformed) X(drop_tx_noroute) X(drop_impaired)
 
 #define LINK_COUNTER_ENUM(name) LINK_C_##name,
 enum link_counter { LINK_COUNTERS(LINK_COUNTER_ENUM) LINK_NCOUNTERS };

@@ -100,6 +100,25 @@ static void port_dpdk__round_trip_with_and_without_tag(void **state)
 	}
 }
 
+static void port_dpdk__priority_is_not_part_of_the_vlan(void **state)
+{
+	struct fixture *x = *state;
+	struct port *p = x->port;
+	struct frame *f = make(x, 100);
+	/* The sender writes the tag as it is given: priority 5, then VLAN 0 as a priority tag. */
+	struct port_tx tx[2] = {{.frame = f, .vlan = 5 << 13 | 100}, {.frame = f, .vlan = 5 << 13}};
+	struct port_rx rx[4];
+
+	assert_int_equal(p->ops->send(p, tx, 2), 2);
+	assert_int_equal(p->ops->recv(p, rx, 4), 2);
+	assert_int_equal(rx[0].vlan, 100);
+	assert_int_equal(rx[1].vlan, PORT_VLAN_NONE);
+	assert_int_equal(rx[1].frame->len, f->len);
+	frame_put(rx[0].frame);
+	frame_put(rx[1].frame);
+	frame_put(f);
+}
+
 static void port_dpdk__received_bytes_live_as_long_as_the_frame(void **state)
 {
 	struct fixture *x = *state;
@@ -242,6 +261,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(port_dpdk__round_trip_with_and_without_tag),
+		cmocka_unit_test(port_dpdk__priority_is_not_part_of_the_vlan),
 		cmocka_unit_test(port_dpdk__received_bytes_live_as_long_as_the_frame),
 		cmocka_unit_test(port_dpdk__drops_have_names),
 		cmocka_unit_test(eal__starts_once_and_gives_the_cpus_back),

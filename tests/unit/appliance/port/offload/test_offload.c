@@ -425,6 +425,38 @@ static void offload__refuses_what_cannot_be_true(void **state)
 	}
 }
 
+/* Headers as long as fit the private copy are cut; one step longer is refused. */
+static void offload__header_lengths(void **state)
+{
+	unsigned good = 0;
+	struct rng r;
+
+	(void)state;
+	rng_init(&r, 9);
+	for (unsigned extra = 8; extra <= 256; extra += 8)
+		for (unsigned options = 0; options <= 40; options += 4)
+			for (int udp = 0; udp < 2; udp++) {
+				struct shape s = {.six = true,
+						  .udp = udp,
+						  .ip_extra = extra,
+						  .options = udp ? 0 : options,
+						  .payload = 3000,
+						  .gso_size = 900};
+				struct built b = build(&s, &r);
+				struct frame *f = frame_of(b.len, &r);
+				struct offload o;
+
+				assert_int_equal(offload_plan(&o, f, 1500, 0),
+						 b.headers <= OFFLOAD_HEADERS ? 0 : -EPROTO);
+				frame_put(f);
+				if (b.headers <= OFFLOAD_HEADERS) {
+					through(&s, 1500, 0, &r);
+					good++;
+				}
+			}
+	assert_in_range(good, 200, 600);
+}
+
 static void offload__checksum_fields_stay_in_the_frame(void **state)
 {
 	struct offload o;
@@ -554,6 +586,7 @@ int main(void)
 		cmocka_unit_test(offload__tcp_parts_shrink_to_the_mtu_udp_does_not),
 		cmocka_unit_test(offload__mtu_edges),
 		cmocka_unit_test(offload__refuses_what_cannot_be_true),
+		cmocka_unit_test(offload__header_lengths),
 		cmocka_unit_test(offload__checksum_fields_stay_in_the_frame),
 		cmocka_unit_test(offload__own_tag_does_not_go_out_as_the_outermost),
 		cmocka_unit_test(offload__short_frames),
