@@ -104,14 +104,16 @@ static enum blk_refusal check_range(const struct blk_volume *v, uint64_t sector,
 	return BLK_R_none;
 }
 
-static void plan_data(const struct blk_volume *v, bool write, uint64_t sector, uint32_t length, bool fua,
-		      struct blk_plan *out)
+/* Data goes one way only: with bytes for both the driver and we would disagree about the request. */
+static void plan_data(const struct blk_volume *v, bool write, uint64_t sector, uint32_t out_len,
+		      uint32_t in_len, bool fua, struct blk_plan *out)
 {
+	uint32_t length = write ? out_len : in_len;
 	enum blk_refusal why = BLK_R_none;
 
 	if (write && v->read_only)
 		why = BLK_R_read_only;
-	else if (length > BLK_DATA_MAX)
+	else if ((write ? in_len : out_len) || length > BLK_DATA_MAX)
 		why = BLK_R_bad_length;
 	else
 		why = check_range(v, sector, length, out);
@@ -132,6 +134,10 @@ static void plan_segment(const struct blk_volume *v, bool discard, const uint8_t
 	uint32_t sectors, flags, max = discard ? BLK_DISCARD_SECTORS_MAX : BLK_WRITE_ZEROES_SECTORS_MAX;
 	enum blk_refusal why;
 
+	if (!(discard ? v->can_discard : v->can_write_zeroes)) {
+		refuse(out, BLK_R_bad_type, BLK_S_UNSUPP);
+		return;
+	}
 	if (v->read_only) {
 		refuse(out, BLK_R_read_only, BLK_S_IOERR);
 		return;
@@ -170,7 +176,7 @@ static void plan_id(uint32_t room, struct blk_plan *out)
 void blk_plan(const struct blk_volume *v, uint64_t acked, const uint8_t *head, uint32_t head_len,
 	      uint32_t readable, uint32_t writable, struct blk_plan *out)
 {
-	uint32_t want = readable < BLK_HEAD_LEN ? readable : BLK_HEAD_LEN, data_len;
+	uint32_t want = readable < BLK_HEAD_LEN ? readable : BLK_HEAD_LEN, data_len, type;
 	/* Without FLUSH the driver takes a completed write for stable. */
 	bool fua = v->write_cache && !(acked & BLK_F_FLUSH);
 	uint64_t sector;
@@ -188,19 +194,11 @@ void blk_plan(const struct blk_volume *v, uint64_t acked, const uint8_t *head, u
 	}
 	data_len = readable - BLK_HDR_LEN;
 	sector = get_le(head + 8, 8);
-	switch (get_le(head, 4)) {
+	type = (uint32_t)get_le(head, 4);
+	switch (type) {
 	case BLK_T_IN:
-		/* Data both ways fits no request: the driver and we would disagree about it. */
-		if (data_len)
-			refuse(out, BLK_R_bad_length, BLK_S_IOERR);
-		else
-			plan_data(v, false, sector, writable - 1, false, out);
-		break;
 	case BLK_T_OUT:
-		if (writable > 1)
-			refuse(out, BLK_R_bad_length, BLK_S_IOERR);
-		else
-			plan_data(v, true, sector, data_len, fua, out);
+		plan_data(v, type == BLK_T_OUT, sector, data_len, writable - 1, fua, out);
 		break;
 	case BLK_T_FLUSH:
 		/* The sector means nothing (5.2.6.1), and a flush is not lost over stray bytes. */
@@ -210,16 +208,8 @@ void blk_plan(const struct blk_volume *v, uint64_t acked, const uint8_t *head, u
 		plan_id(writable - 1, out);
 		break;
 	case BLK_T_DISCARD:
-		if (!v->can_discard)
-			refuse(out, BLK_R_bad_type, BLK_S_UNSUPP);
-		else
-			plan_segment(v, true, head + BLK_HDR_LEN, data_len, fua, out);
-		break;
 	case BLK_T_WRITE_ZEROES:
-		if (!v->can_write_zeroes)
-			refuse(out, BLK_R_bad_type, BLK_S_UNSUPP);
-		else
-			plan_segment(v, false, head + BLK_HDR_LEN, data_len, fua, out);
+		plan_segment(v, type == BLK_T_DISCARD, head + BLK_HDR_LEN, data_len, fua, out);
 		break;
 	default:
 		refuse(out, BLK_R_bad_type, BLK_S_UNSUPP);

@@ -100,8 +100,7 @@ enum blk_do {
 	X(no_status)                                                                                         \
 	X(short_header)                                                                                      \
 	X(bad_type)                                                                                          \
-	X(bad_length) X(misaligned) X(out_of_range) X(read_only) X(bad_segments) X(bad_flags)                \
-		X(no_data_room)
+	X(bad_length) X(misaligned) X(out_of_range) X(read_only) X(bad_segments) X(bad_flags) X(no_data_room)
 #define BLK_REFUSAL_ENUM(name) BLK_R_##name,
 enum blk_refusal { BLK_REFUSALS(BLK_REFUSAL_ENUM) BLK_NREFUSALS };
 extern const char *const blk_refusal_names[BLK_NREFUSALS];
