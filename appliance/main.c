@@ -25,9 +25,9 @@
 #include "fabric/link/link_udp.h"
 #include "fabric/rt/rt.h"
 
-#define RX_BUFS	    256u
-#define WORKER_LCORE 1u
-#define SHUTDOWN_S  5
+#define RX_BUFS		256u
+#define WORKER_LCORE	1u
+#define SHUTDOWN_S	5
 #define PACKET_OVERHEAD 48u /* base header and the longer tag */
 
 struct options {
@@ -87,19 +87,43 @@ static int usage_error(const char *fmt, const char *arg)
 	return 2;
 }
 
-enum { O_FABRIC = 256, O_API, O_STATE, O_PORT, O_XDP, O_SLEEP, O_BUSY, O_CPU, O_HUGE, O_NOHUGE, O_CLEAR, O_IMPAIR, O_RUN,
-       O_LEVEL, O_READY };
+enum {
+	O_FABRIC = 256,
+	O_API,
+	O_STATE,
+	O_PORT,
+	O_XDP,
+	O_SLEEP,
+	O_BUSY,
+	O_CPU,
+	O_HUGE,
+	O_NOHUGE,
+	O_CLEAR,
+	O_IMPAIR,
+	O_RUN,
+	O_LEVEL,
+	O_READY
+};
 
 static const struct option longs[] = {
-	{"fabric", required_argument, NULL, O_FABRIC},	   {"listen-api", required_argument, NULL, O_API},
-	{"state", required_argument, NULL, O_STATE},	   {"fabric-port", required_argument, NULL, O_PORT},
-	{"xdp-prog", required_argument, NULL, O_XDP},	   {"sleep-idle", no_argument, NULL, O_SLEEP},
-	{"busy-poll", no_argument, NULL, O_BUSY},	   {"worker-cpu", required_argument, NULL, O_CPU},
-	{"hugepages", no_argument, NULL, O_HUGE},	   {"no-hugepages", no_argument, NULL, O_NOHUGE},
-	{"integrity-only", no_argument, NULL, O_CLEAR},	   {"impair", required_argument, NULL, O_IMPAIR},
-	{"run-dir", required_argument, NULL, O_RUN},	   {"log-level", required_argument, NULL, O_LEVEL},
-	{"ready-fd", required_argument, NULL, O_READY},	   {"help", no_argument, NULL, 'h'},
-	{"version", no_argument, NULL, 'V'},		   {NULL, 0, NULL, 0},
+	{"fabric", required_argument, NULL, O_FABRIC},
+	{"listen-api", required_argument, NULL, O_API},
+	{"state", required_argument, NULL, O_STATE},
+	{"fabric-port", required_argument, NULL, O_PORT},
+	{"xdp-prog", required_argument, NULL, O_XDP},
+	{"sleep-idle", no_argument, NULL, O_SLEEP},
+	{"busy-poll", no_argument, NULL, O_BUSY},
+	{"worker-cpu", required_argument, NULL, O_CPU},
+	{"hugepages", no_argument, NULL, O_HUGE},
+	{"no-hugepages", no_argument, NULL, O_NOHUGE},
+	{"integrity-only", no_argument, NULL, O_CLEAR},
+	{"impair", required_argument, NULL, O_IMPAIR},
+	{"run-dir", required_argument, NULL, O_RUN},
+	{"log-level", required_argument, NULL, O_LEVEL},
+	{"ready-fd", required_argument, NULL, O_READY},
+	{"help", no_argument, NULL, 'h'},
+	{"version", no_argument, NULL, 'V'},
+	{NULL, 0, NULL, 0},
 };
 
 static int parse_level(const char *text, enum log_level *out)
@@ -152,8 +176,9 @@ static int parse_one(struct options *o, int c)
 		o->sleep_idle = c == O_SLEEP;
 		return 0;
 	case O_CPU:
-		return parse_number(optarg, 1023, &o->worker_cpu) ? 1 + usage_error("--worker-cpu: '%s' is no CPU", optarg)
-								  : 0;
+		return parse_number(optarg, 1023, &o->worker_cpu)
+			       ? 1 + usage_error("--worker-cpu: '%s' is no CPU", optarg)
+			       : 0;
 	case O_HUGE:
 	case O_NOHUGE:
 		o->memory = c == O_HUGE ? EAL_MEMORY_HUGE : EAL_MEMORY_PLAIN;
@@ -172,11 +197,13 @@ static int parse_one(struct options *o, int c)
 		return 0;
 	case O_LEVEL:
 		return parse_level(optarg, &o->level)
-			       ? 1 + usage_error("--log-level: '%s' is none of error, warning, info, debug", optarg)
+			       ? 1 + usage_error("--log-level: '%s' is none of error, warning, info, debug",
+						 optarg)
 			       : 0;
 	case O_READY:
-		return parse_number(optarg, INT_MAX, &o->ready_fd) ? 1 + usage_error("--ready-fd: '%s' is no descriptor", optarg)
-								   : 0;
+		return parse_number(optarg, INT_MAX, &o->ready_fd)
+			       ? 1 + usage_error("--ready-fd: '%s' is no descriptor", optarg)
+			       : 0;
 	case 'h':
 		fputs(usage_text, stdout);
 		return 1;
@@ -203,7 +230,8 @@ static int parse(int argc, char **argv, struct options *o)
 	if (optind < argc)
 		return 1 + usage_error("unexpected argument: %s", argv[optind]);
 	if (!o->fabric)
-		return 1 + usage_error("%s is missing: the address that host agents reach this appliance at", "--fabric");
+		return 1 + usage_error("%s is missing: the address that host agents reach this appliance at",
+				       "--fabric");
 	return 0;
 }
 
@@ -254,7 +282,8 @@ static struct link *open_link(struct appliance *a)
 		l = link_udp_create(&a->fabric, a->bufs, &r);
 		if (!l)
 			snprintf(a->why, sizeof(a->why), "fabric port UDP %s: %s", o->fabric,
-				 r == -EADDRINUSE ? "another process has it: is an outriggerd running already?"
+				 r == -EADDRINUSE
+					 ? "another process has it: is an outriggerd running already?"
 				 : r == -EADDRNOTAVAIL ? "this machine does not have that address"
 						       : strerror(-r));
 	}
@@ -285,11 +314,15 @@ static int start_data_plane(struct appliance *a)
 	struct dp_cfg dc = {
 		.lcore = WORKER_LCORE,
 		.sleep_idle = o->sleep_idle,
-		.limits = {.ports = DP_UPLINK_BASE + DP_UPLINKS - 1, .uplinks = DP_UPLINKS, .networks = 1024,
-			   .addrs = 16384, .fdb = 65536},
+		.limits = {.ports = DP_UPLINK_BASE + DP_UPLINKS - 1,
+			   .uplinks = DP_UPLINKS,
+			   .networks = 1024,
+			   .addrs = 16384,
+			   .fdb = 65536},
 		.session_lost = hosts_session_lost,
 	};
-	struct hosts_cfg hc = {.base = a->base, .storage = a->storage, .fabric = a->fabric, .clear = o->clear};
+	struct hosts_cfg hc = {
+		.base = a->base, .storage = a->storage, .fabric = a->fabric, .clear = o->clear};
 	char lcores[64];
 	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
 	int r;
@@ -318,7 +351,9 @@ static int start_data_plane(struct appliance *a)
 	a->dp = dp_start(&dc, &r);
 	if (!a->dp) {
 		snprintf(a->why, sizeof(a->why), "the worker cannot start: %s%s", strerror(-r),
-			 r == -ENOSYS || r == -EPERM ? " (io_uring is switched off? see sysctl kernel.io_uring_disabled)" : "");
+			 r == -ENOSYS || r == -EPERM
+				 ? " (io_uring is switched off? see sysctl kernel.io_uring_disabled)"
+				 : "");
 		return r;
 	}
 	hosts_set_dp(a->hosts, a->dp);
@@ -374,7 +409,8 @@ static void first_applied(void *arg, int err, const char *msg)
 	SSL_CTX_free(tls);
 	if (r && tls)
 		snprintf(a->why, sizeof(a->why), "control port TCP %s: %s", a->o->fabric,
-			 r == -EADDRINUSE ? "another process has it: is an outriggerd running already?" : strerror(-r));
+			 r == -EADDRINUSE ? "another process has it: is an outriggerd running already?"
+					  : strerror(-r));
 	if (!r)
 		r = control_listen(a->control, a->why, sizeof(a->why));
 	if (r) {
@@ -384,8 +420,8 @@ static void first_applied(void *arg, int err, const char *msg)
 	}
 	a->failed = false;
 	a->applied = true;
-	log_info("outriggerd " OUTRIGGER_VERSION " serves: fabric %s, API %s port %u", a->o->fabric, a->api_ip,
-		 control_api_port(a->control));
+	log_info("outriggerd " OUTRIGGER_VERSION " serves: fabric %s, API %s port %u", a->o->fabric,
+		 a->api_ip, control_api_port(a->control));
 	ready(a->o->ready_fd);
 }
 
@@ -470,9 +506,13 @@ int main(int argc, char **argv)
 		return r - 1;
 	log_init("outriggerd", o.level);
 	if (link_addr_parse(&a.fabric, o.fabric, LINK_FABRIC_PORT))
-		return usage_error("--fabric: '%s' is not an address; write ADDRESS or ADDRESS:PORT, IPv6 in brackets", o.fabric);
+		return usage_error(
+			"--fabric: '%s' is not an address; write ADDRESS or ADDRESS:PORT, IPv6 in brackets",
+			o.fabric);
 	if (link_addr_parse(&a.api, o.listen_api, CONTROL_API_PORT))
-		return usage_error("--listen-api: '%s' is not an address; write ADDRESS:PORT, IPv6 in brackets", o.listen_api);
+		return usage_error(
+			"--listen-api: '%s' is not an address; write ADDRESS:PORT, IPv6 in brackets",
+			o.listen_api);
 	if (o.fabric_port && geteuid() != 0) {
 		log_err("--fabric-port needs root: run it as root or leave the fabric to the kernel");
 		return 1;

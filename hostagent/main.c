@@ -73,11 +73,16 @@ static int parse_level(const char *text, enum log_level *out)
 static int parse(int argc, char **argv, struct options *o)
 {
 	static const struct option longs[] = {
-		{"appliance", required_argument, NULL, 'a'}, {"token", required_argument, NULL, 't'},
-		{"state", required_argument, NULL, 's'},     {"run-dir", required_argument, NULL, 'r'},
-		{"group", required_argument, NULL, 'g'},     {"impair", required_argument, NULL, 'i'},
-		{"log-level", required_argument, NULL, 'l'}, {"ready-fd", required_argument, NULL, 'f'},
-		{"help", no_argument, NULL, 'h'},	     {"version", no_argument, NULL, 'V'},
+		{"appliance", required_argument, NULL, 'a'},
+		{"token", required_argument, NULL, 't'},
+		{"state", required_argument, NULL, 's'},
+		{"run-dir", required_argument, NULL, 'r'},
+		{"group", required_argument, NULL, 'g'},
+		{"impair", required_argument, NULL, 'i'},
+		{"log-level", required_argument, NULL, 'l'},
+		{"ready-fd", required_argument, NULL, 'f'},
+		{"help", no_argument, NULL, 'h'},
+		{"version", no_argument, NULL, 'V'},
 		{NULL, 0, NULL, 0},
 	};
 	char why[160];
@@ -108,8 +113,9 @@ static int parse(int argc, char **argv, struct options *o)
 			break;
 		case 'l':
 			if (parse_level(optarg, &o->level))
-				return 1 + usage_error("--log-level: '%s' is none of error, warning, info, debug",
-						       optarg);
+				return 1 +
+				       usage_error("--log-level: '%s' is none of error, warning, info, debug",
+						   optarg);
 			break;
 		case 'f':
 			o->ready_fd = atoi(optarg);
@@ -159,7 +165,8 @@ static char *split_host(const char *text, uint16_t *port)
 	if (!link_addr_parse(&a, text, *port)) {
 		*port = a.port;
 		link_addr_format(&a, buf);
-		host = buf[0] == '[' ? strndup(buf + 1, strcspn(buf + 1, "]")) : strndup(buf, strcspn(buf, ":"));
+		host = buf[0] == '[' ? strndup(buf + 1, strcspn(buf + 1, "]"))
+				     : strndup(buf, strcspn(buf, ":"));
 		return host;
 	}
 	if (!colon)
@@ -181,7 +188,8 @@ static SSL_CTX *load_identity(const char *state)
 	snprintf(crt, sizeof(crt), "%s/host.crt", state);
 	snprintf(key, sizeof(key), "%s/host.key", state);
 	if (access(crt, F_OK)) {
-		log_err("this host is not enrolled (no %s): on the appliance `outriggerctl host enroll-token NAME`, "
+		log_err("this host is not enrolled (no %s): on the appliance `outriggerctl host enroll-token "
+			"NAME`, "
 			"here `outrigger-agent enroll --appliance ADDRESS:PORT --token TOKEN`",
 			crt);
 		return NULL;
@@ -259,6 +267,7 @@ int main(int argc, char **argv)
 	if (!enroll)
 		return serve(&o);
 	if (!o.token)
-		return usage_error("%s is missing: get one with `outriggerctl host enroll-token NAME`", "--token");
+		return usage_error("%s is missing: get one with `outriggerctl host enroll-token NAME`",
+				   "--token");
 	return agent_enroll(o.appliance, o.token, o.state);
 }

@@ -41,8 +41,8 @@ struct dp_call {
 	X(loops)                                                                                             \
 	X(busy_loops)                                                                                        \
 	X(sleeps)                                                                                            \
-	X(frames_in)  /* into the switch */                                                                  \
-	X(frames_out) /* to uplinks */                                                                       \
+	X(frames_in)	 /* into the switch */                                                               \
+	X(frames_out)	 /* to uplinks */                                                                    \
 	X(drop_no_frame) /* flooding met an empty frame pool */                                              \
 	X(drop_uplink_gone)
 

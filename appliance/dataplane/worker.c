@@ -149,8 +149,8 @@ static void uplinks_out(struct worker *w)
 
 /* ---- sessions ---- */
 
-static void on_record(void *ctx, enum rt_class cls, uint32_t psn, const struct rt_rec *rec, const uint8_t *data,
-		      struct buf *owner)
+static void on_record(void *ctx, enum rt_class cls, uint32_t psn, const struct rt_rec *rec,
+		      const uint8_t *data, struct buf *owner)
 {
 	struct wsession *s = ctx;
 
@@ -280,8 +280,8 @@ static void serve_sessions(struct worker *w)
 
 /* ---- devices ---- */
 
-int worker_vnic_bind(struct worker *w, struct wsession *s, struct vnic *v, uint16_t wire, uint32_t epoch, uint32_t window,
-		     enum rt_rel rel)
+int worker_vnic_bind(struct worker *w, struct wsession *s, struct vnic *v, uint16_t wire, uint32_t epoch,
+		     uint32_t window, enum rt_rel rel)
 {
 	struct vnic_world world = {
 		.forward = from_vnic,

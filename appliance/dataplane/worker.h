@@ -17,11 +17,12 @@ struct vdisk;
 struct vnic;
 struct wsession;
 
-/* Adopt a snapshot; the one before comes back (NULL: there was none). -errno of sw_apply(): nothing changed. */
+/* Adopt a snapshot; the one before comes back (NULL: there was none). -errno of sw_apply(): nothing changed.
+ */
 int worker_publish(struct worker *w, const struct dp_config *next, const struct dp_config **prev);
 
 struct wsession_cfg {
-	uint64_t id;	/* not 0 */
+	uint64_t id;	  /* not 0 */
 	struct rt_cfg rt; /* ops and ctx are filled in here */
 	unsigned npaths;
 	unsigned path[RT_PATHS]; /* indexes */
@@ -35,8 +36,8 @@ void worker_session_del(struct worker *w, struct wsession *s);
 struct rt *wsession_rt(struct wsession *s);
 bool wsession_peer(const struct wsession *s, unsigned path, struct link_addr *peer);
 
-int worker_vnic_bind(struct worker *w, struct wsession *s, struct vnic *v, uint16_t wire, uint32_t epoch, uint32_t window,
-		     enum rt_rel rel);
+int worker_vnic_bind(struct worker *w, struct wsession *s, struct vnic *v, uint16_t wire, uint32_t epoch,
+		     uint32_t window, enum rt_rel rel);
 void worker_vnic_unbind(struct worker *w, struct vnic *v);
 
 /* The disk is served by this worker from now on. */

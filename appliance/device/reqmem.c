@@ -9,9 +9,9 @@
 static const struct {
 	uint32_t size, stock;
 } classes[REQMEM_CLASSES] = {
-	{4 * PAGE, 1024},	/* the common 4 KiB request, shifted to alignment */
-	{20 * PAGE, 256},	/* unscheduled: 64 KiB */
-	{68 * PAGE, 64},	/* 256 KiB */
+	{4 * PAGE, 1024},	     /* the common 4 KiB request, shifted to alignment */
+	{20 * PAGE, 256},	     /* unscheduled: 64 KiB */
+	{68 * PAGE, 64},	     /* 256 KiB */
 	{(1u << 20) + 4 * PAGE, 16}, /* VQT_REQ_MAX */
 };
 

@@ -36,8 +36,8 @@ static bool takes(uint64_t features, const uint8_t hdr[VNET_HDR])
 }
 
 /* Packet i of the plan as a frame of its own, nothing left to offload. */
-static struct frame *packet(const struct offload *o, const struct frame *f, uint32_t i, struct frame_pool *frames,
-			    struct buf_pool *bufs)
+static struct frame *packet(const struct offload *o, const struct frame *f, uint32_t i,
+			    struct frame_pool *frames, struct buf_pool *bufs)
 {
 	struct frame *g = frame_get(frames);
 	struct buf *b = g ? buf_get(bufs) : NULL;
@@ -57,8 +57,9 @@ static struct frame *packet(const struct offload *o, const struct frame *f, uint
 	return g;
 }
 
-enum shape_result shape_for_guest(const struct frame *f, uint64_t features, uint32_t mtu, struct frame_pool *frames,
-				  struct buf_pool *bufs, void (*out)(void *ctx, struct frame *f), void *ctx)
+enum shape_result shape_for_guest(const struct frame *f, uint64_t features, uint32_t mtu,
+				  struct frame_pool *frames, struct buf_pool *bufs,
+				  void (*out)(void *ctx, struct frame *f), void *ctx)
 {
 	uint8_t hdr[VNET_HDR];
 	struct offload o;

@@ -163,8 +163,8 @@ void vdisk_leave(struct vdisk *d)
 	bdev_leave(d->bdev);
 }
 
-int vdisk_bind(struct vdisk *d, const struct vdisk_world *world, struct vqt_peer *peer, void *session, uint64_t owner,
-	       uint16_t wire, uint32_t epoch)
+int vdisk_bind(struct vdisk *d, const struct vdisk_world *world, struct vqt_peer *peer, void *session,
+	       uint64_t owner, uint16_t wire, uint32_t epoch)
 {
 	struct vqt_dev_cfg tc = {
 		.type = VQT_BLK,

@@ -17,7 +17,7 @@
 #include "appliance/device/device.h"
 #include "appliance/device/vdisk_io.h"
 
-#define VDISK_DEPTH	   256u /* requests in flight per queue, the ring's size */
+#define VDISK_DEPTH	   256u	       /* requests in flight per queue, the ring's size */
 #define VDISK_MAX_INFLIGHT (16u << 20) /* unscheduled bytes per session and disk */
 
 struct vdisk;
@@ -28,7 +28,8 @@ void vdisk_destroy(struct vdisk *d); /* unbound and left; NULL is fine */
 /* Offered to the guest; valid before the worker has it, and between its calls. */
 uint64_t vdisk_features(const struct vdisk *d);
 void vdisk_config(const struct vdisk *d, uint8_t out[BLK_CONFIG_LEN]);
-/* Sums over all attachments, as of the last vdisk_publish(): VDISK_IO_NCOUNTERS and VQT_DEV_NCOUNTERS values. */
+/* Sums over all attachments, as of the last vdisk_publish(): VDISK_IO_NCOUNTERS and VQT_DEV_NCOUNTERS values.
+ */
 const uint64_t *vdisk_counters(const struct vdisk *d);
 const uint64_t *vdisk_tunnel_counters(const struct vdisk *d);
 
@@ -43,8 +44,8 @@ void vdisk_leave(struct vdisk *d); /* unbound */
 
 /* owner: the session's id, not 0. epoch: greater than any before, durable. 0, -EALREADY (bound or draining),
  * or vqt_peer_attach()'s and vdisk_io_create()'s errors. */
-int vdisk_bind(struct vdisk *d, const struct vdisk_world *world, struct vqt_peer *peer, void *session, uint64_t owner,
-	       uint16_t wire, uint32_t epoch);
+int vdisk_bind(struct vdisk *d, const struct vdisk_world *world, struct vqt_peer *peer, void *session,
+	       uint64_t owner, uint16_t wire, uint32_t epoch);
 /* unbound(arg) is called when the last request has ended, perhaps before this returns. */
 void vdisk_unbind(struct vdisk *d, uint64_t now, void (*unbound)(void *arg), void *arg);
 void vdisk_guest(struct vdisk *d, uint64_t features);

@@ -23,7 +23,7 @@ struct vnic {
 	struct vqt_dev *tun; /* NULL: not bound */
 	void *session;
 	uint64_t features; /* of the guest */
-	unsigned pairs; /* that receive */
+	unsigned pairs;	   /* that receive */
 	struct vqueue q[VNIC_PAIRS];
 	uint64_t now; /* of the last delivery, for what is sent from callbacks */
 	uint64_t counters[VNIC_NCOUNTERS];
@@ -33,11 +33,13 @@ struct vnic {
 
 uint64_t vnic_features(const struct vnic_cfg *cfg)
 {
-	uint64_t f = 1ull << VIRTIO_NET_F_CSUM | 1ull << VIRTIO_NET_F_GUEST_CSUM | 1ull << VIRTIO_NET_F_HOST_TSO4 |
-		     1ull << VIRTIO_NET_F_HOST_TSO6 | 1ull << VIRTIO_NET_F_HOST_ECN | 1ull << VIRTIO_NET_F_GUEST_TSO4 |
-		     1ull << VIRTIO_NET_F_GUEST_TSO6 | 1ull << VIRTIO_NET_F_GUEST_ECN | 1ull << VIRTIO_NET_F_MRG_RXBUF |
-		     1ull << VIRTIO_NET_F_MAC | 1ull << VIRTIO_NET_F_STATUS | 1ull << VIRTIO_NET_F_MTU |
-		     1ull << VIRTIO_RING_F_INDIRECT_DESC | 1ull << VIRTIO_RING_F_EVENT_IDX | 1ull << VIRTIO_F_VERSION_1;
+	uint64_t f = 1ull << VIRTIO_NET_F_CSUM | 1ull << VIRTIO_NET_F_GUEST_CSUM |
+		     1ull << VIRTIO_NET_F_HOST_TSO4 | 1ull << VIRTIO_NET_F_HOST_TSO6 |
+		     1ull << VIRTIO_NET_F_HOST_ECN | 1ull << VIRTIO_NET_F_GUEST_TSO4 |
+		     1ull << VIRTIO_NET_F_GUEST_TSO6 | 1ull << VIRTIO_NET_F_GUEST_ECN |
+		     1ull << VIRTIO_NET_F_MRG_RXBUF | 1ull << VIRTIO_NET_F_MAC | 1ull << VIRTIO_NET_F_STATUS |
+		     1ull << VIRTIO_NET_F_MTU | 1ull << VIRTIO_RING_F_INDIRECT_DESC |
+		     1ull << VIRTIO_RING_F_EVENT_IDX | 1ull << VIRTIO_F_VERSION_1;
 
 	if (cfg->pairs > 1)
 		f |= 1ull << VIRTIO_NET_F_MQ;
@@ -248,8 +250,8 @@ struct device *vnic_device(struct vnic *v)
 	return &v->dev;
 }
 
-int vnic_bind(struct vnic *v, const struct vnic_world *world, struct vqt_peer *peer, void *session, uint16_t wire,
-	      uint32_t epoch, uint32_t window, enum rt_rel rel)
+int vnic_bind(struct vnic *v, const struct vnic_world *world, struct vqt_peer *peer, void *session,
+	      uint16_t wire, uint32_t epoch, uint32_t window, enum rt_rel rel)
 {
 	struct vqt_dev_cfg c = {
 		.type = VQT_NET,

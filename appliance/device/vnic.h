@@ -25,12 +25,12 @@
 #define VNIC_COUNTERS(X)                                                                                     \
 	X(tx_frames) /* from the guest */                                                                    \
 	X(tx_bytes)                                                                                          \
-	X(tx_super) /* of those, larger than the MTU: crossed the tunnel whole */                            \
+	X(tx_super)  /* of those, larger than the MTU: crossed the tunnel whole */                           \
 	X(rx_frames) /* to the guest */                                                                      \
 	X(rx_bytes)                                                                                          \
 	X(rx_super)                                                                                          \
-	X(rx_queued)	 /* waited for the guest's credit */                                                 \
-	X(rx_segmented)	 /* super-frames cut for a guest without segmentation offload */                     \
+	X(rx_queued)	  /* waited for the guest's credit */                                                \
+	X(rx_segmented)	  /* super-frames cut for a guest without segmentation offload */                    \
 	X(rx_checksummed) /* checksums finished for a guest without checksum offload */                      \
 	X(drop_rx_queue_full)                                                                                \
 	X(drop_rx_detached) /* no host, or no guest that receives */                                         \
@@ -64,7 +64,8 @@ const uint64_t *vnic_tunnel_counters(const struct vnic *v);
 
 /* ---- worker ---- */
 
-/* Where frames of guests go. forward() takes ownership. touched: the session of this peer has something to send. */
+/* Where frames of guests go. forward() takes ownership. touched: the session of this peer has something to
+ * send. */
 struct vnic_world {
 	void (*forward)(void *ctx, uint32_t port, struct frame *f);
 	void (*touched)(void *session);
@@ -74,8 +75,8 @@ struct vnic_world {
 };
 
 /* Attach to a session's tunnel. 0, or vqt_peer_attach()'s error, -EALREADY. session is for touched(). */
-int vnic_bind(struct vnic *v, const struct vnic_world *world, struct vqt_peer *peer, void *session, uint16_t wire,
-	      uint32_t epoch, uint32_t window, enum rt_rel rel);
+int vnic_bind(struct vnic *v, const struct vnic_world *world, struct vqt_peer *peer, void *session,
+	      uint16_t wire, uint32_t epoch, uint32_t window, enum rt_rel rel);
 void vnic_unbind(struct vnic *v); /* queued frames are dropped; not bound is fine */
 /* What the guest negotiated, and how many of its queue pairs, counted from the first, receive. */
 void vnic_guest(struct vnic *v, uint64_t features, unsigned pairs);

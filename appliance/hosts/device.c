@@ -13,8 +13,8 @@
 #include "appliance/hosts/hosts_impl.h"
 #include "fabric/base/log.h"
 
-#define DETACH_S 10 /* an agent that does not answer for so long loses its session */
-#define RETRY_MS 200
+#define DETACH_S   10 /* an agent that does not answer for so long loses its session */
+#define RETRY_MS   200
 #define QUEUE_SIZE 256u
 
 struct device_call {
@@ -31,7 +31,8 @@ static void step(struct hdev *d, enum attach_step todo);
 
 /* ---- letters ---- */
 
-static int send_letter(struct hdev *d, struct device_call init, enum dp_verdict (*fn)(struct worker *, struct dp_call *),
+static int send_letter(struct hdev *d, struct device_call init,
+		       enum dp_verdict (*fn)(struct worker *, struct dp_call *),
 		       void (*done)(struct dp_call *))
 {
 	struct device_call *c = malloc(sizeof(*c));
@@ -92,7 +93,8 @@ static void bound(struct dp_call *call)
 	struct hdev *d = letter_back(call, &c);
 
 	if (c.result) {
-		snprintf(d->error, sizeof(d->error), "cannot be bound to the session: %s", strerror(-c.result));
+		snprintf(d->error, sizeof(d->error), "cannot be bound to the session: %s",
+			 strerror(-c.result));
 		log_err("%s %s: %s; trying again", kind_info(d->kind)->name, d->name, d->error);
 		retry(d);
 	}
@@ -204,7 +206,8 @@ static void say_attach(struct hdev *d, struct session *s)
 	a.uid = d->uid;
 	a.name = d->name;
 	a.kind = net ? OUTRIGGER__SESSION__V1__DEVICE_KIND__NET : OUTRIGGER__SESSION__V1__DEVICE_KIND__BLOCK;
-	a.frontend = d->tap ? OUTRIGGER__SESSION__V1__FRONTEND__TAP : OUTRIGGER__SESSION__V1__FRONTEND__VHOST_USER;
+	a.frontend = d->tap ? OUTRIGGER__SESSION__V1__FRONTEND__TAP
+			    : OUTRIGGER__SESSION__V1__FRONTEND__VHOST_USER;
 	a.tap_name = d->tap_name;
 	a.queues = net ? d->vcfg.pairs : d->queues;
 	a.queue_size = net ? 1024 : QUEUE_SIZE;
@@ -248,7 +251,8 @@ static void bind_device(struct hdev *d)
 	} else if (!r) {
 		r = store_epoch_raise(control_store(d->h->control), d->volume, &d->epoch);
 		if (r) {
-			snprintf(d->error, sizeof(d->error), "the store cannot be written, so its epoch cannot be raised: %s",
+			snprintf(d->error, sizeof(d->error),
+				 "the store cannot be written, so its epoch cannot be raised: %s",
 				 store_error(control_store(d->h->control)));
 			log_err("virtual disk %s: %s; trying again", d->name, d->error);
 		}
@@ -305,8 +309,7 @@ static uint64_t wanted(struct hdev *d)
 		return 0;
 	if (d->kind == KIND_VDISK && (!d->vdisk || !d->admin_up))
 		return 0;
-	list_for_each(it, &d->h->devs)
-	{
+	list_for_each (it, &d->h->devs) {
 		struct hdev *other = container_of(it, struct hdev, node);
 
 		if (other != d && other->removed && !strcmp(other->uid, d->uid))
@@ -327,7 +330,8 @@ static int open_disk(struct hdev *d)
 		if (r) {
 			d->bdev = NULL;
 			snprintf(d->error, sizeof(d->error), "volume %s cannot be opened: %s", d->volume,
-				 r == -EBUSY ? "I/O of a former owner is still in flight, or another process has it"
+				 r == -EBUSY ? "I/O of a former owner is still in flight, or another process "
+					       "has it"
 					     : strerror(-r));
 			return r;
 		}
@@ -382,18 +386,18 @@ static void retry(struct hdev *d)
 
 void devices_refresh(struct hosts *h)
 {
-	list_for_each(it, &h->devs)
+	list_for_each (it, &h->devs)
 		refresh_want(container_of(it, struct hdev, node));
 }
 
 bool device_pending(const struct hdev *d)
 {
-	return d->a.state == ATTACH_BINDING || d->a.state == ATTACH_DETACHING || d->a.state == ATTACH_UNBINDING ||
-	       (d->removed && !d->freed);
+	return d->a.state == ATTACH_BINDING || d->a.state == ATTACH_DETACHING ||
+	       d->a.state == ATTACH_UNBINDING || (d->removed && !d->freed);
 }
 
-/* Synced follows the attach of the last device of the host; one whose volume is not there yet is waited for, or
- * the agent would take its socket away from a guest that waits. */
+/* Synced follows the attach of the last device of the host; one whose volume is not there yet is waited for,
+ * or the agent would take its socket away from a guest that waits. */
 void devices_check_synced(struct session *s)
 {
 	Outrigger__Session__V1__Message m = OUTRIGGER__SESSION__V1__MESSAGE__INIT;
@@ -401,8 +405,7 @@ void devices_check_synced(struct session *s)
 
 	if (s->state != SESSION_LIVE || s->synced)
 		return;
-	list_for_each(it, &s->h->devs)
-	{
+	list_for_each (it, &s->h->devs) {
 		struct hdev *d = container_of(it, struct hdev, node);
 
 		if (!d->removed && d->admin_up && !strcmp(d->host, s->name) &&
@@ -425,8 +428,7 @@ void devices_session_down(struct session *s)
 {
 	if (!s->id)
 		return;
-	list_for_each(it, &s->h->devs)
-	{
+	list_for_each (it, &s->h->devs) {
 		struct hdev *d = container_of(it, struct hdev, node);
 
 		if (d->a.session == s->id)
@@ -489,8 +491,7 @@ void device_on_state(struct session *s, const Outrigger__Session__V1__DeviceStat
 
 struct hdev *device_find(struct hosts *h, enum kind kind, const char *name)
 {
-	list_for_each(it, &h->devs)
-	{
+	list_for_each (it, &h->devs) {
 		struct hdev *d = container_of(it, struct hdev, node);
 
 		if (d->kind == kind && !d->removed && !strcmp(d->name, name))
@@ -519,7 +520,8 @@ bool device_free_if_done(struct hdev *d)
 	return true;
 }
 
-static struct hdev *device_new(struct hosts *h, enum kind kind, const char *name, const char *uid, const char *shape)
+static struct hdev *device_new(struct hosts *h, enum kind kind, const char *name, const char *uid,
+			       const char *shape)
 {
 	struct hdev *d = calloc(1, sizeof(*d));
 	unsigned slot = 1;
@@ -563,7 +565,8 @@ static int apply_vnic(struct hosts *h, const struct model *m, const Outrigger__V
 	bool tap = v->frontend == OUTRIGGER__V1__VNIC_FRONTEND__VNIC_FRONTEND_TAP;
 	char shape[256];
 
-	snprintf(shape, sizeof(shape), "%s %s %u %u %d %s", v->uid, v->mac, v->mtu, v->queues, tap, v->tap_name);
+	snprintf(shape, sizeof(shape), "%s %s %u %u %d %s", v->uid, v->mac, v->mtu, v->queues, tap,
+		 v->tap_name);
 	if (d && strcmp(d->shape, shape)) {
 		device_remove(d);
 		d = NULL;
@@ -597,7 +600,8 @@ static int apply_vdisk(struct hosts *h, const struct model *m, const Outrigger__
 
 	if (!vol)
 		return -ENOENT;
-	snprintf(shape, sizeof(shape), "%s %s %d %u %s", v->uid, v->volume, v->read_only, v->queues, v->serial);
+	snprintf(shape, sizeof(shape), "%s %s %d %u %s", v->uid, v->volume, v->read_only, v->queues,
+		 v->serial);
 	if (d && strcmp(d->shape, shape)) {
 		device_remove(d);
 		d = NULL;
@@ -624,8 +628,7 @@ int devices_apply(struct hosts *h, const struct model *m, char *why, size_t why_
 {
 	int r = 0;
 
-	list_for_each(it, &h->devs)
-	{
+	list_for_each (it, &h->devs) {
 		struct hdev *d = container_of(it, struct hdev, node);
 
 		if (!d->removed && !model_get(m, d->kind, d->name))
@@ -636,7 +639,8 @@ int devices_apply(struct hosts *h, const struct model *m, char *why, size_t why_
 	for (size_t i = 0; !r && i < model_count(m, KIND_VDISK); i++)
 		r = apply_vdisk(h, m, model_vdisk_at(m, i));
 	if (r == -ENOSPC)
-		snprintf(why, why_size, "an appliance has room for %u devices, and all are taken", DEVICES_MAX);
+		snprintf(why, why_size, "an appliance has room for %u devices, and all are taken",
+			 DEVICES_MAX);
 	else if (r)
 		snprintf(why, why_size, "%s", strerror(-r));
 	if (!r)

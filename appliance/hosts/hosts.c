@@ -21,8 +21,7 @@ uint32_t hosts_net_id(struct hosts *h, const char *name)
 {
 	struct netid *n;
 
-	list_for_each(it, &h->nets)
-	{
+	list_for_each (it, &h->nets) {
 		n = container_of(it, struct netid, node);
 		if (!strcmp(n->name, name))
 			return n->id;
@@ -40,7 +39,7 @@ static bool pending(const struct hosts *h)
 {
 	if (h->publishing)
 		return true;
-	list_for_each(it, &h->devs)
+	list_for_each (it, &h->devs)
 		if (device_pending(container_of(it, struct hdev, node)))
 			return true;
 	return false;
@@ -54,12 +53,11 @@ static void settle(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
-	list_for_each_safe(it, &h->devs)
+	list_for_each_safe (it, &h->devs)
 		freed |= device_free_if_done(container_of(it, struct hdev, node));
 	if (freed)
 		devices_refresh(h); /* successors of the same identity waited for this */
-	list_for_each_safe(it, &h->sessions)
-	{
+	list_for_each_safe (it, &h->sessions) {
 		struct session *s = container_of(it, struct session, node);
 
 		devices_check_synced(s);
@@ -72,7 +70,8 @@ static void settle(evutil_socket_t fd, short what, void *arg)
 		h->started = true;
 		done(h->apply_arg, h->apply_msg[0] ? -EINVAL : 0, h->apply_msg);
 	}
-	if (h->stopping && h->shutdown_done && list_empty(&h->sessions) && list_empty(&h->devs) && !h->publishing) {
+	if (h->stopping && h->shutdown_done && list_empty(&h->sessions) && list_empty(&h->devs) &&
+	    !h->publishing) {
 		void (*done)(void *) = h->shutdown_done;
 
 		h->shutdown_done = NULL;
@@ -80,7 +79,8 @@ static void settle(evutil_socket_t fd, short what, void *arg)
 	}
 }
 
-static int apply(void *ctx, const struct model *m, void (*done)(void *arg, int err, const char *msg), void *arg)
+static int apply(void *ctx, const struct model *m, void (*done)(void *arg, int err, const char *msg),
+		 void *arg)
 {
 	struct hosts *h = ctx;
 	int r;
@@ -202,8 +202,7 @@ static void tick(evutil_socket_t fd, short what, void *arg)
 		dp_call(h->dp, &c->call);
 	}
 	h->ticks++;
-	list_for_each_safe(it, &h->sessions)
-	{
+	list_for_each_safe (it, &h->sessions) {
 		struct session *s = container_of(it, struct session, node);
 
 		if (s->state != SESSION_LIVE)
@@ -293,8 +292,7 @@ void hosts_shutdown(struct hosts *h, void (*done)(void *arg), void *arg)
 	h->shutdown_arg = arg;
 	chan_listener_free(h->listener);
 	h->listener = NULL;
-	list_for_each_safe(it, &h->sessions)
-	{
+	list_for_each_safe (it, &h->sessions) {
 		struct session *s = container_of(it, struct session, node);
 
 		if (s->chan)
@@ -315,8 +313,7 @@ void hosts_destroy(struct hosts *h)
 	if (!h)
 		return;
 	chan_listener_free(h->listener);
-	list_for_each_safe(it, &h->nets)
-	{
+	list_for_each_safe (it, &h->nets) {
 		struct netid *n = container_of(it, struct netid, node);
 
 		list_del(&n->node);

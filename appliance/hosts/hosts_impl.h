@@ -17,8 +17,8 @@
 #include "proto/session/session.h"
 
 /* Wire ids, and the switch's ids of vNICs: one space, so that a device has one number everywhere. */
-#define DEVICES_MAX (DP_UPLINK_BASE - 1)
-#define NAME_SIZE   (RESOURCE_NAME_MAX + 1)
+#define DEVICES_MAX	(DP_UPLINK_BASE - 1)
+#define NAME_SIZE	(RESOURCE_NAME_MAX + 1)
 #define FE_CONFIG_BYTES 64u /* the longer of both configuration spaces */
 
 struct session;
@@ -33,8 +33,8 @@ struct remote_counter {
 struct hdev {
 	struct list node;
 	struct hosts *h;
-	enum kind kind;	   /* KIND_VNIC, KIND_VDISK */
-	uint16_t slot;	   /* 1..DEVICES_MAX */
+	enum kind kind; /* KIND_VNIC, KIND_VDISK */
+	uint16_t slot;	/* 1..DEVICES_MAX */
 	char name[NAME_SIZE];
 	char uid[64];
 	char shape[256];      /* what a change of means a new device for the guest; compared as text */
@@ -42,7 +42,7 @@ struct hdev {
 	bool admin_up;
 	struct attach a;
 	bool removed, freed;
-	unsigned letters; /* on their way to the worker and back */
+	unsigned letters;   /* on their way to the worker and back */
 	struct event *late; /* an agent that does not answer a detach; a bind or open to be tried again */
 
 	/* As the agent reported. */
@@ -135,7 +135,8 @@ struct hosts {
 };
 
 /* hosts.c */
-/* Something may have settled: soon, from the loop, free what is free, answer the apply, go on with a shutdown. */
+/* Something may have settled: soon, from the loop, free what is free, answer the apply, go on with a
+ * shutdown. */
 void hosts_wake(struct hosts *h);
 uint32_t hosts_net_id(struct hosts *h, const char *name);
 
@@ -156,7 +157,7 @@ void device_on_detached(struct session *s, uint32_t dev);
 void device_on_state(struct session *s, const Outrigger__Session__V1__DeviceState *m);
 
 /* session.c */
-extern const struct chan_ops session_chan_ops; /* ctx: struct hosts */
+extern const struct chan_ops session_chan_ops;			    /* ctx: struct hosts */
 struct session *session_of_host(struct hosts *h, const char *name); /* live, or NULL */
 struct session *session_by_id(struct hosts *h, uint64_t id);
 int session_say(struct session *s, const Outrigger__Session__V1__Message *m);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* From the model to the data plane's configuration: ports are opened, a snapshot is made, the worker adopts it. */
+/* From the model to the data plane's configuration: ports are opened, a snapshot is made, the worker adopts
+ * it. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <stdio.h>
@@ -68,8 +69,10 @@ int publish_ports(struct hosts *h, const struct model *m, char *why, size_t why_
 		if (u && u->mtu == p->mtu && !strcmp(u->device, p->device)) {
 			u->wanted = true;
 		} else if (u) {
-			snprintf(why, why_size, "port %s: device and MTU cannot be changed while it is in use: delete it "
-						"and create it again", p->name);
+			snprintf(why, why_size,
+				 "port %s: device and MTU cannot be changed while it is in use: delete it "
+				 "and create it again",
+				 p->name);
 			u->wanted = true;
 			r = -EBUSY;
 		} else {
@@ -116,7 +119,8 @@ static void snapshot_free(struct snapshot *s)
 
 static uint32_t network_uplink(struct hosts *h, const struct model *m, const Outrigger__V1__Network *n)
 {
-	const Outrigger__V1__UplinkGroup *g = n->uplink_group[0] ? model_uplink_group(m, n->uplink_group) : NULL;
+	const Outrigger__V1__UplinkGroup *g = n->uplink_group[0] ? model_uplink_group(m, n->uplink_group)
+								 : NULL;
 
 	/* The first port of the group that works: one active uplink. */
 	for (size_t i = 0; g && i < g->n_ports; i++) {
@@ -232,15 +236,13 @@ static enum dp_verdict adopt(struct worker *w, struct dp_call *call)
 
 	c->result = worker_publish(w, &c->next->c, &c->prev);
 	/* The control thread waits for this letter: nothing else touches these now. */
-	list_for_each(it, &h->devs)
-	{
+	list_for_each (it, &h->devs) {
 		struct hdev *d = container_of(it, struct hdev, node);
 
 		if (d->kind == KIND_VNIC)
 			d->sw_counters = worker_switch_counters(w, d->slot);
 	}
-	list_for_each(it, &h->nets)
-	{
+	list_for_each (it, &h->nets) {
 		struct netid *n = container_of(it, struct netid, node);
 
 		n->counters = worker_network_counters(w, n->id);
@@ -267,7 +269,8 @@ static void adopted(struct dp_call *call)
 
 	h->publishing = false;
 	if (c->result) {
-		snprintf(h->apply_msg, sizeof(h->apply_msg), "the data plane refuses it: %s", sw_why(c->result));
+		snprintf(h->apply_msg, sizeof(h->apply_msg), "the data plane refuses it: %s",
+			 sw_why(c->result));
 		snapshot_free(c->next);
 	} else {
 		snapshot_free((struct snapshot *)c->prev);

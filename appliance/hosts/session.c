@@ -32,8 +32,7 @@ struct session_call {
 
 struct session *session_by_id(struct hosts *h, uint64_t id)
 {
-	list_for_each(it, &h->sessions)
-	{
+	list_for_each (it, &h->sessions) {
 		struct session *s = container_of(it, struct session, node);
 
 		if (s->id == id)
@@ -44,8 +43,7 @@ struct session *session_by_id(struct hosts *h, uint64_t id)
 
 struct session *session_of_host(struct hosts *h, const char *name)
 {
-	list_for_each(it, &h->sessions)
-	{
+	list_for_each (it, &h->sessions) {
 		struct session *s = container_of(it, struct session, node);
 
 		if (s->state == SESSION_LIVE && !strcmp(s->name, name))
@@ -137,8 +135,7 @@ void session_del_if_done(struct session *s)
 
 	if (s->state != SESSION_ENDING || s->letter || s->chan)
 		return;
-	list_for_each(it, &s->h->devs)
-	{
+	list_for_each (it, &s->h->devs) {
 		struct hdev *d = container_of(it, struct hdev, node);
 
 		if (d->a.session == s->id && s->id)
@@ -267,7 +264,8 @@ static const char *on_hello(struct session *s, const Outrigger__Session__V1__Hel
 	if (s->state != SESSION_NEW)
 		return "a second hello";
 	if (m->version_min > SESSION_VERSION || m->version_max < SESSION_VERSION_MIN) {
-		refuse(s, "agent and appliance have no protocol version in common: upgrade the older of them");
+		refuse(s,
+		       "agent and appliance have no protocol version in common: upgrade the older of them");
 		return NULL;
 	}
 	if (!m->n_paths || m->paths[0]->index >= RT_PATHS || !m->paths[0]->rx_spi)
@@ -275,8 +273,7 @@ static const char *on_hello(struct session *s, const Outrigger__Session__V1__Hel
 	if (m->max_chunk < RT_CHUNK_MIN)
 		return "a hello with a chunk size out of range";
 	/* The host's agent was restarted, or its old connection is dead and nobody noticed yet. */
-	list_for_each_safe(it, &h->sessions)
-	{
+	list_for_each_safe (it, &h->sessions) {
 		struct session *old = container_of(it, struct session, node);
 
 		if (old != s && old->chan && !strcmp(old->name, s->name)) {
@@ -301,7 +298,8 @@ static const char *on_hello(struct session *s, const Outrigger__Session__V1__Hel
 	return NULL;
 }
 
-static void take_counters(struct remote_counter **out, size_t *n, Outrigger__Session__V1__Counter **in, size_t nin)
+static void take_counters(struct remote_counter **out, size_t *n, Outrigger__Session__V1__Counter **in,
+			  size_t nin)
 {
 	struct remote_counter *c;
 
@@ -327,7 +325,8 @@ static void on_stats(struct session *s, const Outrigger__Session__V1__Stats *m)
 		struct hdev *d = dev <= DEVICES_MAX ? s->h->slots[dev] : NULL;
 
 		if (d && d->a.session == s->id)
-			take_counters(&d->remote, &d->nremote, m->devices[i]->counters, m->devices[i]->n_counters);
+			take_counters(&d->remote, &d->nremote, m->devices[i]->counters,
+				      m->devices[i]->n_counters);
 	}
 }
 
@@ -384,10 +383,11 @@ static void chan_up(void *ctx, struct chan *c, const struct chan_peer *peer)
 	snprintf(s->address, sizeof(s->address), "%s", peer->address);
 	list_add_tail(&h->sessions, &s->node);
 	chan_set_user(c, s);
-	r = strcmp(peer->role, "host") ? -EPERM : control_host_check(h->control, peer->name, peer->fingerprint);
+	r = strcmp(peer->role, "host") ? -EPERM
+				       : control_host_check(h->control, peer->name, peer->fingerprint);
 	if (!r)
 		return;
-	refuse(s, r == -ENOENT   ? "no host of this name is configured: create it and enrol again"
+	refuse(s, r == -ENOENT	 ? "no host of this name is configured: create it and enrol again"
 		  : r == -EACCES ? "its certificate was revoked or replaced: enrol again"
 				 : "its certificate is not a host's");
 }

@@ -75,15 +75,15 @@ static bool port(void *ctx, const char *name, struct status_port *out)
 	}
 	u->port->ops->mac(u->port, mac);
 	out->link = u->port->ops->link_up(u->port) ? STATUS_LINK_UP : STATUS_LINK_DOWN;
-	snprintf(out->mac, sizeof(out->mac), "%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1], mac[2], mac[3], mac[4],
-		 mac[5]);
+	snprintf(out->mac, sizeof(out->mac), "%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1], mac[2], mac[3],
+		 mac[4], mac[5]);
 	return true;
 }
 
 /* ---- counters ---- */
 
-static void give(status_counter_fn fn, void *arg, const char *scope, const char *prefix, const char *const *names,
-		 const uint64_t *values, unsigned n)
+static void give(status_counter_fn fn, void *arg, const char *scope, const char *prefix,
+		 const char *const *names, const uint64_t *values, unsigned n)
 {
 	char name[96];
 
@@ -93,7 +93,8 @@ static void give(status_counter_fn fn, void *arg, const char *scope, const char 
 	}
 }
 
-static void give_remote(status_counter_fn fn, void *arg, const char *prefix, const struct remote_counter *c, size_t n)
+static void give_remote(status_counter_fn fn, void *arg, const char *prefix, const struct remote_counter *c,
+			size_t n)
 {
 	char name[96];
 
@@ -115,10 +116,12 @@ static void device_counters(struct hdev *d, status_counter_fn fn, void *arg)
 	if (d->kind == KIND_VNIC) {
 		give(fn, arg, NULL, "", vnic_counter_names, vnic_counters(d->vnic), VNIC_NCOUNTERS);
 		give_switch(fn, arg, d->sw_counters);
-		give(fn, arg, NULL, "tunnel_", vqt_dev_counter_names, vnic_tunnel_counters(d->vnic), VQT_DEV_NCOUNTERS);
+		give(fn, arg, NULL, "tunnel_", vqt_dev_counter_names, vnic_tunnel_counters(d->vnic),
+		     VQT_DEV_NCOUNTERS);
 	} else if (d->vdisk) {
 		give(fn, arg, NULL, "", vdisk_io_counter_names, vdisk_counters(d->vdisk), VDISK_IO_NCOUNTERS);
-		give(fn, arg, NULL, "tunnel_", vqt_dev_counter_names, vdisk_tunnel_counters(d->vdisk), VQT_DEV_NCOUNTERS);
+		give(fn, arg, NULL, "tunnel_", vqt_dev_counter_names, vdisk_tunnel_counters(d->vdisk),
+		     VQT_DEV_NCOUNTERS);
 	}
 	give_remote(fn, arg, "host_", d->remote, d->nremote);
 }
@@ -129,7 +132,8 @@ static void appliance_counters(struct hosts *h, status_counter_fn fn, void *arg)
 	give(fn, arg, "fabric", "", ep_counter_names, dp_ep_counters(h->dp), EP_NCOUNTERS);
 	give(fn, arg, "fabric", "link_", link_counter_names, dp_link(h->dp)->counters, LINK_NCOUNTERS);
 	if (h->listener)
-		give(fn, arg, "session", "", chan_counter_names, chan_listener_counters(h->listener), CHAN_NCOUNTERS);
+		give(fn, arg, "session", "", chan_counter_names, chan_listener_counters(h->listener),
+		     CHAN_NCOUNTERS);
 }
 
 static void counters(void *ctx, enum kind kind, const char *name, status_counter_fn fn, void *arg)
@@ -162,8 +166,7 @@ static void counters(void *ctx, enum kind kind, const char *name, status_counter
 		give_remote(fn, arg, "host_", s->remote, s->nremote);
 		return;
 	case KIND_NETWORK:
-		list_for_each(it, &h->nets)
-		{
+		list_for_each (it, &h->nets) {
 			struct netid *n = container_of(it, struct netid, node);
 
 			if (!strcmp(n->name, name))

@@ -46,8 +46,7 @@ struct storage *storage_create(void)
 
 static struct spool *find_pool(const struct storage *s, const char *name)
 {
-	list_for_each(it, &s->pools)
-	{
+	list_for_each (it, &s->pools) {
 		struct spool *p = container_of(it, struct spool, node);
 
 		if (!strcmp(p->name, name))
@@ -58,8 +57,7 @@ static struct spool *find_pool(const struct storage *s, const char *name)
 
 static struct mem_volume *find_volume(const struct spool *p, const char *name)
 {
-	list_for_each(it, &p->volumes)
-	{
+	list_for_each (it, &p->volumes) {
 		struct mem_volume *v = container_of(it, struct mem_volume, node);
 
 		if (!strcmp(v->name, name))
@@ -77,7 +75,7 @@ static void volume_free(struct mem_volume *v)
 
 static void pool_free(struct spool *p)
 {
-	list_for_each_safe(it, &p->volumes)
+	list_for_each_safe (it, &p->volumes)
 		volume_free(container_of(it, struct mem_volume, node));
 	pool_close(p->dir);
 	list_del(&p->node);
@@ -88,7 +86,7 @@ void storage_destroy(struct storage *s)
 {
 	if (!s)
 		return;
-	list_for_each_safe(it, &s->pools)
+	list_for_each_safe (it, &s->pools)
 		pool_free(container_of(it, struct spool, node));
 	free(s);
 }
@@ -110,7 +108,8 @@ static int do_pool_open(void *ctx, const Outrigger__V1__StoragePool *cfg, char *
 		r = pool_open(cfg->directory->path, 0, &p->dir);
 		if (r)
 			snprintf(why, why_size, "%s: %s", cfg->directory->path,
-				 r == -EBUSY ? "another process uses this directory as a pool" : strerror(-r));
+				 r == -EBUSY ? "another process uses this directory as a pool"
+					     : strerror(-r));
 	}
 	if (r) {
 		free(p);
@@ -144,8 +143,7 @@ static int do_pool_bytes(void *ctx, const char *name, struct pool_bytes *out)
 		return 0;
 	}
 	*out = (struct pool_bytes){.capacity = p->capacity, .free = p->capacity};
-	list_for_each(it, &p->volumes)
-	{
+	list_for_each (it, &p->volumes) {
 		struct mem_volume *v = container_of(it, struct mem_volume, node);
 
 		out->used += v->size;
@@ -299,12 +297,10 @@ int storage_open(struct storage *s, const char *pool, const char *volume, uint64
 
 void storage_release(struct storage *s, struct bdev *b)
 {
-	list_for_each(it, &s->pools)
-	{
+	list_for_each (it, &s->pools) {
 		struct spool *p = container_of(it, struct spool, node);
 
-		list_for_each(jt, &p->volumes)
-		{
+		list_for_each (jt, &p->volumes) {
 			struct mem_volume *v = container_of(jt, struct mem_volume, node);
 
 			if (v->bdev == b) {

@@ -97,7 +97,8 @@ static const char *on_welcome(struct agent_session *s, const Outrigger__Session_
 	if (s->welcomed)
 		return "welcomed twice";
 	if (w->version < SESSION_VERSION_MIN || w->version > SESSION_VERSION)
-		return "the appliance chose a protocol version that this agent does not speak: upgrade one of them";
+		return "the appliance chose a protocol version that this agent does not speak: upgrade one "
+		       "of them";
 	if (w->chunk < RT_CHUNK_MIN || w->chunk > RT_CHUNK_MAX)
 		return "the chunk size is out of range";
 	if (!w->n_paths || w->n_paths > RT_PATHS)
@@ -185,7 +186,8 @@ static void on_attach(struct agent_session *s, const Outrigger__Session__V1__Att
 
 	if (a->kind != OUTRIGGER__SESSION__V1__DEVICE_KIND__NET &&
 	    a->kind != OUTRIGGER__SESSION__V1__DEVICE_KIND__BLOCK) {
-		snprintf(why, sizeof(why), "this agent does not know device kind %d: upgrade it", (int)a->kind);
+		snprintf(why, sizeof(why), "this agent does not know device kind %d: upgrade it",
+			 (int)a->kind);
 	} else if (!a->queues || a->queues > FE_QUEUES_MAX / 2 || a->queue_size > FE_QSIZE_MAX ||
 		   a->config.len > FE_CONFIG_MAX || a->mtu > 65535 || (a->mac.len && a->mac.len != 6)) {
 		snprintf(why, sizeof(why), "queues, queue size, MTU, MAC or configuration out of range");
@@ -307,7 +309,8 @@ static const char *dispatch(struct agent_session *s, const Outrigger__Session__V
 	if (m->body_case == OUTRIGGER__SESSION__V1__MESSAGE__BODY_WELCOME)
 		return on_welcome(s, m->welcome);
 	if (m->body_case == OUTRIGGER__SESSION__V1__MESSAGE__BODY_REFUSE) {
-		snprintf(s->last_reason, sizeof(s->last_reason), "refused by the appliance: %s", m->refuse->reason);
+		snprintf(s->last_reason, sizeof(s->last_reason), "refused by the appliance: %s",
+			 m->refuse->reason);
 		return s->last_reason;
 	}
 	if (!s->welcomed)
@@ -380,8 +383,8 @@ static void chan_down(void *ctx, struct chan *c, const char *reason)
 
 	(void)c;
 	if (!s->quiet)
-		log_warn("session: no appliance at %s port %u: %s; guests' rings wait, trying again", s->appliance,
-			 s->port, why);
+		log_warn("session: no appliance at %s port %u: %s; guests' rings wait, trying again",
+			 s->appliance, s->port, why);
 	s->quiet = true;
 	s->last_reason[0] = '\0';
 	s->chan = NULL;

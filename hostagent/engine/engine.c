@@ -76,8 +76,9 @@ static void run(evutil_socket_t fd, short what, void *arg)
 	ep_reap(e->ep, lost, &gone);
 	if (gone || n < 0) {
 		e->lost = true;
-		e->up->lost(e->ctx, n < 0 ? "the fabric socket is broken" : "the fabric is silent: the appliance answers on its "
-					  "control port but not on UDP; look at the path between");
+		e->up->lost(e->ctx, n < 0 ? "the fabric socket is broken"
+					  : "the fabric is silent: the appliance answers on its "
+					    "control port but not on UDP; look at the path between");
 	}
 }
 
@@ -129,7 +130,7 @@ void engine_destroy(struct engine *e)
 	if (!e)
 		return;
 	engine_session_down(e);
-	list_for_each_safe(it, &e->devs)
+	list_for_each_safe (it, &e->devs)
 		edev_destroy(container_of(it, struct edev, node));
 	if (e->host)
 		vqt_host_destroy(e->host);
@@ -161,7 +162,8 @@ static int path_up(struct engine *e, const struct engine_path *p, uint64_t now)
 	}
 	link_udp_get_info(l, &info);
 	if (!told && (!info.gso || !info.gro))
-		log_warn("fabric: the kernel lacks UDP %s: expect several times the CPU per byte; Linux 5.0 or "
+		log_warn("fabric: the kernel lacks UDP %s: expect several times the CPU per byte; Linux 5.0 "
+			 "or "
 			 "newer has it",
 			 info.gso ? "GRO" : "segmentation offload");
 	told = true;
@@ -241,16 +243,15 @@ void engine_session_down(struct engine *e)
 	e->ep = NULL;
 	e->session = NULL;
 	e->timer_at = 0;
-	list_for_each_safe(it, &e->devs)
+	list_for_each_safe (it, &e->devs)
 		edev_session_down(container_of(it, struct edev, node));
 	engine_wake(e);
 }
 
-void engine_stats(const struct engine *e, void (*fn)(void *arg, uint32_t dev, const char *name, uint64_t value),
-		  void *arg)
+void engine_stats(const struct engine *e,
+		  void (*fn)(void *arg, uint32_t dev, const char *name, uint64_t value), void *arg)
 {
-	list_for_each(it, &e->devs)
-	{
+	list_for_each (it, &e->devs) {
 		const struct edev *d = container_of(it, struct edev, node);
 		const uint64_t *c = d->hdev ? vqt_hdev_counters(d->hdev) : NULL;
 		const char *name;

@@ -39,8 +39,8 @@ struct engine_up {
 
 struct engine_cfg {
 	struct event_base *base;
-	const char *run_dir;		    /* of the guests' sockets */
-	const char *group;		    /* of socket files; NULL: the process's */
+	const char *run_dir;		      /* of the guests' sockets */
+	const char *group;		      /* of socket files; NULL: the process's */
 	const struct link_impair_cfg *impair; /* NULL: none */
 	const struct engine_up *up;
 	void *ctx;
@@ -81,7 +81,7 @@ struct engine_dev_cfg {
 struct engine_dev_state {
 	bool connected;
 	uint64_t features;
-	uint64_t running; /* bit n: virtqueue n */
+	uint64_t running;   /* bit n: virtqueue n */
 	const char *broken; /* "": it is well */
 };
 
@@ -105,7 +105,7 @@ int engine_configure(struct engine *e, uint32_t dev, const uint8_t *config, uint
 int engine_state(const struct engine *e, uint32_t dev, struct engine_dev_state *out);
 
 /* Calls fn for each counter; dev is UINT32_MAX for those of the fabric. */
-void engine_stats(const struct engine *e, void (*fn)(void *arg, uint32_t dev, const char *name, uint64_t value),
-		  void *arg);
+void engine_stats(const struct engine *e,
+		  void (*fn)(void *arg, uint32_t dev, const char *name, uint64_t value), void *arg);
 
 #endif

@@ -117,7 +117,8 @@ static void fe_up_broken(void *arg, unsigned q, const char *reason)
 	struct edev *d = arg;
 
 	snprintf(d->broken, sizeof(d->broken), "queue %u: %s", q, reason);
-	log_warn("device %s: the guest broke %s; this queue is dead until the guest resets it", d->name, d->broken);
+	log_warn("device %s: the guest broke %s; this queue is dead until the guest resets it", d->name,
+		 d->broken);
 	if (d->hdev)
 		vqt_host_queue_stop(d->hdev, q, VQT_STOP_FENCE);
 	report(d);
@@ -152,7 +153,8 @@ static void tunnel_broken(void *user, unsigned vq, const char *reason)
 	struct edev *d = user;
 
 	snprintf(d->broken, sizeof(d->broken), "queue %u: %s", vq, reason);
-	log_warn("device %s: the guest broke %s; this queue is dead until the guest resets it", d->name, d->broken);
+	log_warn("device %s: the guest broke %s; this queue is dead until the guest resets it", d->name,
+		 d->broken);
 	report(d);
 }
 
@@ -185,8 +187,7 @@ const struct vqt_host_ops edev_tunnel_calls = {
 
 static struct edev *find_dev(const struct engine *e, uint32_t dev)
 {
-	list_for_each(it, &e->devs)
-	{
+	list_for_each (it, &e->devs) {
 		struct edev *d = container_of(it, struct edev, node);
 
 		if (d->known && d->dev == dev)
@@ -197,8 +198,7 @@ static struct edev *find_dev(const struct engine *e, uint32_t dev)
 
 static struct edev *find_uid(const struct engine *e, const char *uid)
 {
-	list_for_each(it, &e->devs)
-	{
+	list_for_each (it, &e->devs) {
 		struct edev *d = container_of(it, struct edev, node);
 
 		if (!strcmp(d->uid, uid))
@@ -210,9 +210,9 @@ static struct edev *find_uid(const struct engine *e, const char *uid)
 /* Whether the guest's view of the device stays the same, so that it can be taken up as it is. */
 static bool same_shape(const struct edev *d, const struct engine_dev_cfg *c)
 {
-	return !strcmp(d->name, c->name) && d->kind == c->kind && d->tap == c->tap && d->nqueues == c->nqueues &&
-	       d->queue_size == c->queue_size && d->offered == c->features && d->credit == c->credit &&
-	       (!c->tap || d->mtu == c->mtu) && d->config_len == c->config_len;
+	return !strcmp(d->name, c->name) && d->kind == c->kind && d->tap == c->tap &&
+	       d->nqueues == c->nqueues && d->queue_size == c->queue_size && d->offered == c->features &&
+	       d->credit == c->credit && (!c->tap || d->mtu == c->mtu) && d->config_len == c->config_len;
 }
 
 static const char *fe_why(const struct engine_dev_cfg *c, int err)
@@ -305,10 +305,8 @@ int engine_attach(struct engine *e, const struct engine_dev_cfg *c, char endpoin
 	}
 	d->dev = c->dev;
 	d->known = true;
-	d->bind = (struct vqt_bind){.wire = (uint16_t)c->dev,
-				    .epoch = c->epoch,
-				    .rel = c->rel,
-				    .max_inflight = c->max_inflight};
+	d->bind = (struct vqt_bind){
+		.wire = (uint16_t)c->dev, .epoch = c->epoch, .rel = c->rel, .max_inflight = c->max_inflight};
 	try_bind(d);
 	if (d->tap)
 		snprintf(endpoint, 128, "%s", c->tap_name[0] ? c->tap_name : c->name);
@@ -332,8 +330,7 @@ int engine_detach(struct engine *e, uint32_t dev)
 
 void engine_synced(struct engine *e)
 {
-	list_for_each_safe(it, &e->devs)
-	{
+	list_for_each_safe (it, &e->devs) {
 		struct edev *d = container_of(it, struct edev, node);
 
 		if (d->known)
@@ -397,8 +394,7 @@ void edev_destroy(struct edev *d)
 /* One thing that was put off; the call up may end the session and so change the list. */
 static bool settle_one(struct engine *e)
 {
-	list_for_each(it, &e->devs)
-	{
+	list_for_each (it, &e->devs) {
 		struct edev *d = container_of(it, struct edev, node);
 		uint32_t dev = d->dev;
 

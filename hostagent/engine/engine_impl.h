@@ -18,10 +18,10 @@ struct edev {
 	struct list node; /* on engine->devs */
 	struct engine *e;
 	char *uid, *name;
-	uint32_t dev;	   /* wire id in the session; only while `known` */
-	bool known;	   /* attached in this session */
-	bool detaching;	   /* draining; up->detached() follows */
-	bool report;	   /* its state changed: up->device_state() is due */
+	uint32_t dev;	/* wire id in the session; only while `known` */
+	bool known;	/* attached in this session */
+	bool detaching; /* draining; up->detached() follows */
+	bool report;	/* its state changed: up->device_state() is due */
 	bool connected;
 	uint64_t features; /* accepted by the guest */
 	uint64_t running;  /* bit per virtqueue */
