@@ -148,6 +148,9 @@ static void become_up(struct chan *c)
 	event_free(c->timer);
 	c->timer = NULL;
 	c->state = CHAN_UP;
+	/* Messages have lengths: an end without close_notify cuts nothing short unnoticed. Not before, for it
+	 * hides why a connection could not be made. */
+	bufferevent_openssl_set_allow_dirty_shutdown(c->bev, 1);
 	if (c->listener)
 		chan_listener_handshake_over(c->listener, c, true, NULL);
 	bufferevent_set_timeouts(c->bev, NULL, &stall);
@@ -265,8 +268,6 @@ int chan_start(struct event_base *base, int fd, SSL_CTX *tls, bool server, unsig
 		close(fd);
 		return -ENOMEM;
 	}
-	/* Messages have lengths: an end without close_notify cuts nothing short unnoticed. */
-	bufferevent_openssl_set_allow_dirty_shutdown(c->bev, 1);
 	bufferevent_setcb(c->bev, on_read, on_write, on_event, c);
 	bufferevent_setwatermark(c->bev, EV_READ, 0, CHAN_HEADER + CHAN_MESSAGE_MAX);
 	bufferevent_enable(c->bev, EV_READ | EV_WRITE);
