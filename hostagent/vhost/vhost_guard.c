@@ -7,7 +7,6 @@
 #include "hostagent/vhost/vhost_guard.h"
 
 #include <errno.h>
-#include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <sys/mman.h>
@@ -15,8 +14,6 @@
 static _Atomic(struct vhost_map *) guards[VHOST_GUARDS_MAX];
 static atomic_uint guards_used; /* slots below this were used at least once */
 static struct sigaction before;
-static pthread_once_t once = PTHREAD_ONCE_INIT;
-static int install_error;
 
 static struct vhost_map *find(const uint8_t *addr)
 {
@@ -56,19 +53,17 @@ static void on_sigbus(int sig, siginfo_t *info, void *context)
 	errno = saved;
 }
 
-static void install(void)
-{
-	struct sigaction sa = {.sa_sigaction = on_sigbus, .sa_flags = SA_SIGINFO};
-
-	sigemptyset(&sa.sa_mask);
-	if (sigaction(SIGBUS, &sa, &before))
-		install_error = -errno;
-}
-
 int vhost_guard_install(void)
 {
-	pthread_once(&once, install);
-	return install_error;
+	struct sigaction sa = {.sa_sigaction = on_sigbus, .sa_flags = SA_SIGINFO}, now;
+
+	if (sigaction(SIGBUS, NULL, &now))
+		return -errno;
+	if (now.sa_flags & SA_SIGINFO && now.sa_sigaction == on_sigbus)
+		return 0;
+	before = now;
+	sigemptyset(&sa.sa_mask);
+	return sigaction(SIGBUS, &sa, NULL) ? -errno : 0;
 }
 
 int vhost_guard_add(struct vhost_map *m)
