@@ -323,11 +323,32 @@ def spoofing(report, world, guest, victim):
 
 # ---- f: idle ----
 
+def frames(world):
+    """Frames that any vNIC sent or got so far."""
+    return sum(value for name in world.guests for counter, value in world.counters("vnic", f"{name}-net").items()
+               if counter in ("tx_frames", "rx_frames"))
+
+
+def settle(world):
+    """Waits until the guests are quiet: no file system has something to write, no frame came for two seconds."""
+    for guest in world.guests.values():
+        guest.must("umount /mnt 2>/dev/null; sync", 60)
+    last, since = frames(world), time.monotonic()
+
+    def quiet():
+        nonlocal last, since
+        now = frames(world)
+        if now != last:
+            last, since = now, time.monotonic()
+        return time.monotonic() - since > 2
+
+    wait_for("the guests to be quiet", quiet, 40, world.check, step=0.25)
+
+
 def idle(report, world, seconds=5):
-    # Nothing to wait for: a quiet time is what is measured. The first second lets ARP and ND of the checks end.
-    time.sleep(2)
+    settle(world)
     before = {host: Usage(agent.pid) for host, agent in world.agents.items()}
-    time.sleep(seconds)
+    time.sleep(seconds)  # nothing to wait for: a quiet time is what is measured
     world.check()
     for host, usage in before.items():
         percent, wakeups, _ = Usage(world.agents[host].pid).since(usage)
