@@ -22,6 +22,9 @@
 #define RETRY_MAX_MS   30000u
 /* Messages handled per wake-up: a front-end that sends without end shares the loop with all others. */
 #define MESSAGES_PER_TURN 16
+/* A message is sent in one piece. Who leaves one half said may even be gone, if what it said first was
+ * a descriptor of its own end: that end is then open in us. */
+#define STALL_S 2
 
 static void retry_later(struct fe_vu *f)
 {
@@ -107,6 +110,26 @@ static int one_message(struct fe_vu *f)
 	}
 }
 
+static void watch_for_stall(struct fe_vu *f)
+{
+	static const struct timeval patience = {STALL_S, 0};
+
+	if (f->got == 0)
+		event_del(f->stall_ev);
+	else if (!evtimer_pending(f->stall_ev, NULL))
+		evtimer_add(f->stall_ev, &patience);
+}
+
+static void on_stall(evutil_socket_t fd, short what, void *arg)
+{
+	struct fe_vu *f = arg;
+
+	(void)fd;
+	(void)what;
+	fe_vu_count(f, FE_VU_C_protocol_errors);
+	fe_sock_drop(f);
+}
+
 static void on_readable(evutil_socket_t fd, short what, void *arg)
 {
 	struct fe_vu *f = arg;
@@ -127,6 +150,7 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
 		/* The first whole message: whoever is there is no stale file. */
 		f->retry_ms = RETRY_FIRST_MS;
 	}
+	watch_for_stall(f);
 	fe_sock_resume(f);
 }
 
@@ -139,10 +163,13 @@ static void on_hangup(evutil_socket_t fd, short what, void *arg)
 
 void fe_sock_resume(struct fe_vu *f)
 {
-	if (f->fd < 0)
+	bool pause = vhost_blocked(f->v);
+
+	if (f->fd < 0 || pause == f->paused)
 		return;
+	f->paused = pause;
 	/* While a reply is owed nothing is read, but a peer that leaves is noticed. */
-	if (vhost_blocked(f->v)) {
+	if (pause) {
 		event_del(f->read_ev);
 		event_add(f->hup_ev, NULL);
 	} else {
@@ -157,7 +184,10 @@ static void end_connection(struct fe_vu *f)
 		event_free(f->read_ev);
 	if (f->hup_ev)
 		event_free(f->hup_ev);
-	f->read_ev = f->hup_ev = NULL;
+	if (f->stall_ev)
+		event_free(f->stall_ev);
+	f->read_ev = f->hup_ev = f->stall_ev = NULL;
+	f->paused = false;
 	close_strays(f);
 	if (f->fd >= 0)
 		close(f->fd);
@@ -169,7 +199,8 @@ static void adopt_connection(struct fe_vu *f, int fd)
 	f->fd = fd;
 	f->read_ev = event_new(f->base, fd, EV_READ | EV_PERSIST, on_readable, f);
 	f->hup_ev = event_new(f->base, fd, EV_CLOSED, on_hangup, f);
-	if (!f->read_ev || !f->hup_ev || event_add(f->read_ev, NULL)) {
+	f->stall_ev = evtimer_new(f->base, on_stall, f);
+	if (!f->read_ev || !f->hup_ev || !f->stall_ev || event_add(f->read_ev, NULL)) {
 		end_connection(f);
 		if (f->kind == FE_NET)
 			retry_later(f);

@@ -71,8 +71,8 @@ static const COUNTERS_DEFINE(fe_tap, FE_TAP_COUNTERS)
 struct tap_ring {
 	struct fe_tap *t;
 	const struct vqt_ring_ops *ops; /* of its direction */
-	uint8_t *bytes;	     /* SLOTS x SLOT_BYTES */
-	uint32_t len[SLOTS]; /* of the frame in the slot */
+	uint8_t *bytes;			/* SLOTS x SLOT_BYTES */
+	uint32_t len[SLOTS];		/* of the frame in the slot */
 	struct stack idle;
 	struct stack held; /* given to the layer above, oldest first */
 	struct stack back; /* transmit: put back, next one on top. Receive: pushed, oldest first */

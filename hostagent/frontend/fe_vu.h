@@ -52,9 +52,10 @@ struct fe_vu {
 	const char *group;
 	int fd, listen_fd;	 /* -1: none */
 	struct stat listen_stat; /* of the socket file we bound, to unlink no other */
-	struct event *read_ev, *hup_ev, *listen_ev, *retry_ev;
+	struct event *read_ev, *hup_ev, *listen_ev, *retry_ev, *stall_ev;
 	struct fe_watcher watcher;
 	unsigned retry_ms;
+	bool paused; /* not reading: the core owes a reply */
 	uint8_t buf[VHOST_MSG_MAX];
 	size_t got;
 	int fds[VHOST_FDS_MAX]; /* came with the message under way */

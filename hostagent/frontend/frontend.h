@@ -64,7 +64,7 @@ struct fe_config {
 
 struct fe_queue {
 	const struct vqt_ring_ops *ops; /* the same for all queues of a device */
-	void *ring; /* first argument of the ops; valid until fe_destroy() */
+	void *ring;			/* first argument of the ops; valid until fe_destroy() */
 };
 
 /* Calls up. All required except rarp. */
