@@ -4,6 +4,7 @@
 import hashlib
 import os
 import subprocess
+import time
 
 import case
 import tapworld
@@ -21,27 +22,47 @@ class BadFabric(w.World):
         return super().agent_command(host, state) + ["--impair", SPEC]
 
 
+# The receiver tells the checksum of what came, the sender only sends.
+RECEIVE = """
+import hashlib, socket
+connection, _ = socket.create_server(("", 7000)).accept()
+digest, length = hashlib.sha256(), 0
+while data := connection.recv(65536):
+    digest.update(data)
+    length += len(data)
+print(digest.hexdigest(), length)
+"""
+SEND = """
+import socket, sys
+connection = socket.create_connection((sys.argv[1], 7000), 20)
+connection.settimeout(None)
+connection.sendall(sys.stdin.buffer.read())
+"""
+
+
 def transfer(world, source, target, data):
-    """Sends bytes over TCP from one host's stack to the other's; gives what arrived."""
-    address = tapworld.ADDRESSES[target][0]
-    receive = ("import socket, sys; s = socket.create_server(('', 7000)); c, _ = s.accept()\n"
-               "while d := c.recv(65536): sys.stdout.buffer.write(d)")
-    send = f"import socket, sys; s = socket.create_connection(('{address}', 7000), 10); s.sendall(sys.stdin.buffer.read())"
-    receiver = subprocess.Popen(world.net.inside(target) + ["/usr/bin/python3", "-c", receive], stdout=subprocess.PIPE)
+    """Sends bytes over TCP from one host's stack to the other's; gives checksum and length of what arrived."""
+    receiver = subprocess.Popen(world.net.inside(target) + ["/usr/bin/python3", "-c", RECEIVE],
+                                stdout=subprocess.PIPE, text=True)
     try:
         wait_for("the receiver to listen", lambda: ":7000" in world.net.sh(target, "ss -ltn"))
-        subprocess.run(world.net.inside(source) + ["/usr/bin/python3", "-c", send], input=data, check=True, timeout=120)
-        return receiver.communicate(timeout=60)[0]
+        subprocess.run(world.net.inside(source) + ["/usr/bin/python3", "-c", SEND, tapworld.ADDRESSES[target][0]],
+                       input=data, check=True, timeout=120)
+        digest, length = receiver.communicate(timeout=60)[0].split()
+        return digest, int(length)
     finally:
         receiver.kill()
+        receiver.wait()
 
 
 def test_bytes_are_whole_over_a_bad_fabric(world):
     data = os.urandom(16 << 20)
     for source, target in (("h1", "h2"), ("h2", "h1")):
-        arrived = transfer(world, source, target, data)
-        expect(hashlib.sha256(arrived).digest() == hashlib.sha256(data).digest(),
-               f"{source} to {target}: {len(arrived)} of {len(data)} bytes, or others")
+        started = time.monotonic()
+        digest, length = transfer(world, source, target, data)
+        print(f"  {source} to {target}: {len(data) / (time.monotonic() - started) / 1e6:.1f} MB/s")
+        expect(length == len(data) and digest == hashlib.sha256(data).hexdigest(),
+               f"{source} to {target}: {length} of {len(data)} bytes, or others")
 
 
 def test_corrupted_datagrams_were_refused_by_name(world):
