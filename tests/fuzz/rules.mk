@@ -26,7 +26,9 @@ fuzz_rooms = $(call closure,$(call fuzz_tag,$(1),fuzz-rooms))
 # Objects of a room, generated sources included.
 fuzz_objs = $(foreach r,$(1),$(patsubst %.c,$(FUZZ_B)/%.o,$(patsubst $(B)/gen/%,gen/%,$($(r)_SRCS))))
 
-$(FUZZ_B)/%.o: %.c
+FUZZ_PB := $(patsubst %.proto,$(FUZZ_B)/gen/%.pb-c.h,$(wildcard proto/*/*.proto))
+
+$(FUZZ_B)/%.o: %.c | $(FUZZ_PB)
 	$(call say,CC,$@)mkdir -p $(@D) && $(FUZZ_CC) $(FUZZ_CFLAGS) $(call pkg_cflags,$(FUZZ_PKGS)) -MMD -MP -c -o $@ $<
 
 $(FUZZ_B)/gen/%.o: $(FUZZ_B)/gen/%.c
