@@ -1,0 +1,451 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* fuzz-rooms: fabric/vqt fabric/rt fabric/aead */
+/*
+ * Both ends of the tunnel, each with a network and a block device, driven by arbitrary records and by
+ * arbitrary guests, backends and sessions in any order. The transports are real but carry nothing: what one
+ * end says never reaches the other. Checked: every access (exact allocations), the ring's rules (only chains
+ * taken are given back, once), bounded memory, and that all pools are full at the end.
+ */
+#include <stdlib.h>
+
+#include "fabric/vqt/vqt_dev.h"
+#include "fabric/vqt/vqt_host.h"
+
+#define FRAMES	24
+#define BUFS	96
+#define MEM_MAX (4ull * VQT_REQ_MAX)
+#define REQS	64
+#define CHAINS	256
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+/* A guest's ring: a chain is one allocation of readable and one of writable bytes. */
+struct ring {
+	struct {
+		uint8_t *out, *in;
+		uint32_t out_len, in_len;
+		enum { AVAIL, TAKEN, DONE } state;
+	} c[CHAINS];
+	unsigned added, head, order[2 * CHAINS], norder;
+	bool broken;
+};
+
+struct world {
+	struct rt *rt[2];
+	struct vqt_host *host;
+	struct vqt_hdev *hnet, *hblk;
+	struct vqt_peer *peer;
+	struct vqt_dev *dnet, *dblk;
+	struct ring ring[4]; /* receive, transmit, two of requests */
+	struct vqt_req *reqs[REQS];
+	unsigned nreqs;
+	uint64_t mem;
+	struct frame_pool *frames;
+	struct buf_pool *bufs;
+	uint64_t now;
+};
+
+static void must(bool ok)
+{
+	if (!ok)
+		abort();
+}
+
+/* ---- doors ---- */
+
+static int pop(void *ring, struct vqt_chain *c)
+{
+	struct ring *r = ring;
+	unsigned k;
+
+	if (r->broken)
+		return -74;
+	if (r->head == r->norder)
+		return 0;
+	k = r->order[r->head++];
+	must(r->c[k].state == AVAIL);
+	r->c[k].state = TAKEN;
+	c->token = k;
+	c->nout = r->c[k].out != NULL;
+	c->nin = r->c[k].in != NULL;
+	c->out_len = r->c[k].out_len;
+	c->in_len = r->c[k].in_len;
+	c->iov[0] = (struct iovec){r->c[k].out, c->out_len};
+	c->iov[c->nout] = (struct iovec){r->c[k].in, c->in_len};
+	return 1;
+}
+
+static void unpop(void *ring, unsigned n)
+{
+	struct ring *r = ring;
+
+	while (n--) {
+		must(r->head > 0);
+		r->head--;
+		must(r->c[r->order[r->head]].state == TAKEN);
+		r->c[r->order[r->head]].state = AVAIL;
+	}
+}
+
+static void push(void *ring, const struct vqt_chain *c, uint32_t written)
+{
+	struct ring *r = ring;
+
+	must(c->token < r->added && r->c[c->token].state == TAKEN && written <= r->c[c->token].in_len);
+	r->c[c->token].state = DONE;
+	/* The guest takes its memory back: nobody may touch it again. */
+	free(r->c[c->token].out);
+	free(r->c[c->token].in);
+	r->c[c->token].out = r->c[c->token].in = NULL;
+}
+
+static void flush(void *ring)
+{
+	(void)ring;
+}
+
+static const struct vqt_ring_ops ring_ops = {pop, unpop, push, flush};
+
+static void add(struct ring *r, uint32_t out_len, uint32_t in_len)
+{
+	unsigned k = r->added;
+
+	if (k == CHAINS)
+		return;
+	r->added++;
+	r->c[k].out_len = out_len;
+	r->c[k].in_len = in_len;
+	r->c[k].out = out_len ? calloc(1, out_len) : NULL;
+	r->c[k].in = in_len ? calloc(1, in_len) : NULL;
+	r->order[r->norder++] = k;
+}
+
+static void ring_free(struct ring *r)
+{
+	for (unsigned i = 0; i < r->added; i++) {
+		free(r->c[i].out);
+		free(r->c[i].in);
+	}
+}
+
+/* What was taken and not given back is void after a stop: it will not be popped again here. */
+static void broken(void *user, unsigned vq, const char *reason)
+{
+	(void)user;
+	(void)vq;
+	(void)reason;
+}
+
+static void quiet(void *user, unsigned vq)
+{
+	(void)user;
+	(void)vq;
+}
+
+static void quiet0(void *user)
+{
+	(void)user;
+}
+
+static const struct vqt_host_ops host_ops = {broken, quiet, quiet0};
+
+static void got_frame(void *user, unsigned pair, struct frame *f)
+{
+	static uint8_t flat[FRAME_MAX];
+
+	(void)user;
+	must(pair == 0 && f->len >= VQT_FRAME_MIN && f->len <= FRAME_MAX);
+	must(frame_read(f, 0, flat, sizeof(flat)) == f->len);
+	frame_put(f);
+}
+
+static void got_request(void *user, struct vqt_req *r)
+{
+	struct world *w = user;
+
+	must(w->nreqs < REQS);
+	for (uint32_t i = 0; i < r->in_len; i++)
+		r->in[i] = r->out_len ? r->out[i % r->out_len] : 0;
+	w->reqs[w->nreqs++] = r;
+}
+
+static const struct vqt_dev_ops dev_ops = {got_frame, got_request, quiet, quiet0};
+
+static void *get(void *ctx, size_t size, size_t off)
+{
+	struct world *w = ctx;
+
+	(void)off;
+	w->mem += size;
+	must(w->mem <= MEM_MAX + 3 * VQT_INFLIGHT_MIN);
+	return calloc(1, size);
+}
+
+static void put(void *ctx, void *p, size_t size, size_t off)
+{
+	(void)off;
+	((struct world *)ctx)->mem -= size;
+	free(p);
+}
+
+/* ---- the world ---- */
+
+static struct rt *make_rt(const struct rt_ops *ops, void *ctx)
+{
+	struct rt_cfg c = {.ops = ops, .ctx = ctx, .aead = &aead_crc, .chunk = RT_CHUNK_DEFAULT};
+	struct rt *rt;
+	int err;
+
+	for (int i = 0; i < RT_NCLASS; i++)
+		c.window[i] = 64;
+	rt = rt_create(&c, 0, &err);
+	must(rt != NULL);
+	return rt;
+}
+
+static void session_up(struct world *w)
+{
+	struct vqt_bind b = {.wire = 1, .epoch = 1, .rel = RT_REL_BOUNDED, .max_inflight = VQT_INFLIGHT_MIN};
+	struct vqt_peer_cfg pc = {.ops = &dev_ops,
+				  .frames = w->frames,
+				  .bufs = w->bufs,
+				  .mem = {get, put, w},
+				  .mem_max = MEM_MAX,
+				  .net_pending = 8,
+				  .seed = 1};
+	struct vqt_dev_cfg dc = {.type = VQT_NET,
+				 .user = w,
+				 .wire = 1,
+				 .epoch = 1,
+				 .nvq = 2,
+				 .window = VQT_WINDOW_MIN,
+				 .depth = 4,
+				 .max_inflight = VQT_INFLIGHT_MIN};
+	int err;
+
+	w->rt[0] = make_rt(&vqt_host_rt_ops, w->host);
+	w->rt[1] = make_rt(&vqt_peer_rt_ops, NULL);
+	pc.rt = w->rt[1];
+	w->peer = vqt_peer_create(&pc, &err);
+	must(w->peer != NULL);
+	vqt_host_session(w->host, w->rt[0]);
+	w->dnet = vqt_peer_attach(w->peer, &dc, &err);
+	dc.wire = 2;
+	dc.type = VQT_BLK;
+	w->dblk = vqt_peer_attach(w->peer, &dc, &err);
+	must(w->dnet && w->dblk);
+	must(vqt_hdev_bind(w->hnet, &b) == 0);
+	b.wire = 2;
+	must(vqt_hdev_bind(w->hblk, &b) == 0);
+}
+
+static void session_down(struct world *w)
+{
+	vqt_host_session(w->host, NULL);
+	vqt_peer_destroy(w->peer);
+	rt_destroy(w->rt[0]);
+	rt_destroy(w->rt[1]);
+	while (w->nreqs)
+		vqt_dev_complete(w->reqs[--w->nreqs], 0, 0, w->now);
+	must(w->mem == 0);
+}
+
+static void init(struct world *w)
+{
+	void *rings[4] = {&w->ring[0], &w->ring[1], &w->ring[2], &w->ring[3]};
+	struct vqt_hdev_cfg c = {.type = VQT_NET,
+				 .user = w,
+				 .ring_ops = &ring_ops,
+				 .nvq = 2,
+				 .rings = rings,
+				 .depth = 4,
+				 .window = VQT_WINDOW_MIN};
+	int err;
+
+	w->frames = frame_pool_create(FRAMES);
+	w->bufs = buf_pool_create(BUFS, 2048);
+	w->host = vqt_host_create(&host_ops, 2);
+	w->hnet = vqt_host_attach(w->host, &c, &err);
+	c.type = VQT_BLK;
+	c.rings = rings + 2;
+	w->hblk = vqt_host_attach(w->host, &c, &err);
+	must(w->hnet && w->hblk);
+	for (unsigned q = 0; q < 2; q++) {
+		vqt_host_queue_start(w->hnet, q, true);
+		vqt_host_queue_start(w->hblk, q, false);
+	}
+	session_up(w);
+}
+
+static void fini(struct world *w)
+{
+	session_down(w);
+	vqt_host_destroy(w->host);
+	for (int i = 0; i < 4; i++)
+		ring_free(&w->ring[i]);
+	frame_pool_destroy(w->frames);
+	buf_pool_destroy(w->bufs);
+}
+
+/* ---- the input ---- */
+
+/* Lengths near where things change, or anything. */
+static uint32_t length(struct cur_r *c)
+{
+	static const uint32_t near[] = {0,     16,    26,    60,    1514,     1526,	  4112,
+					65536, 65552, 65562, 65600, 1u << 20, VQT_REQ_MAX};
+	uint8_t k = cur_u8(c);
+
+	return k < 104 ? near[k % 13] + k / 13 - 1 : cur_u32(c);
+}
+
+/* One record; its bytes are what follows in the input, or a head and zeroes, in an exact allocation. */
+static void record(struct world *w, struct cur_r *c, bool to_host)
+{
+	struct rt_rec r = {.kind = cur_u8(c) % 10, .dev = 1, .aux = 1};
+	uint8_t cls = cur_u8(c), flags = cur_u8(c);
+	uint32_t psn = cur_u8(c), head[4] = {1, 0, 0, 0};
+	uint8_t *bytes;
+
+	if (r.kind >= VQT_REQ)
+		r.dev = 2;
+	r.queue = flags & 1;
+	r.id = r.kind < VQT_REQ ? cur_u16(c) * 64u : VQT_ID(cur_u8(c) % 5, cur_u8(c) % 4);
+	r.total = length(c);
+	r.offset = flags & 2 ? length(c) : 0;
+	r.len = (uint16_t)(r.offset < r.total ? (r.total - r.offset < 65535 ? r.total - r.offset : 65535)
+					      : 0);
+	if (flags & 4)
+		r.len = (uint16_t)length(c);
+	if (flags & 8 || r.kind == VQT_GRANT)
+		r.aux = cur_u8(c);
+	if (flags & 16)
+		r.id = cur_u32(c);
+	bytes = calloc(1, r.len ? r.len : 1);
+	must(bytes != NULL);
+	if (flags & 32 && r.len >= VQT_HEAD) {
+		head[1] = r.kind == VQT_CPL ? 0 : r.total - VQT_HEAD;
+		head[2] = length(c);
+		head[3] = r.kind == VQT_CPL ? r.total - VQT_HEAD : 0;
+		vqt_put_words(bytes, head);
+	}
+	if (to_host)
+		vqt_host_record(w->host, cls % RT_NCLASS, psn, &r, bytes);
+	else
+		vqt_peer_record(w->peer, cls % RT_NCLASS, psn, &r, bytes, NULL);
+	free(bytes);
+}
+
+static void guest(struct world *w, struct cur_r *c)
+{
+	uint8_t k = cur_u8(c);
+	unsigned i = k & 3;
+	uint32_t out = length(c), in = length(c);
+	struct vqt_hdev *d = i < 2 ? w->hnet : w->hblk;
+
+	if (out > 2u << 20 || in > 2u << 20)
+		return;
+	add(&w->ring[i], out, in);
+	vqt_host_kick(d, i & 1);
+	if (k & 4)
+		vqt_host_service(w->host, k, w->now);
+}
+
+/* Stop and start, now and then over a ring that the guest broke. */
+static void driver(struct world *w, uint8_t k)
+{
+	unsigned i = k & 3;
+	struct vqt_hdev *d = i < 2 ? w->hnet : w->hblk;
+
+	if (k & 4)
+		vqt_host_queue_stop(d, i & 1, k & 8 ? VQT_STOP_FENCE : VQT_STOP_DRAIN);
+	if (k & 16)
+		vqt_host_queue_start(d, i & 1, k & 32);
+	w->ring[i].broken = k >= 250;
+}
+
+static void backend(struct world *w, struct cur_r *c)
+{
+	uint8_t k = cur_u8(c);
+
+	if (w->nreqs) {
+		struct vqt_req *r = w->reqs[k % w->nreqs];
+
+		w->reqs[k % w->nreqs] = w->reqs[w->nreqs - 1];
+		w->nreqs--;
+		vqt_dev_complete(r, k & 1 ? r->in_len : 0, r->in_len, w->now);
+	}
+}
+
+static void send_frame(struct world *w, struct cur_r *c)
+{
+	static const uint8_t zeroes[2048];
+	struct frame *f = frame_get(w->frames);
+	uint32_t n = length(c) % 100000;
+
+	if (!f)
+		return;
+	while (f->len < n && !frame_add(f, zeroes, n - f->len < 2048 ? n - f->len : 2048, NULL))
+		;
+	vqt_dev_send(w->dnet, 0, f, w->now);
+	frame_put(f);
+}
+
+static void step(struct world *w, struct cur_r *c)
+{
+	uint8_t op = cur_u8(c);
+
+	w->now += 1000;
+	switch (op % 12) {
+	case 0:
+	case 1:
+	case 2:
+		record(w, c, true);
+		break;
+	case 3:
+	case 4:
+	case 5:
+		record(w, c, false);
+		break;
+	case 6:
+		guest(w, c);
+		break;
+	case 7:
+		driver(w, cur_u8(c));
+		break;
+	case 8:
+		backend(w, c);
+		break;
+	case 9:
+		send_frame(w, c);
+		break;
+	case 10:
+		vqt_host_settled(w->host, RT_NET, cur_u8(c));
+		vqt_peer_settled(w->peer, RT_NET, c->left ? c->p[0] : 0);
+		break;
+	default:
+		vqt_host_writable(w->host, op % RT_NCLASS);
+		vqt_peer_writable(w->peer, op % RT_NCLASS);
+		vqt_host_service(w->host, op, w->now);
+		vqt_peer_service(w->peer, w->now);
+		if (op >= 240) {
+			session_down(w);
+			session_up(w);
+		}
+	}
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct world *w = calloc(1, sizeof(*w));
+	struct cur_r c;
+
+	must(w != NULL);
+	init(w);
+	cur_r_init(&c, data, size);
+	for (int i = 0; i < 2000 && c.left && cur_ok(&c); i++)
+		step(w, &c);
+	fini(w);
+	free(w);
+	return 0;
+}
