@@ -21,6 +21,7 @@ endef
 sim: ## the simulator's short slice
 
 $(eval $(call room,tests/sim/rt,tests/sim fabric/base fabric/buf fabric/aead fabric/rt proto/wire,,))
-$(eval $(call sim,rt,--seeds 100 --packets 15000))
+# 8 M packets; a sanitizer costs a factor of five.
+$(eval $(call sim,rt,--packets 20000 --seeds $(if $(SAN),80,400)))
 
 sim: $(SIM_SLICES)

@@ -343,8 +343,18 @@ static void false_reply(void **state)
 	(void)state;
 	busy();
 	srtt = pair.rt[1]->path[0].srtt;
-	for (int i = 0; i < 4; i++) {
-		b.stamp = i == 0 ? 1 : i == 1 ? pair.now : i == 2 ? UINT64_MAX : 0;
+	for (int i = 0; i < 7; i++) {
+		if (i == 4) { /* now one is out, but these answer others */
+			pair.rt[1]->path[0].probe_due = true;
+			pair_take(1);
+		}
+		b.stamp = i == 0   ? 1
+			  : i == 1 ? pair.now
+			  : i == 2 ? UINT64_MAX
+			  : i == 3 ? 0
+				   : pair.now + (uint64_t)i - 5;
+		if (i == 5)
+			continue;
 		f = honest(1, WIRE_PROBE_REPLY, RT_CTL);
 		f.len = WIRE_PROBE_LEN;
 		wire_probe_encode(&b, f.body);

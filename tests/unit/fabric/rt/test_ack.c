@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Acknowledgements from one end's window to the other's ring: exactly what arrived is known to have arrived.
+ */
+#include "pair.h"
+
+#include "fabric/base/rng.h"
+
+static const uint32_t starts[] = {0, 1, 31, 63, 64, 0x7fffffe0, 0xffffffc0, 0xffffffd5, 0xffffffff};
+
+/* Sends a full window, delivers a random part of it, and compares what the sender then holds for done. */
+static void one_window(uint32_t window, uint32_t start, uint32_t keep, struct rng *g)
+{
+	struct rt_cfg c = pair_cfg();
+	static bool got[4096];
+	uint32_t n = 0;
+
+	c.window[RT_DATA] = window;
+	c.psn_start = start;
+	pair_up(&c, 1, 10 * US);
+	struct tx_ring *t = &pair.rt[0]->tx[RT_DATA];
+	t->peer_rwnd = window;
+	pair.rt[0]->path[0].cc.cwnd = 4096 * 256;
+	while (put(0, RT_DATA, RT_REL_FULL, n, 1324) == 0)
+		n++;
+	assert_int_equal(n, window);
+	assert_int_equal(pair_take(0), window);
+	for (uint32_t i = 0; i < window; i++) {
+		got[i] = rng_chance(g, keep);
+		if (got[i])
+			pair_give(1, &pkts[i]);
+	}
+	rt_input_end(pair.rt[1], pair.now);
+	pair_take(1);
+	pair.log[1][0] = 0;
+	pair_give_all(0);
+	for (uint32_t i = 0; i < window; i++) {
+		uint32_t psn = start + i;
+		bool done = psn_diff(psn, t->base) < 0 || t->slots[psn & t->mask].state == SLOT_DONE;
+
+		if (done != got[i])
+			fail_msg("window %u start %x: %u of it", window, start, i);
+	}
+	/* what is missing goes again, and then all is well */
+	for (int i = 0; i < 30 && !rt_idle(pair.rt[0]); i++) {
+		pair_settle(10 * US);
+		if (!rt_idle(pair.rt[0]))
+			pair_tick(0);
+	}
+	assert_int_equal(pair.rt[1]->rx[RT_DATA].cum, start + window);
+	assert_int_equal(counter(1, RT_C_drop_duplicate), 0);
+}
+
+static void windows(void **state)
+{
+	static const uint32_t keep[] = {0, 10000, 500000, 990000, 1000000};
+	struct rng g;
+
+	(void)state;
+	rng_init(&g, 11);
+	for (uint32_t w = 64; w <= 4096; w *= 4)
+		for (size_t i = 0; i < sizeof(starts) / sizeof(starts[0]); i++)
+			for (size_t k = 0; k < sizeof(keep) / sizeof(keep[0]); k++)
+				one_window(w, starts[i], keep[k], &g);
+}
+
+/* The delay at the receiver is not part of the round trip. */
+static void delay(void **state)
+{
+	struct rt_cfg c = pair_cfg();
+
+	(void)state;
+	pair_up(&c, 1, 50 * US);
+	put(0, RT_DATA, RT_REL_FULL, 1, 1324);
+	pair_take(0);
+	pair.now += 50 * US;
+	pair_give_all(1);
+	pair.now += 5000 * US; /* busy elsewhere */
+	pair_take(1);
+	pair.now += 50 * US;
+	pair_give_all(0);
+	assert_true(pair.rt[0]->path[0].srtt == 100 * US);
+}
+
+/* At once on a gap, on request, on a duplicate and after RT_ACK_EVERY packets; else at the end of a burst. */
+static void when_due(void **state)
+{
+	struct rt_cfg c = pair_cfg();
+	uint32_t n = 0;
+
+	(void)state;
+	pair_up(&c, 1, 10 * US);
+	pair.rt[0]->path[0].cc.cwnd = 4096 * 256;
+	pair.rt[0]->tx[RT_DATA].peer_rwnd = 1024;
+	while (n < 600 && put(0, RT_DATA, RT_REL_FULL, n, 1324) == 0)
+		n++;
+	assert_int_equal(pair_take(0), 600);
+	struct pkt *k = malloc(600 * sizeof(*k));
+	assert_non_null(k);
+	memcpy(k, pkts, 600 * sizeof(*k));
+	for (uint32_t i = 0; i < 255; i++)
+		pair_give(1, &k[i]);
+	assert_int_equal(pair_take(1), 0);
+	pair_give(1, &k[255]);
+	assert_int_equal(pair_take(1), 1);
+	pair_give(1, &k[256]);
+	assert_int_equal(pair_take(1), 0);
+	rt_input_end(pair.rt[1], pair.now);
+	assert_int_equal(pair_take(1), 1);
+	rt_input_end(pair.rt[1], pair.now);
+	assert_int_equal(pair_take(1), 0); /* nothing new */
+	pair_give(1, &k[258]);
+	assert_int_equal(pair_take(1), 1); /* a gap */
+	pair_give(1, &k[257]);
+	assert_int_equal(pair_take(1), 1); /* it closes */
+	free(k);
+	/* a spurious retransmission: the peer must hear that it was one */
+	pair_tick(0);
+	pair_take(0);
+	assert_int_equal(pkts[0].h.psn, 0);
+	pair.rt[1]->rx[RT_DATA].due = false;
+	pair_give(1, &pkts[0]);
+	assert_int_equal(pair_take(1), 1);
+}
+
+/* A duplicate that asks for nothing is answered all the same. */
+static void duplicate_answered(void **state)
+{
+	struct rt_cfg c = pair_cfg();
+
+	(void)state;
+	pair_up(&c, 1, 10 * US);
+	put(0, RT_DATA, RT_REL_FULL, 1, 8 * 1324);
+	pair_take(0);
+	for (int i = 1; i < 8; i++)
+		pair_give(1, &pkts[i]);
+	struct pkt late = pkts[0];
+	rt_input_end(pair.rt[1], pair.now);
+	pair_take(1);
+	pair_give_all(0);
+	assert_int_equal(pair_take(0), 1);
+	assert_int_equal(pkts[0].h.flags, WIRE_F_RETRANSMIT);
+	struct pkt again = pkts[0];
+	pair_give(1, &late);
+	assert_int_equal(pair_take(1), 1);
+	assert_false(pair.rt[1]->rx[RT_DATA].due);
+	pair_give(1, &again);
+	assert_int_equal(counter(1, RT_C_drop_duplicate), 1);
+	assert_int_equal(pair_take(1), 1);
+}
+
+/* A full packet has no room for blocks: its header acknowledges what is in order. */
+static void header_alone(void **state)
+{
+	struct rt_cfg c = pair_cfg();
+
+	(void)state;
+	pair_up(&c, 1, 10 * US);
+	put(0, RT_DATA, RT_REL_FULL, 1, 3 * 1324);
+	pair_take(0);
+	for (int i = 0; i < 3; i++)
+		pair_give(1, &pkts[i]);
+	put(1, RT_DATA, RT_REL_FULL, 1, 1324);
+	assert_int_equal(pair_take(1), 1);
+	assert_int_equal(pkts[0].h.flags, 0);
+	pair_give(0, &pkts[0]);
+	assert_int_equal(pair.rt[0]->tx[RT_DATA].flying, 0);
+	assert_int_equal(pair.rt[0]->tx[RT_DATA].peer_cum, 3);
+}
+
+/* Two paths: what came on the second is echoed too, so that its losses are found. */
+static void both_paths(void **state)
+{
+	struct rt_cfg c = pair_cfg();
+
+	(void)state;
+	pair_up(&c, 2, 10 * US);
+	for (int p = 0; p < 2; p++) {
+		pair.rt[0]->primary = p;
+		put(0, RT_DATA, RT_REL_FULL, 1, 6 * 1324);
+		pair_take(0);
+		for (int i = 1; i < npkts; i++)
+			pair_give(1, &pkts[i]);
+	}
+	rt_input_end(pair.rt[1], pair.now);
+	pair_take(1);
+	pair_give_all(0);
+	assert_int_equal(pair_take(0), 2);
+	assert_int_equal(pkts[0].h.psn + pkts[1].h.psn, 6); /* 0 and 6, in any order */
+	assert_int_not_equal(pkts[0].h.psn, pkts[1].h.psn);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(windows),    cmocka_unit_test(delay),
+		cmocka_unit_test(when_due),   cmocka_unit_test(duplicate_answered),
+		cmocka_unit_test(both_paths), cmocka_unit_test(header_alone),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, pair_teardown);
+}
