@@ -160,8 +160,9 @@ static void on_message(void *ctx, struct chan *c, const uint8_t *bytes, size_t l
 
 static void on_down(void *ctx, struct chan *c, const char *reason)
 {
-	(void)ctx, (void)c, (void)reason;
-	down = true;
+	(void)c, (void)reason;
+	if (!ctx) /* the agent's end */
+		down = true;
 }
 
 static const struct chan_ops ops = {on_up, on_message, on_down};
