@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <openssl/crypto.h>
+
 #include "fabric/aead/aead.h"
 #include "fabric/base/crc32c.h"
 
@@ -27,6 +29,8 @@ static struct aead_key *crc_create(const uint8_t *key)
 
 static void crc_destroy(struct aead_key *k)
 {
+	if (k)
+		OPENSSL_cleanse(k, sizeof(*k));
 	free(k);
 }
 
