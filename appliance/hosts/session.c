@@ -289,7 +289,7 @@ static const char *on_hello(struct session *s, const Outrigger__Session__V1__Hel
 	s->cfg.npaths = 1;
 	s->cfg.path[0] = m->paths[0]->index;
 	s->cfg.keys[0].tx_spi = m->paths[0]->rx_spi;
-	s->cfg.rt.aead = h->cfg.clear ? &aead_crc : &aead_gcm;
+	s->cfg.rt.aead = h->cfg.clear ? &aead_crc : aead_gcm_best();
 	s->cfg.rt.chunk = m->max_chunk < h->cfg.chunk ? m->max_chunk : h->cfg.chunk;
 	s->cfg.rt.keepalive_ns = KEEPALIVE_MS * NSEC_PER_MSEC;
 	s->cfg.rt.lost_ns = LOST_MS * NSEC_PER_MSEC;

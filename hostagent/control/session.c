@@ -104,7 +104,7 @@ static const char *on_welcome(struct agent_session *s, const Outrigger__Session_
 	if (!w->n_paths || w->n_paths > RT_PATHS)
 		return "the number of paths is out of range";
 	if (w->protection == OUTRIGGER__SESSION__V1__PROTECTION__AES_128_GCM)
-		es.aead = &aead_gcm;
+		es.aead = aead_gcm_best();
 	else if (w->protection == OUTRIGGER__SESSION__V1__PROTECTION__CRC32C)
 		es.aead = &aead_crc;
 	else
