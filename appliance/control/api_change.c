@@ -131,11 +131,20 @@ static void storage_back(struct op *op)
 		storage_gone(op->api, op->chg.kind, op->chg.after);
 }
 
+/* For the log: a refused change has no name of its own any more, and what was asked for may not be one. */
+static const char *wanted_name(const struct op *op)
+{
+	const ProtobufCMessage *in = op->method->name[0] == 'D' ? NULL : req_message(op->req, 1);
+	const char *name = in ? obj_name(in) : op->method->name[0] == 'D' ? req_string(op->req, 1) : "";
+
+	return resource_name_ok(name) ? name : "?";
+}
+
 static void answer(struct op *op)
 {
 	struct connect_call *call = op->call;
 
-	log_info("api: %s %s by %s: %s%s%s", op->method->name, op->chg.name, connect_caller(call),
+	log_info("api: %s %s by %s: %s%s%s", op->method->name, wanted_name(op), connect_caller(call),
 		 api_code_name(op->err.code), op->err.code ? ": " : "", op->err.msg);
 	op->call = NULL;
 	if (op->err.code) {

@@ -48,8 +48,8 @@ struct connect_method {
 	X(requests)                                                                                          \
 	X(replies)                                                                                           \
 	X(errors)                                                                                            \
-	X(drop_framing) X(drop_path) X(drop_media) X(drop_unauthenticated) X(drop_body)                      \
-		X(drop_handshake_timeout)
+	X(drop_framing)                                                                                      \
+	X(drop_path) X(drop_media) X(drop_unauthenticated) X(drop_body) X(drop_handshake_timeout)
 #define CONNECT_COUNTER_ENUM(name) CONNECT_C_##name,
 enum connect_counter { CONNECT_COUNTERS(CONNECT_COUNTER_ENUM) CONNECT_NCOUNTERS };
 extern const char *const connect_counter_names[];

@@ -44,6 +44,8 @@ struct chan_listener {
 	struct list channels;
 	unsigned handshaking, count;
 	uint16_t port;
+	unsigned refusals; /* in the period since period_start */
+	uint64_t period_start;
 	uint64_t counters[CHAN_NCOUNTERS];
 };
 

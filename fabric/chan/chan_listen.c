@@ -12,6 +12,7 @@
 
 #include <event2/listener.h>
 
+#include "fabric/base/clock.h"
 #include "fabric/base/counter.h"
 #include "fabric/base/log.h"
 #include "fabric/chan/pki.h"
@@ -22,6 +23,8 @@ COUNTERS_DEFINE(chan, CHAN_LISTENER_COUNTERS)
 #define CHANNELS_MAX_DEFAULT   1024u
 #define BACKLOG		       128
 #define RESUME_S	       1
+#define REFUSAL_PERIOD_S       10
+#define REFUSAL_LINES	       20u
 
 static void format_address(const struct sockaddr *sa, char *buf, size_t size)
 {
@@ -74,12 +77,27 @@ static void on_accept(struct evconnlistener *ev, evutil_socket_t fd, struct sock
 	}
 }
 
+/* Anybody can cause a refusal: a few lines in each period, the rest as one number. */
+static void log_refusal(struct chan_listener *l, const char *address, const char *reason)
+{
+	uint64_t now = clock_now_ns();
+
+	if (now - l->period_start >= REFUSAL_PERIOD_S * NSEC_PER_SEC) {
+		if (l->refusals > REFUSAL_LINES)
+			log_warn("control channel: %u more refused in between", l->refusals - REFUSAL_LINES);
+		l->period_start = now;
+		l->refusals = 0;
+	}
+	if (l->refusals++ < REFUSAL_LINES)
+		log_warn("control channel: %s refused: %s", address, reason);
+}
+
 void chan_listener_handshake_over(struct chan_listener *l, struct chan *c, bool up, const char *reason)
 {
 	l->handshaking--;
 	counter_add(&l->counters[up ? CHAN_C_up : CHAN_C_drop_handshake_failed], 1);
 	if (!up)
-		log_warn("control channel: %s refused: %s", c->address, reason);
+		log_refusal(l, c->address, reason);
 }
 
 void chan_listener_gone(struct chan_listener *l, struct chan *c)
