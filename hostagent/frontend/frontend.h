@@ -24,7 +24,8 @@
  * queue_stop() it is right to call fe_queue_drained() at once when nothing is in flight. A block device
  * must complete (not give up) its requests before it says drained, unless the session itself is lost:
  * requests given up then are popped again first, in their order, after the next start (inflight region).
- * A net queue may give up what it holds: chains not pushed are popped again after the next start.
+ * A net queue pushes in the order it popped, and may give up what it holds: chains not pushed are popped
+ * again after the next start.
  *
  * Nobody waits: every file descriptor is non-blocking, a silent or hostile user holds up only itself.
  * Calls up may come from inside any fe_*() call except fe_create(); never from a vqt_ring_ops call.

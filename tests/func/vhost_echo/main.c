@@ -262,6 +262,18 @@ static void up_features(void *arg, uint64_t acked)
 	printf("%s: features 0x%llx\n", d->name, (unsigned long long)acked);
 }
 
+static uint64_t counter(const struct device *d, const char *want)
+{
+	const char *name;
+	uint64_t value;
+
+	for (unsigned i = 0; (name = fe_counter(d->fe, i, &value)); i++) {
+		if (!strcmp(name, want))
+			return value;
+	}
+	return 0;
+}
+
 static void up_start(void *arg, unsigned q)
 {
 	struct device *d = arg;
@@ -269,6 +281,9 @@ static void up_start(void *arg, unsigned q)
 	printf("%s: queue %u starts\n", d->name, q);
 	d->started[q] = true;
 	serve(d, q);
+	if (d->kind == FE_BLK)
+		printf("%s: taken again: %llu\n", d->name,
+		       (unsigned long long)counter(d, "chains_resubmitted"));
 }
 
 static void up_stop(void *arg, unsigned q)
