@@ -138,14 +138,13 @@ struct rt_path_info {
 };
 
 /* Every packet that is not delivered is counted under one of the drop_ names. */
-#define RT_COUNTERS(X)                                                                                       \
-	X(tx_packets)                                                                                        \
-	X(tx_bytes)                                                                                          \
-	X(tx_retransmits)                                                                                    \
-	X(tx_acks)                                                                                           \
-	X(tx_abandoned) X(rx_packets) X(rx_bytes) X(rx_acks) X(rx_skipped) X(drop_short) X(drop_version)     \
-		X(drop_spi) X(drop_auth) X(drop_replay) X(drop_duplicate) X(drop_window) X(drop_type)        \
-			X(drop_class) X(drop_record) X(drop_ack)
+/* clang-format off */
+#define RT_COUNTERS(X) \
+	X(tx_packets) X(tx_bytes) X(tx_retransmits) X(tx_acks) X(tx_abandoned) \
+	X(rx_packets) X(rx_bytes) X(rx_acks) X(rx_skipped) \
+	X(drop_short) X(drop_version) X(drop_spi) X(drop_auth) X(drop_replay) X(drop_duplicate) \
+	X(drop_window) X(drop_type) X(drop_class) X(drop_record) X(drop_ack)
+/* clang-format on */
 
 #define RT_COUNTER_ENUM(name) RT_C_##name,
 enum rt_counter { RT_COUNTERS(RT_COUNTER_ENUM) RT_NCOUNTERS };
