@@ -330,9 +330,11 @@ static void a_drain_waits(void **state)
 static void a_fence_and_the_next_life(void **state)
 {
 	struct setup *s = fresh(NULL);
+	struct fake_chain *old = put(s, 0, 16, 4097, 1);
+	uint8_t untouched[4097];
 
 	(void)state;
-	put(s, 0, 16, 4097, 1);
+	memset(untouched, FAKE_RING_FILL, sizeof(untouched));
 	run(s);
 	put(s, 0, VQT_REQ_MAX, 1, 2);
 	vqt_host_service(s->w.host, 1, s->w.now); /* the unscheduled part is under way */
@@ -352,6 +354,8 @@ static void a_fence_and_the_next_life(void **state)
 	answer(s, s->w.reqs[0], 1);
 	run(s);
 	assert_int_equal(vw_hd(s->hd, VQT_HD_drop_cpl_fenced), 2);
+	fake_chain_read(old, 0, got, 4097);
+	assert_memory_equal(got, untouched, 4097);
 	assert_int_equal(s->w.nreqs, 3);
 	answer(s, req(s, 1, 16, 4097, 1), 1);
 	answer(s, req(s, 2, VQT_REQ_MAX, 1, 2), 1);

@@ -319,6 +319,48 @@ static void limits_of_requests(void **state)
 	teardown(s);
 }
 
+/* A long write that waits for memory has room for its unscheduled bytes only: data before the grant is
+ * dropped, and so is a piece that names the slot but not the request. */
+static void data_before_the_grant(void **state)
+{
+	struct setup *s = fresh(VQT_BLK);
+	struct vqt_req_head h = {EPOCH, 1u << 20, 1, 0};
+	struct rt_rec r = {
+		.kind = VQT_REQ, .dev = WIRE, .aux = (uint16_t)EPOCH, .total = VQT_HEAD + (1u << 20)};
+	uint8_t head[VQT_HEAD];
+
+	(void)state;
+	vqt_req_head_put(head, &h);
+	for (uint32_t slot = 0; slot < 6; slot++) {
+		r.id = VQT_ID(slot, 1);
+		r.offset = 0;
+		r.len = VQT_HEAD;
+		vqt_peer_record(s->w.peer, RT_CMD, 0, &r, head, NULL);
+		r.offset = VQT_HEAD;
+		r.len = 32768;
+		if (slot == 5) {
+			r.id = VQT_ID(slot, 2);
+			vqt_peer_record(s->w.peer, RT_CMD, 0, &r, noise, NULL);
+			assert_int_equal(vw_d(s->d, VQT_D_drop_req_duplicate), 1);
+			r.id = VQT_ID(slot, 1);
+		}
+		vqt_peer_record(s->w.peer, RT_CMD, 0, &r, noise, NULL);
+		r.offset += 32768;
+		vqt_peer_record(s->w.peer, RT_CMD, 0, &r, noise, NULL);
+	}
+	assert_int_equal(vw_d(s->d, VQT_D_grants_waited), 2);
+	r.kind = VQT_REQDATA;
+	r.offset = r.total - 100;
+	r.len = 100;
+	for (uint32_t slot = 0; slot < 6; slot++) {
+		r.id = VQT_ID(slot, 1);
+		vqt_peer_record(s->w.peer, RT_DATA, 0, &r, noise, NULL);
+	}
+	assert_int_equal(vw_d(s->d, VQT_D_drop_req_ungranted), 6);
+	assert_null(vqt_peer_bad(s->w.peer));
+	teardown(s);
+}
+
 /* An agent that holds one frame back and sends all others: what is kept is bounded, the others go on. */
 static void hoarding_frames(void **state)
 {
@@ -364,6 +406,7 @@ int main(void)
 		cmocka_unit_test(device_blk),
 		cmocka_unit_test(overlapping_pieces_of_a_write),
 		cmocka_unit_test(limits_of_requests),
+		cmocka_unit_test(data_before_the_grant),
 		cmocka_unit_test(hoarding_frames),
 	};
 

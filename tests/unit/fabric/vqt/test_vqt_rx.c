@@ -281,6 +281,12 @@ static void frames_in_any_order(void **state)
 	piece(s, 2, 2 * 128, 100, 0, 50, 2);
 	assert_int_equal(vw_hd(s->hd, VQT_HD_drop_rx_late), 1);
 	assert_int_equal(vw_hd(s->hd, VQT_HD_rx_frames), 4);
+	/* The last place within the credit, and the first beyond it. */
+	piece(s, 9, VQT_WINDOW_MIN - 64, 60, 0, 60, 1);
+	assert_int_equal(vw_hd(s->hd, VQT_HD_drop_rx_credit), 0);
+	piece(s, 9, VQT_WINDOW_MIN - 64, 70, 0, 60, 1);
+	piece(s, 9, VQT_WINDOW_MIN, 60, 0, 60, 1);
+	assert_int_equal(vw_hd(s->hd, VQT_HD_drop_rx_credit), 2);
 	teardown(s);
 }
 
