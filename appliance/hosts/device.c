@@ -1,11 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * Devices: carries out the steps of attach.h for each vNIC and vDisk of the model.
- *
- * A change that the guest would see as another device (its MAC, queues, front-end ...) is made as
- * remove and create: the new one waits until the old one has let go everything.
- */
+/* Devices: carries out the steps of attach.h for each vNIC and vDisk of the model. */
 #include <errno.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,9 +9,11 @@
 #include "appliance/hosts/hosts_impl.h"
 #include "fabric/base/log.h"
 
-#define DETACH_S   10 /* an agent that does not answer for so long loses its session */
-#define RETRY_MS   200
-#define QUEUE_SIZE 256u
+#define DETACH_S     10 /* an agent that does not answer for so long loses its session */
+#define RETRY_MIN_MS 50u
+#define RETRY_MAX_MS 3200u
+#define REFUSED_S    5 /* what an agent could not make is tried again so often */
+#define QUEUE_SIZE   256u
 
 struct device_call {
 	struct dp_call call; /* first */
@@ -59,14 +57,21 @@ static struct hdev *letter_back(struct dp_call *call, struct device_call *copy)
 	return copy->d;
 }
 
-static void letter_forget(struct dp_call *call)
-{
-	struct device_call c;
-
-	letter_back(call, &c);
-}
-
 static void retry(struct hdev *d);
+
+/* Trouble that is tried again: said in the log once, not with every try. */
+static void trouble(struct hdev *d, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+static void trouble(struct hdev *d, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(d->error, sizeof(d->error), fmt, ap);
+	va_end(ap);
+	if (strcmp(d->said, d->error))
+		log_err("%s %s: %s; trying again", kind_info(d->kind)->name, d->name, d->error);
+	memcpy(d->said, d->error, sizeof(d->said));
+}
 
 static enum dp_verdict w_bind(struct worker *w, struct dp_call *call)
 {
@@ -93,9 +98,7 @@ static void bound(struct dp_call *call)
 	struct hdev *d = letter_back(call, &c);
 
 	if (c.result) {
-		snprintf(d->error, sizeof(d->error), "cannot be bound to the session: %s",
-			 strerror(-c.result));
-		log_err("%s %s: %s; trying again", kind_info(d->kind)->name, d->name, d->error);
+		trouble(d, "cannot be bound to the session: %s", strerror(-c.result));
 		retry(d);
 	}
 	step(d, attach_bound(&d->a, !c.result));
@@ -118,13 +121,24 @@ static enum dp_verdict w_unbind(struct worker *w, struct dp_call *call)
 	return DP_LATER;
 }
 
+/* What the last agent said of it is no longer so. */
+static void forget_agent(struct hdev *d)
+{
+	d->connected = d->refused = d->guest_changed = false;
+	d->features = d->running = 0;
+	d->endpoint[0] = d->broken[0] = '\0';
+	free(d->remote);
+	d->remote = NULL;
+	d->nremote = 0;
+}
+
 static void unbound(struct dp_call *call)
 {
 	struct device_call c;
 	struct hdev *d = letter_back(call, &c);
 
-	d->connected = false;
-	d->running = 0;
+	d->unbinding = false;
+	forget_agent(d);
 	step(d, attach_unbound(&d->a));
 }
 
@@ -138,6 +152,35 @@ static enum dp_verdict w_guest(struct worker *w, struct dp_call *call)
 	else
 		vdisk_guest(c->d->vdisk, c->features);
 	return DP_DONE;
+}
+
+static void say_guest(struct hdev *d);
+
+static void guest_said(struct dp_call *call)
+{
+	struct device_call c;
+	struct hdev *d = letter_back(call, &c);
+
+	d->guest_letter = false;
+	if (d->guest_changed && d->a.state == ATTACH_BOUND)
+		say_guest(d);
+}
+
+/* Tells the worker what the guest negotiated. One letter at a time, however often an agent changes its mind.
+ */
+static void say_guest(struct hdev *d)
+{
+	struct device_call c = {.features = d->features};
+
+	d->guest_changed = d->guest_letter;
+	if (d->guest_letter)
+		return;
+	/* Receive queues are the even ones (virtio 1.2 section 5.1.2). */
+	while (c.pairs < VNIC_PAIRS && d->running >> (2 * c.pairs) & 1)
+		c.pairs++;
+	d->guest_letter = !send_letter(d, c, w_guest, guest_said);
+	if (!d->guest_letter)
+		session_end(session_by_id(d->h, d->a.session), "the appliance is out of memory");
 }
 
 static enum dp_verdict w_leave(struct worker *w, struct dp_call *call)
@@ -169,17 +212,15 @@ static enum dp_verdict w_refresh(struct worker *w, struct dp_call *call)
 static size_t config_of(const struct hdev *d, uint8_t out[FE_CONFIG_BYTES])
 {
 	if (d->kind == KIND_VNIC) {
-		vnic_config(&d->vcfg, true, out);
+		vnic_config(&d->vcfg, d->admin_up, out);
 		return VNIC_CONFIG_LEN;
 	}
 	vdisk_config(d->vdisk, out);
 	return BLK_CONFIG_LEN;
 }
 
-static void refreshed(struct dp_call *call)
+void device_say_configure(struct hdev *d)
 {
-	struct device_call c;
-	struct hdev *d = letter_back(call, &c);
 	struct session *s = d->a.state == ATTACH_BOUND ? session_by_id(d->h, d->a.session) : NULL;
 	Outrigger__Session__V1__Message m = OUTRIGGER__SESSION__V1__MESSAGE__INIT;
 	Outrigger__Session__V1__Configure conf = OUTRIGGER__SESSION__V1__CONFIGURE__INIT;
@@ -193,6 +234,13 @@ static void refreshed(struct dp_call *call)
 	m.body_case = OUTRIGGER__SESSION__V1__MESSAGE__BODY_CONFIGURE;
 	m.configure = &conf;
 	session_say(s, &m);
+}
+
+static void refreshed(struct dp_call *call)
+{
+	struct device_call c;
+
+	device_say_configure(letter_back(call, &c));
 }
 
 static void say_attach(struct hdev *d, struct session *s)
@@ -249,13 +297,13 @@ static void bind_device(struct hdev *d)
 	if (!r && d->kind == KIND_VNIC) {
 		d->epoch = ++d->h->net_epoch;
 	} else if (!r) {
-		r = store_epoch_raise(control_store(d->h->control), d->volume, &d->epoch);
-		if (r) {
-			snprintf(d->error, sizeof(d->error),
-				 "the store cannot be written, so its epoch cannot be raised: %s",
-				 store_error(control_store(d->h->control)));
-			log_err("virtual disk %s: %s; trying again", d->name, d->error);
-		}
+		/* Packets carry 32 bits of it, and none of them is 0. */
+		do
+			r = store_epoch_raise(control_store(d->h->control), d->volume, &d->epoch);
+		while (!r && !(uint32_t)d->epoch);
+		if (r)
+			trouble(d, "the store cannot be written, so its epoch cannot be raised: %s",
+				store_error(control_store(d->h->control)));
 	}
 	c.epoch = (uint32_t)d->epoch;
 	if (!r)
@@ -280,6 +328,7 @@ static void step(struct hdev *d, enum attach_step todo)
 		return;
 	case ATTACH_SEND_ATTACH:
 		d->error[0] = '\0';
+		d->retry_ms = 0;
 		s = session_by_id(d->h, d->a.session);
 		if (s)
 			say_attach(d, s);
@@ -291,7 +340,9 @@ static void step(struct hdev *d, enum attach_step todo)
 			say_detach(d, s);
 		return;
 	case ATTACH_UNBIND:
-		if (send_letter(d, (struct device_call){.result = 0}, w_unbind, unbound))
+		evtimer_del(d->late);
+		d->unbinding = !send_letter(d, (struct device_call){.result = 0}, w_unbind, unbound);
+		if (!d->unbinding)
 			retry(d);
 		return;
 	case ATTACH_FREE:
@@ -309,7 +360,8 @@ static uint64_t wanted(struct hdev *d)
 		return 0;
 	if (d->kind == KIND_VDISK && (!d->vdisk || !d->admin_up))
 		return 0;
-	list_for_each (it, &d->h->devs) {
+	/* Seldom: only while something removed is letting go. */
+	for (struct list *it = d->h->devs.next; d->h->nremoved && it != &d->h->devs; it = it->next) {
 		struct hdev *other = container_of(it, struct hdev, node);
 
 		if (other != d && other->removed && !strcmp(other->uid, d->uid))
@@ -329,29 +381,26 @@ static int open_disk(struct hdev *d)
 		r = storage_open(d->h->cfg.storage, d->pool, d->volume, d->size, d->read_only, &d->bdev);
 		if (r) {
 			d->bdev = NULL;
-			snprintf(d->error, sizeof(d->error), "volume %s cannot be opened: %s", d->volume,
-				 r == -EBUSY ? "I/O of a former owner is still in flight, or another process "
-					       "has it"
-					     : strerror(-r));
+			trouble(d, "volume %s cannot be opened: %s", d->volume,
+				r == -EBUSY ? "I/O of a former owner is still in flight, or another process "
+					      "has it"
+					    : strerror(-r));
 			return r;
 		}
 	}
 	d->vdisk = vdisk_create(d->bdev, d->queues, d->serial);
 	if (!d->vdisk)
 		return -ENOMEM;
-	d->error[0] = '\0';
+	d->error[0] = d->said[0] = '\0';
+	d->retry_ms = 0;
 	return 0;
 }
 
 static void refresh_want(struct hdev *d)
 {
-	int r = open_disk(d);
-
-	if (r) {
-		if (r != -EBUSY)
-			log_err("virtual disk %s: %s; trying again", d->name, d->error);
+	/* While a try is due the timer makes it: what others do must not make it more often. */
+	if (!evtimer_pending(d->late, NULL) && open_disk(d))
 		retry(d);
-	}
 	step(d, attach_want(&d->a, wanted(d)));
 }
 
@@ -368,8 +417,14 @@ static void on_late(evutil_socket_t fd, short what, void *arg)
 			session_end(s, "its agent does not answer a detach");
 		return;
 	}
-	if (d->a.state == ATTACH_UNBINDING && !d->letters) {
-		step(d, ATTACH_UNBIND);
+	if (d->a.state == ATTACH_UNBINDING) {
+		if (!d->unbinding)
+			step(d, ATTACH_UNBIND);
+		return;
+	}
+	if (d->a.state == ATTACH_BOUND && d->refused) {
+		d->refused = false;
+		step(d, attach_changed(&d->a));
 		return;
 	}
 	refresh_want(d);
@@ -377,8 +432,11 @@ static void on_late(evutil_socket_t fd, short what, void *arg)
 
 static void retry(struct hdev *d)
 {
-	struct timeval tv = {.tv_usec = RETRY_MS * 1000};
+	unsigned ms = d->retry_ms ? 2 * d->retry_ms : RETRY_MIN_MS;
+	struct timeval tv;
 
+	d->retry_ms = ms < RETRY_MAX_MS ? ms : RETRY_MAX_MS;
+	tv = (struct timeval){.tv_sec = d->retry_ms / 1000, .tv_usec = d->retry_ms % 1000 * 1000};
 	evtimer_add(d->late, &tv);
 }
 
@@ -408,7 +466,8 @@ void devices_check_synced(struct session *s)
 	list_for_each (it, &s->h->devs) {
 		struct hdev *d = container_of(it, struct hdev, node);
 
-		if (!d->removed && d->admin_up && !strcmp(d->host, s->name) &&
+		/* A disk that is switched off is taken away, a network device only loses its link. */
+		if (!d->removed && (d->admin_up || d->kind == KIND_VNIC) && !strcmp(d->host, s->name) &&
 		    (d->a.state != ATTACH_BOUND || d->a.session != s->id))
 			return;
 	}
@@ -447,203 +506,69 @@ static struct hdev *device_of(struct session *s, uint32_t dev)
 
 void device_on_attached(struct session *s, const Outrigger__Session__V1__Attached *m)
 {
+	struct timeval later = {.tv_sec = REFUSED_S};
 	struct hdev *d = device_of(s, m->dev);
+	char error[sizeof(d->error)];
 
-	if (!d)
+	if (!d || d->a.state != ATTACH_BOUND)
 		return;
-	snprintf(d->endpoint, sizeof(d->endpoint), "%s", m->endpoint);
-	snprintf(d->error, sizeof(d->error), "%s", m->error);
-	if (d->error[0])
-		log_err("%s %s: host %s: %s", kind_info(d->kind)->name, d->name, s->name, d->error);
+	session_text(d->endpoint, sizeof(d->endpoint), m->endpoint);
+	session_text(error, sizeof(error), m->error);
+	if (error[0] && strcmp(error, d->said) && session_may_log(s))
+		log_err("%s %s: host %s: %s; trying again", kind_info(d->kind)->name, d->name, s->name,
+			error);
+	memcpy(d->error, error, sizeof(d->error));
+	memcpy(d->said, error, sizeof(d->said));
+	d->refused = error[0];
+	if (d->refused)
+		evtimer_add(d->late, &later);
 }
 
 void device_on_detached(struct session *s, uint32_t dev)
 {
 	struct hdev *d = device_of(s, dev);
 
-	if (!d)
-		return;
-	evtimer_del(d->late);
-	step(d, attach_detached(&d->a, s->id));
+	if (d && d->a.state == ATTACH_DETACHING)
+		step(d, attach_detached(&d->a, s->id));
 }
 
 void device_on_state(struct session *s, const Outrigger__Session__V1__DeviceState *m)
 {
 	struct hdev *d = device_of(s, m->dev);
-	struct device_call c = {.features = m->features};
+	char broken[sizeof(d->broken)];
 
 	if (!d || d->a.state != ATTACH_BOUND)
 		return;
 	d->connected = m->connected;
 	d->features = m->features;
 	d->running = m->queues_running;
-	if (m->broken[0] && strcmp(d->broken, m->broken))
-		log_warn("%s %s: its guest broke it: %s", kind_info(d->kind)->name, d->name, m->broken);
-	snprintf(d->broken, sizeof(d->broken), "%s", m->broken);
-	/* Receive queues are the even ones (virtio 1.2 section 5.1.2). */
-	while (c.pairs < VNIC_PAIRS && m->queues_running >> (2 * c.pairs) & 1)
-		c.pairs++;
-	if (send_letter(d, c, w_guest, letter_forget))
-		session_end(s, "the appliance is out of memory");
+	session_text(broken, sizeof(broken), m->broken);
+	if (broken[0] && strcmp(d->broken, broken) && session_may_log(s))
+		log_warn("%s %s: its guest broke it: %s", kind_info(d->kind)->name, d->name, broken);
+	memcpy(d->broken, broken, sizeof(d->broken));
+	say_guest(d);
 }
 
-/* ---- the model ---- */
+/* ---- for the model ---- */
 
-struct hdev *device_find(struct hosts *h, enum kind kind, const char *name)
-{
-	list_for_each (it, &h->devs) {
-		struct hdev *d = container_of(it, struct hdev, node);
-
-		if (d->kind == kind && !d->removed && !strcmp(d->name, name))
-			return d;
-	}
-	return NULL;
-}
-
-bool device_free_if_done(struct hdev *d)
-{
-	if (!d->freed || d->letters || d->h->publishing)
-		return false;
-	if (d->joined) {
-		send_letter(d, (struct device_call){.result = 0}, w_leave, left);
-		return false;
-	}
-	list_del(&d->node);
-	d->h->slots[d->slot] = NULL;
-	vnic_destroy(d->vnic);
-	vdisk_destroy(d->vdisk);
-	if (d->bdev)
-		storage_release(d->h->cfg.storage, d->bdev);
-	event_free(d->late);
-	free(d->remote);
-	free(d);
-	return true;
-}
-
-static struct hdev *device_new(struct hosts *h, enum kind kind, const char *name, const char *uid,
-			       const char *shape)
-{
-	struct hdev *d = calloc(1, sizeof(*d));
-	unsigned slot = 1;
-
-	while (slot <= DEVICES_MAX && h->slots[slot])
-		slot++;
-	if (d)
-		d->late = evtimer_new(h->cfg.base, on_late, d);
-	if (!d || slot > DEVICES_MAX || !d->late) {
-		free(d);
-		return NULL;
-	}
-	d->h = h;
-	d->kind = kind;
-	d->slot = (uint16_t)slot;
-	snprintf(d->name, sizeof(d->name), "%s", name);
-	snprintf(d->uid, sizeof(d->uid), "%s", uid);
-	snprintf(d->shape, sizeof(d->shape), "%s", shape);
-	attach_init(&d->a);
-	h->slots[slot] = d;
-	list_add_tail(&h->devs, &d->node);
-	return d;
-}
-
-static void device_remove(struct hdev *d)
+void device_remove(struct hdev *d)
 {
 	d->removed = true;
+	d->h->nremoved++;
 	step(d, attach_remove(&d->a));
 }
 
-static const char *host_of(const struct model *m, const char *profile)
+void device_grown(struct hdev *d)
 {
-	const Outrigger__V1__Profile *p = model_profile(m, profile);
-
-	return p ? p->host : "";
+	send_letter(d, (struct device_call){.result = 0}, w_refresh, refreshed);
 }
 
-static int apply_vnic(struct hosts *h, const struct model *m, const Outrigger__V1__VNic *v)
+void device_leave(struct hdev *d)
 {
-	struct hdev *d = device_find(h, KIND_VNIC, v->name);
-	bool tap = v->frontend == OUTRIGGER__V1__VNIC_FRONTEND__VNIC_FRONTEND_TAP;
-	char shape[256];
-
-	snprintf(shape, sizeof(shape), "%s %s %u %u %d %s", v->uid, v->mac, v->mtu, v->queues, tap,
-		 v->tap_name);
-	if (d && strcmp(d->shape, shape)) {
-		device_remove(d);
-		d = NULL;
-	}
-	if (!d) {
-		d = device_new(h, KIND_VNIC, v->name, v->uid, shape);
-		if (!d)
-			return -ENOSPC;
-		d->tap = tap;
-		snprintf(d->tap_name, sizeof(d->tap_name), "%s", v->tap_name);
-		d->vcfg = (struct vnic_cfg){.port = d->slot, .mtu = v->mtu, .pairs = v->queues};
-		for (int i = 0; i < 6; i++)
-			d->vcfg.mac[i] = (uint8_t)strtoul(v->mac + 3 * i, NULL, 16);
-		d->vnic = vnic_create(&d->vcfg);
-		if (!d->vnic) {
-			d->freed = true;
-			return -ENOMEM;
-		}
-	}
-	snprintf(d->host, sizeof(d->host), "%s", host_of(m, v->profile));
-	snprintf(d->network, sizeof(d->network), "%s", v->network);
-	d->admin_up = v->admin_state != OUTRIGGER__V1__ADMIN_STATE__ADMIN_STATE_DOWN;
-	return 0;
+	send_letter(d, (struct device_call){.result = 0}, w_leave, left);
 }
 
-static int apply_vdisk(struct hosts *h, const struct model *m, const Outrigger__V1__VDisk *v)
+struct event *device_timer(struct hdev *d)
 {
-	struct hdev *d = device_find(h, KIND_VDISK, v->name);
-	const Outrigger__V1__Volume *vol = model_volume(m, v->volume);
-	char shape[256];
-
-	if (!vol)
-		return -ENOENT;
-	snprintf(shape, sizeof(shape), "%s %s %d %u %s", v->uid, v->volume, v->read_only, v->queues,
-		 v->serial);
-	if (d && strcmp(d->shape, shape)) {
-		device_remove(d);
-		d = NULL;
-	}
-	if (!d) {
-		d = device_new(h, KIND_VDISK, v->name, v->uid, shape);
-		if (!d)
-			return -ENOSPC;
-		snprintf(d->pool, sizeof(d->pool), "%s", vol->pool);
-		snprintf(d->volume, sizeof(d->volume), "%s", v->volume);
-		snprintf(d->serial, sizeof(d->serial), "%s", v->serial);
-		d->read_only = v->read_only;
-		d->queues = v->queues;
-	}
-	if (d->size && d->size != vol->size_bytes && d->vdisk)
-		send_letter(d, (struct device_call){.result = 0}, w_refresh, refreshed);
-	d->size = vol->size_bytes;
-	snprintf(d->host, sizeof(d->host), "%s", host_of(m, v->profile));
-	d->admin_up = v->admin_state != OUTRIGGER__V1__ADMIN_STATE__ADMIN_STATE_DOWN;
-	return 0;
-}
-
-int devices_apply(struct hosts *h, const struct model *m, char *why, size_t why_size)
-{
-	int r = 0;
-
-	list_for_each (it, &h->devs) {
-		struct hdev *d = container_of(it, struct hdev, node);
-
-		if (!d->removed && !model_get(m, d->kind, d->name))
-			device_remove(d);
-	}
-	for (size_t i = 0; !r && i < model_count(m, KIND_VNIC); i++)
-		r = apply_vnic(h, m, model_vnic_at(m, i));
-	for (size_t i = 0; !r && i < model_count(m, KIND_VDISK); i++)
-		r = apply_vdisk(h, m, model_vdisk_at(m, i));
-	if (r == -ENOSPC)
-		snprintf(why, why_size, "an appliance has room for %u devices, and all are taken",
-			 DEVICES_MAX);
-	else if (r)
-		snprintf(why, why_size, "%s", strerror(-r));
-	if (!r)
-		devices_refresh(h);
-	return r;
+	return evtimer_new(d->h->cfg.base, on_late, d);
 }

@@ -11,6 +11,10 @@
 #include "fabric/base/log.h"
 
 #define STATS_EVERY 5u /* ticks: an idle agent is woken so seldom for its counters */
+#define HELLO_S	    10u
+/* A change waits so long for devices to let go of their former places; then it is answered, and they go on
+ * by themselves: a backend that hangs must not stop all other changes. */
+#define APPLY_S 15u
 
 void hosts_wake(struct hosts *h)
 {
@@ -39,6 +43,8 @@ static bool pending(const struct hosts *h)
 {
 	if (h->publishing)
 		return true;
+	if (h->ticks - h->apply_tick > APPLY_S)
+		return false;
 	list_for_each (it, &h->devs)
 		if (device_pending(container_of(it, struct hdev, node)))
 			return true;
@@ -79,12 +85,22 @@ static void settle(evutil_socket_t fd, short what, void *arg)
 	}
 }
 
+/* Of the shutdown's own apply. */
+static void unpublished(void *arg, int err, const char *msg)
+{
+	(void)arg;
+	(void)err;
+	(void)msg;
+}
+
 static int apply(void *ctx, const struct model *m, void (*done)(void *arg, int err, const char *msg),
 		 void *arg)
 {
 	struct hosts *h = ctx;
 	int r;
 
+	if (h->stopping && done != unpublished)
+		return -ESHUTDOWN;
 	h->apply_msg[0] = '\0';
 	r = publish_ports(h, m, h->apply_msg, sizeof(h->apply_msg));
 	if (!r)
@@ -96,6 +112,7 @@ static int apply(void *ctx, const struct model *m, void (*done)(void *arg, int e
 	}
 	h->apply_done = done;
 	h->apply_arg = arg;
+	h->apply_tick = h->ticks;
 	hosts_wake(h);
 	return 0;
 }
@@ -103,10 +120,14 @@ static int apply(void *ctx, const struct model *m, void (*done)(void *arg, int e
 static void host_revoked(void *ctx, const char *host)
 {
 	struct hosts *h = ctx;
-	struct session *s = session_of_host(h, host);
 
-	if (s)
-		session_end(s, "its certificate was revoked");
+	/* Whatever its state: one that has not said hello could do so later. */
+	list_for_each (it, &h->sessions) {
+		struct session *s = container_of(it, struct session, node);
+
+		if (s->chan && !strcmp(s->name, host))
+			session_end(s, "its certificate was revoked");
+	}
 }
 
 struct control_ops hosts_control_ops(struct hosts *h)
@@ -138,6 +159,7 @@ static enum dp_verdict w_tick(struct worker *w, struct dp_call *call)
 
 static void ticked(struct dp_call *call)
 {
+	((struct tick_call *)call)->h->tick_letter = false;
 	free(call);
 }
 
@@ -167,6 +189,7 @@ static void path_known(struct dp_call *call)
 	struct session *s = session_by_id(c->h, c->id);
 
 	if (s) {
+		s->asked = false;
 		s->peer_known = c->known;
 		s->peer = c->peer;
 		s->path = c->info;
@@ -176,10 +199,11 @@ static void path_known(struct dp_call *call)
 
 static void ask_path(struct hosts *h, struct session *s)
 {
-	struct path_call *c = calloc(1, sizeof(*c));
+	struct path_call *c = s->asked ? NULL : calloc(1, sizeof(*c));
 
 	if (!c)
 		return;
+	s->asked = true;
 	c->h = h;
 	c->id = s->id;
 	c->ws = s->ws;
@@ -191,11 +215,12 @@ static void ask_path(struct hosts *h, struct session *s)
 static void tick(evutil_socket_t fd, short what, void *arg)
 {
 	struct hosts *h = arg;
-	struct tick_call *c = calloc(1, sizeof(*c));
+	struct tick_call *c = h->tick_letter ? NULL : calloc(1, sizeof(*c));
 
 	(void)fd;
 	(void)what;
 	if (c) {
+		h->tick_letter = true;
 		c->h = h;
 		c->call.fn = w_tick;
 		c->call.done = ticked;
@@ -205,12 +230,17 @@ static void tick(evutil_socket_t fd, short what, void *arg)
 	list_for_each_safe (it, &h->sessions) {
 		struct session *s = container_of(it, struct session, node);
 
+		s->messages = s->bytes = s->lines = 0;
+		if (s->state == SESSION_NEW && h->ticks - s->born > HELLO_S)
+			session_end(s, "its agent says nothing");
 		if (s->state != SESSION_LIVE)
 			continue;
 		ask_path(h, s);
 		if (h->ticks % STATS_EVERY == 0)
 			session_poll_stats(s);
 	}
+	if (h->apply_done)
+		hosts_wake(h);
 }
 
 /* ---- life ---- */
@@ -275,13 +305,6 @@ int hosts_listen(struct hosts *h, const char *address, uint16_t port, SSL_CTX *t
 	return chan_listen(&cfg, &h->listener);
 }
 
-static void unpublished(void *arg, int err, const char *msg)
-{
-	(void)arg;
-	(void)err;
-	(void)msg;
-}
-
 void hosts_shutdown(struct hosts *h, void (*done)(void *arg), void *arg)
 {
 	static const struct model_env none;
@@ -313,6 +336,7 @@ void hosts_destroy(struct hosts *h)
 	if (!h)
 		return;
 	chan_listener_free(h->listener);
+	publish_forget(h);
 	list_for_each_safe (it, &h->nets) {
 		struct netid *n = container_of(it, struct netid, node);
 

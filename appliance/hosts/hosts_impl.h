@@ -43,12 +43,18 @@ struct hdev {
 	struct attach a;
 	bool removed, freed;
 	unsigned letters;   /* on their way to the worker and back */
+	bool unbinding;	    /* one of them takes it from its session */
+	bool guest_letter;  /* one of them says what the guest negotiated */
+	bool guest_changed; /* meanwhile it was negotiated anew */
 	struct event *late; /* an agent that does not answer a detach; a bind or open to be tried again */
+	unsigned retry_ms;  /* of the last try; 0: none failed */
+	char said[256];	    /* the trouble that was logged last: each kind once */
 
 	/* As the agent reported. */
 	bool connected;
 	uint64_t features, running;
 	char endpoint[128], broken[128], error[256];
+	bool refused; /* the agent could not make it: to be tried again */
 	struct remote_counter *remote;
 	size_t nremote;
 
@@ -82,8 +88,12 @@ struct session {
 	int64_t since; /* Unix seconds */
 	struct wsession *ws;
 	bool letter; /* add or delete is on its way */
+	bool asked;  /* the worker is about to say how its path is */
 	bool synced;
-	struct event *closer; /* after a refusal */
+	unsigned born;		  /* tick */
+	uint32_t messages, bytes; /* since the last tick */
+	unsigned lines;		  /* logged on the agent's account since the last tick */
+	struct event *closer;	  /* after a refusal */
 	struct wsession_cfg cfg;
 	struct link_addr peer;
 	bool peer_known;
@@ -119,6 +129,7 @@ struct hosts {
 	struct event *dp_ev;
 	struct event *settle; /* hosts_wake() */
 	struct list devs, sessions, nets;
+	unsigned nremoved; /* of devs */
 	struct hdev *slots[DEVICES_MAX + 1];
 	struct uplink uplinks[DP_UPLINKS];
 	uint32_t next_net;
@@ -126,8 +137,11 @@ struct hosts {
 	/* The apply under way. */
 	void (*apply_done)(void *arg, int err, const char *msg);
 	void *apply_arg;
-	bool publishing;
-	bool started; /* the first apply is over */
+	unsigned apply_tick; /* when it began */
+	unsigned publishing; /* letters on their way */
+	bool tick_letter;
+	const struct dp_config *published; /* what the worker works by; NULL: nothing yet */
+	bool started;			   /* the first apply is over */
 	char apply_msg[256];
 	void (*shutdown_done)(void *arg);
 	void *shutdown_arg;
@@ -140,18 +154,26 @@ struct hosts {
 void hosts_wake(struct hosts *h);
 uint32_t hosts_net_id(struct hosts *h, const char *name);
 
-/* device.c */
+/* devmodel.c */
 struct hdev *device_find(struct hosts *h, enum kind kind, const char *name);
 /* Bring the devices in line with the model; their binds and detaches follow by themselves. */
 int devices_apply(struct hosts *h, const struct model *m, char *why, size_t why_size);
+/* Frees it if nothing holds it any more. */
+bool device_free_if_done(struct hdev *d);
+
+/* device.c */
+void device_remove(struct hdev *d);
+void device_grown(struct hdev *d); /* its volume */
+void device_leave(struct hdev *d); /* the worker forgets the disk; nothing is bound */
+struct event *device_timer(struct hdev *d);
+/* Its configuration space has changed: a guest that is there hears of it. */
+void device_say_configure(struct hdev *d);
 /* Look again where each device should be. */
 void devices_refresh(struct hosts *h);
 void devices_session_up(struct session *s);
 void devices_session_down(struct session *s);
 void devices_check_synced(struct session *s);
 bool device_pending(const struct hdev *d);
-/* Frees it if nothing holds it any more. */
-bool device_free_if_done(struct hdev *d);
 void device_on_attached(struct session *s, const Outrigger__Session__V1__Attached *m);
 void device_on_detached(struct session *s, uint32_t dev);
 void device_on_state(struct session *s, const Outrigger__Session__V1__DeviceState *m);
@@ -162,6 +184,10 @@ struct session *session_of_host(struct hosts *h, const char *name); /* live, or 
 struct session *session_by_id(struct hosts *h, uint64_t id);
 int session_say(struct session *s, const Outrigger__Session__V1__Message *m);
 void session_end(struct session *s, const char *reason);
+/* Text of an agent, as far as it is printable ASCII. */
+void session_text(char *out, size_t size, const char *text);
+/* Whether one more line on the agent's account may be logged now. */
+bool session_may_log(struct session *s);
 /* Its last device let go: the worker may forget it. From the settling alone: it may free s. */
 void session_del_if_done(struct session *s);
 void session_poll_stats(struct session *s);
@@ -170,5 +196,9 @@ void session_poll_stats(struct session *s);
 int publish_ports(struct hosts *h, const struct model *m, char *why, size_t why_size);
 int publish(struct hosts *h, const struct model *m);
 void publish_close_ports(struct hosts *h);
+/* The configuration in force, or one on its way, may name this device: it must not be freed. */
+bool publish_names(const struct hosts *h, const struct hdev *d);
+/* The worker has stopped. */
+void publish_forget(struct hosts *h);
 
 #endif

@@ -51,9 +51,11 @@ static int uplink_add(struct hosts *h, const Outrigger__V1__Port *p, char *why, 
 	/* At start a port that is missing must not keep the rest from working; a new one is refused. */
 	if (r && h->started)
 		u->used = false;
-	else if (r)
-		log_err("port %s: %s; the appliance goes on without it", p->name, why);
-	return h->started ? r : 0;
+	if (!r || h->started)
+		return r;
+	log_err("port %s: %s; the appliance goes on without it", p->name, why);
+	why[0] = '\0';
+	return 0;
 }
 
 int publish_ports(struct hosts *h, const struct model *m, char *why, size_t why_size)
@@ -67,7 +69,11 @@ int publish_ports(struct hosts *h, const struct model *m, char *why, size_t why_
 		struct uplink *u = uplink_find(h, p->name);
 
 		if (u && u->mtu == p->mtu && !strcmp(u->device, p->device)) {
+			char again[256];
+
 			u->wanted = true;
+			if (!u->port)
+				uplink_open(h, u, again, sizeof(again)); /* it may have come meanwhile */
 		} else if (u) {
 			snprintf(why, why_size,
 				 "port %s: device and MTU cannot be changed while it is in use: delete it "
@@ -104,6 +110,8 @@ struct snapshot {
 	struct sw_network *networks;
 	struct sw_port *ports;
 	struct sw_addr *addrs;
+	/* Where the switch counts for ports[i] and networks[i]: filled in by the worker. */
+	const uint64_t **port_counters, **net_counters;
 };
 
 static void snapshot_free(struct snapshot *s)
@@ -113,6 +121,8 @@ static void snapshot_free(struct snapshot *s)
 	free(s->networks);
 	free(s->ports);
 	free(s->addrs);
+	free(s->port_counters);
+	free(s->net_counters);
 	free(s->c.vnics);
 	free(s);
 }
@@ -184,8 +194,10 @@ static struct snapshot *snapshot_make(struct hosts *h, const struct model *m)
 	s->networks = calloc(nnet + 1, sizeof(*s->networks));
 	s->ports = calloc(nvnic + DP_UPLINKS, sizeof(*s->ports));
 	s->addrs = calloc(naddr + 1, sizeof(*s->addrs));
+	s->port_counters = calloc(nvnic + DP_UPLINKS, sizeof(uint64_t *));
+	s->net_counters = calloc(nnet + 1, sizeof(uint64_t *));
 	s->c.vnics = calloc(DP_UPLINK_BASE, sizeof(struct vnic *));
-	if (!s->networks || !s->ports || !s->addrs || !s->c.vnics) {
+	if (!s->networks || !s->ports || !s->addrs || !s->port_counters || !s->net_counters || !s->c.vnics) {
 		snapshot_free(s);
 		return NULL;
 	}
@@ -232,22 +244,36 @@ struct publish_call {
 static enum dp_verdict adopt(struct worker *w, struct dp_call *call)
 {
 	struct publish_call *c = (struct publish_call *)call;
-	struct hosts *h = c->h;
+	struct snapshot *s = c->next;
 
-	c->result = worker_publish(w, &c->next->c, &c->prev);
-	/* The control thread waits for this letter: nothing else touches these now. */
-	list_for_each (it, &h->devs) {
-		struct hdev *d = container_of(it, struct hdev, node);
+	c->result = worker_publish(w, &s->c, &c->prev);
+	for (uint32_t i = 0; !c->result && i < s->c.sw.nports; i++)
+		s->port_counters[i] = worker_switch_counters(w, s->ports[i].id);
+	for (uint32_t i = 0; !c->result && i < s->c.sw.nnetworks; i++)
+		s->net_counters[i] = worker_network_counters(w, s->networks[i].id);
+	return DP_DONE;
+}
 
-		if (d->kind == KIND_VNIC)
-			d->sw_counters = worker_switch_counters(w, d->slot);
+/* Readers of status find the switch's counters through devices and networks. */
+static void find_counters(struct hosts *h, const struct snapshot *s)
+{
+	list_for_each (it, &h->devs)
+		container_of(it, struct hdev, node)->sw_counters = NULL;
+	for (uint32_t i = 0; i < s->c.sw.nports; i++) {
+		uint32_t id = s->ports[i].id;
+		struct hdev *d = id <= DEVICES_MAX ? h->slots[id] : NULL;
+
+		if (d)
+			d->sw_counters = s->port_counters[i];
 	}
 	list_for_each (it, &h->nets) {
 		struct netid *n = container_of(it, struct netid, node);
 
-		n->counters = worker_network_counters(w, n->id);
+		n->counters = NULL;
+		for (uint32_t i = 0; i < s->c.sw.nnetworks; i++)
+			if (s->networks[i].id == n->id)
+				n->counters = s->net_counters[i];
 	}
-	return DP_DONE;
 }
 
 static const char *sw_why(int r)
@@ -267,14 +293,17 @@ static void adopted(struct dp_call *call)
 	struct publish_call *c = (struct publish_call *)call;
 	struct hosts *h = c->h;
 
-	h->publishing = false;
+	h->publishing--;
 	if (c->result) {
 		snprintf(h->apply_msg, sizeof(h->apply_msg), "the data plane refuses it: %s",
 			 sw_why(c->result));
 		snapshot_free(c->next);
 	} else {
 		snapshot_free((struct snapshot *)c->prev);
-		publish_close_ports(h);
+		h->published = &c->next->c;
+		find_counters(h, c->next);
+		if (!h->publishing)
+			publish_close_ports(h);
 	}
 	free(c);
 	hosts_wake(h);
@@ -293,7 +322,21 @@ int publish(struct hosts *h, const struct model *m)
 	c->h = h;
 	c->call.fn = adopt;
 	c->call.done = adopted;
-	h->publishing = true;
+	h->publishing++;
 	dp_call(h->dp, &c->call);
 	return 0;
+}
+
+/* A change that the data plane refused, or that was never published, leaves the worker with the configuration
+ * before it: vNICs of that one must live on. */
+bool publish_names(const struct hosts *h, const struct hdev *d)
+{
+	return h->publishing ||
+	       (h->published && h->published->vnics[d->slot] && h->published->vnics[d->slot] == d->vnic);
+}
+
+void publish_forget(struct hosts *h)
+{
+	snapshot_free((struct snapshot *)h->published);
+	h->published = NULL;
 }

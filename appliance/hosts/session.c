@@ -20,6 +20,11 @@
 
 #define KEEPALIVE_MS 1000u
 #define LOST_MS	     3000u
+/* What an agent may send in a second: many times what an honest one of a full host has to say. */
+#define MESSAGES_MAX 20000u
+#define BYTES_MAX    (16u << 20)
+/* Lines of log on an agent's account in a second. */
+#define LINES_MAX 5u
 /* Tries to find SPIs that nobody uses; one in 2^32 is taken per session. */
 #define SPI_TRIES 4
 
@@ -50,6 +55,20 @@ struct session *session_of_host(struct hosts *h, const char *name)
 			return s;
 	}
 	return NULL;
+}
+
+void session_text(char *out, size_t size, const char *text)
+{
+	size_t n = 0;
+
+	for (; text[n] && n + 1 < size; n++)
+		out[n] = text[n] >= ' ' && text[n] <= '~' ? text[n] : '?';
+	out[n] = '\0';
+}
+
+bool session_may_log(struct session *s)
+{
+	return s->lines++ < LINES_MAX;
 }
 
 int session_say(struct session *s, const Outrigger__Session__V1__Message *m)
@@ -257,6 +276,18 @@ static void start(struct session *s, unsigned tries)
 	dp_call(s->h->dp, &c->call);
 }
 
+/* Other channels of the same host: all, or those that have not said hello. */
+static void end_others(struct session *s, bool new_only)
+{
+	list_for_each (it, &s->h->sessions) {
+		struct session *old = container_of(it, struct session, node);
+
+		if (old != s && old->chan && !strcmp(old->name, s->name) &&
+		    (!new_only || old->state == SESSION_NEW))
+			session_end(old, "the host has opened a new one");
+	}
+}
+
 static const char *on_hello(struct session *s, const Outrigger__Session__V1__Hello *m)
 {
 	struct hosts *h = s->h;
@@ -273,15 +304,8 @@ static const char *on_hello(struct session *s, const Outrigger__Session__V1__Hel
 	if (m->max_chunk < RT_CHUNK_MIN)
 		return "a hello with a chunk size out of range";
 	/* The host's agent was restarted, or its old connection is dead and nobody noticed yet. */
-	list_for_each_safe (it, &h->sessions) {
-		struct session *old = container_of(it, struct session, node);
-
-		if (old != s && old->chan && !strcmp(old->name, s->name)) {
-			session_end(old, "the host has opened a new one");
-			break;
-		}
-	}
-	snprintf(s->agent_version, sizeof(s->agent_version), "%s", m->software);
+	end_others(s, false);
+	session_text(s->agent_version, sizeof(s->agent_version), m->software);
 	RAND_bytes((uint8_t *)&s->id, sizeof(s->id));
 	s->id |= 1; /* never 0 */
 	RAND_bytes((uint8_t *)&s->cfg.seed, sizeof(s->cfg.seed));
@@ -309,7 +333,7 @@ static void take_counters(struct remote_counter **out, size_t *n, Outrigger__Ses
 	if (!c)
 		return;
 	for (size_t i = 0; i < nin; i++) {
-		snprintf(c[i].name, sizeof(c[i].name), "%s", in[i]->name);
+		session_text(c[i].name, sizeof(c[i].name), in[i]->name);
 		c[i].value = in[i]->value;
 	}
 	free(*out);
@@ -379,10 +403,12 @@ static void chan_up(void *ctx, struct chan *c, const struct chan_peer *peer)
 	}
 	s->h = h;
 	s->chan = c;
+	s->born = h->ticks;
 	snprintf(s->name, sizeof(s->name), "%.63s", peer->name);
 	snprintf(s->address, sizeof(s->address), "%s", peer->address);
 	list_add_tail(&h->sessions, &s->node);
 	chan_set_user(c, s);
+	end_others(s, true); /* a host holds one channel that waits for its hello, not all there are */
 	r = strcmp(peer->role, "host") ? -EPERM
 				       : control_host_check(h->control, peer->name, peer->fingerprint);
 	if (!r)
@@ -401,6 +427,11 @@ static void chan_message(void *ctx, struct chan *c, const uint8_t *bytes, size_t
 	(void)ctx;
 	if (!s || s->closer)
 		return;
+	s->bytes += (uint32_t)len;
+	if (++s->messages > MESSAGES_MAX || s->bytes > BYTES_MAX) {
+		session_end(s, "its agent floods the control channel");
+		return;
+	}
 	m = session_unpack(bytes, len);
 	bad = m ? dispatch(s, m) : "a message that cannot be decoded";
 	if (m)
