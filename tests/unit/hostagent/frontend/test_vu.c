@@ -488,7 +488,8 @@ static void hostile__bytes_and_silence(void **state)
 	h.size = 269;
 	sock.fd = vhost_sock_connect(path);
 	assert_int_equal(send(sock.fd, &h, sizeof(h), 0), sizeof(h));
-	assert_true(vhost_sock_closed(&sock));
+	pump_some();
+	assert_int_equal(recv(sock.fd, fds, sizeof(fds), MSG_DONTWAIT), 0);
 	/* Bytes one by one are as good as any. */
 	close(sock.fd);
 	connect_front();

@@ -116,6 +116,30 @@ static void crash__requests_come_again_first_in_their_order(void **state)
 	end();
 }
 
+/* Heads come in any order: the counter is the order, not the head. */
+static void crash__order_is_that_of_taking(void **state)
+{
+	static const uint16_t heads[] = {9, 2, 40, 3, 0};
+
+	(void)state;
+	begin();
+	for (size_t i = 0; i < 5; i++) {
+		uint64_t at = vfront_alloc(front, 4, 4);
+
+		front->q[0].desc[heads[i]] = (struct vring_desc){at, 4, 0, 0};
+		vfront_publish(front, 0, heads[i]);
+		assert_int_equal(pop(), 1);
+	}
+	for (int round = 0; round < 2; round++) {
+		connect_again();
+		for (size_t i = 0; i < 5; i++) {
+			assert_int_equal(pop(), 1);
+			assert_int_equal(c.token, heads[i]);
+		}
+	}
+	end();
+}
+
 static void crash__between_used_idx_and_mark_is_not_done_twice(void **state)
 {
 	struct inflight_queue *q;
@@ -180,6 +204,23 @@ static void crash__after_a_guest_reset_forgets_the_marks(void **state)
 	add(99);
 	assert_int_equal(pop(), 1);
 	assert_int_equal(tag(), 99);
+	end();
+}
+
+/* One completion can be between used->idx and the region, not two. */
+static void crash__ring_that_went_on_without_us_forgets_the_marks(void **state)
+{
+	(void)state;
+	begin();
+	add(1);
+	add(2);
+	add(3);
+	assert_int_equal(pop(), 1);
+	front->q[0].used->idx = 2;
+	connect_again();
+	assert_int_equal(pop(), 1);
+	assert_int_equal(tag(), 3);
+	assert_int_equal(pop(), 0);
 	end();
 }
 
@@ -375,6 +416,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(region__is_as_large_as_asked_and_cannot_shrink),
 		cmocka_unit_test(crash__requests_come_again_first_in_their_order),
+		cmocka_unit_test(crash__order_is_that_of_taking),
+		cmocka_unit_test(crash__ring_that_went_on_without_us_forgets_the_marks),
 		cmocka_unit_test(crash__between_used_idx_and_mark_is_not_done_twice),
 		cmocka_unit_test(crash__before_used_idx_is_done_again),
 		cmocka_unit_test(crash__after_a_guest_reset_forgets_the_marks),

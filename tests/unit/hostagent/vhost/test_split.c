@@ -356,8 +356,8 @@ static void broken__indirect_tables(void **state)
 	indirect_case(buffer, 32, 0, "loop in an indirect table");
 	begin(V1 | INDIR);
 	t = vfront_ptr(front, buffer);
-	t[0] = (struct vring_desc){buffer, 1, VRING_DESC_NEXT, 2};
-	indirect_case(buffer, 32, 0, "next outside the indirect table");
+	t[0] = (struct vring_desc){buffer, 1, VRING_DESC_NEXT, 1};
+	indirect_case(buffer, 16, 0, "next outside the indirect table");
 	begin(V1 | INDIR);
 	t = vfront_ptr(front, buffer);
 	t[0] = (struct vring_desc){buffer, 16, VRING_DESC_INDIRECT, 0};
