@@ -342,6 +342,7 @@ static int start_data_plane(struct appliance *a)
 	dc.link = a->bufs ? open_link(a) : NULL;
 	if (!dc.link)
 		return -EIO;
+	dc.rx_bufs = o->fabric_port ? NULL : a->bufs;
 	hc.chunk = chunk_of(dc.link);
 	r = hosts_create(&hc, &a->hosts);
 	if (r)

@@ -54,6 +54,9 @@ struct dp_cfg {
 	unsigned lcore;	   /* DPDK lcore id of the worker; the EAL runs already */
 	bool sleep_idle;   /* sleep when idle instead of polling for ever */
 	struct link *link; /* the fabric link; taken over */
+	/* Where the link's received datagrams are kept. When it runs low, frames are copied instead of
+	 * keeping them. NULL: not known. */
+	const struct buf_pool *rx_bufs;
 	struct sw_limits limits;
 	/* A session is over: its transport was silent for too long, or its host broke the protocol. Control
 	 * thread; reason is constant. */

@@ -25,10 +25,19 @@ COUNTERS_DEFINE(worker, WORKER_COUNTERS)
 
 #define BDEV_DEPTH	1024u
 #define FRAMES		8192u
+#define WAITING_BUFS	16384u
+#define WAITING_SIZE	2048u
 #define SHAPE_BUFS	256u
 #define SHAPE_BUF_SIZE	(66u << 10)
 #define BDEV_BURST	256
 #define MEM_PER_SESSION (64ull << 20)
+/* Frames of a session whose parts have not all come, those before a gap, and those on their way through the
+ * switch; memory for frames that are copied. */
+#define SESSION_PENDING 1024u
+#define SESSION_FRAMES	(SESSION_PENDING + 256u)
+#define SESSION_BUFS	1024u
+/* With fewer receive buffers left than this none is kept longer than a burst. */
+#define RX_BUFS_LOW 64u
 /* Without news for so many turns the worker sleeps. */
 #define IDLE_TURNS 16u
 /* Ports without interrupts are looked at so often at least; the wait doubles while nothing comes. */
@@ -153,7 +162,10 @@ static void on_record(void *ctx, enum rt_class cls, uint32_t psn, const struct r
 		      const uint8_t *data, struct buf *owner)
 {
 	struct wsession *s = ctx;
+	const struct buf_pool *rx = s->w->rx_bufs;
 
+	if (rx && buf_pool_available(rx) < RX_BUFS_LOW)
+		owner = NULL;
 	vqt_peer_record(s->peer, cls, psn, rec, data, owner);
 	mark(s);
 }
@@ -180,15 +192,23 @@ static const struct rt_ops rt_calls = {
 	.writable = on_writable,
 };
 
+/* No frame of a guest outlives the turn it came in, but those that the session itself keeps: what waits for
+ * another guest is copied, and ports take what they send. */
+static void session_free(struct wsession *s)
+{
+	buf_pool_destroy(s->bufs);
+	frame_pool_destroy(s->frames);
+	free(s);
+}
+
 int worker_session_add(struct worker *w, const struct wsession_cfg *cfg, struct wsession **out)
 {
 	struct wsession *s = calloc(1, sizeof(*s));
 	struct vqt_peer_cfg pc = {
 		.ops = &device_tunnel_ops,
-		.frames = w->frames,
-		.bufs = w->bufs,
 		.mem = reqmem_door(&w->reqmem),
 		.mem_max = MEM_PER_SESSION,
+		.net_pending = SESSION_PENDING,
 		.seed = cfg->seed,
 	};
 	struct rt_cfg rc = cfg->rt;
@@ -199,6 +219,10 @@ int worker_session_add(struct worker *w, const struct wsession_cfg *cfg, struct 
 	list_init(&s->marked);
 	s->w = w;
 	s->id = cfg->id;
+	pc.frames = s->frames = frame_pool_create(SESSION_FRAMES);
+	pc.bufs = s->bufs = buf_pool_create(SESSION_BUFS, WAITING_SIZE);
+	if (!s->frames || !s->bufs)
+		goto fail;
 	rc.ops = &rt_calls;
 	rc.ctx = s;
 	s->rt = rt_create(&rc, w->now, &r);
@@ -223,7 +247,7 @@ fail:
 		ep_session_del(s->eps);
 	else
 		rt_destroy(s->rt);
-	free(s);
+	session_free(s);
 	return r;
 }
 
@@ -234,7 +258,7 @@ void worker_session_del(struct worker *w, struct wsession *s)
 	list_del(&s->marked);
 	vqt_peer_destroy(s->peer);
 	ep_session_del(s->eps);
-	free(s);
+	session_free(s);
 }
 
 struct rt *wsession_rt(struct wsession *s)
@@ -289,6 +313,7 @@ int worker_vnic_bind(struct worker *w, struct wsession *s, struct vnic *v, uint1
 		.ctx = w,
 		.frames = w->frames,
 		.bufs = w->shape_bufs,
+		.waiting = w->waiting,
 	};
 
 	return vnic_bind(v, &world, s->peer, s, wire, epoch, window, rel);
@@ -328,7 +353,7 @@ int worker_vdisk_bind(struct worker *w, struct wsession *s, struct vdisk *d, uin
 {
 	static const struct vdisk_world world = {.touched = touched};
 
-	vdisk_service(d, w->now);
+	(void)w;
 	return vdisk_bind(d, &world, s->peer, s, s->id, wire, epoch);
 }
 
@@ -374,6 +399,16 @@ const uint64_t *worker_network_counters(struct worker *w, uint32_t network)
 
 /* ---- the loop ---- */
 
+/* Complete what the backends have done, and let go on what waited for that. */
+static int backends(struct worker *w)
+{
+	int n = bdev_group_poll(w->bdevs, w->now, BDEV_BURST);
+
+	for (unsigned i = 0; n > 0 && i < w->ndisks; i++)
+		vdisk_service(w->disks[i], w->now);
+	return n;
+}
+
 static int turn(struct worker *w)
 {
 	int news = (int)mailbox_drain(&w->down), n;
@@ -385,13 +420,11 @@ static int turn(struct worker *w)
 	}
 	news += n > 0 ? n : 0;
 	news += uplinks_in(w);
-	news += bdev_group_poll(w->bdevs, w->now, BDEV_BURST);
-	for (unsigned i = 0; i < w->ndisks; i++)
-		vdisk_service(w->disks[i], w->now);
+	news += backends(w);
 	news += !list_empty(&w->marked);
 	serve_sessions(w);
 	/* What the tunnels just handed over goes to the kernel now, not a turn later. */
-	news += bdev_group_poll(w->bdevs, w->now, BDEV_BURST);
+	news += backends(w);
 	serve_sessions(w);
 	ep_flush(w->ep, w->now);
 	uplinks_out(w);
@@ -479,12 +512,13 @@ int worker_init(struct worker *w, const struct dp_cfg *cfg, struct dp *dp, uint6
 	if (w->epoll < 0)
 		return -errno;
 	w->frames = frame_pool_create(FRAMES);
-	w->bufs = buf_pool_create(4096, 2048);
+	w->waiting = buf_pool_create(WAITING_BUFS, WAITING_SIZE);
+	w->rx_bufs = cfg->rx_bufs;
 	w->shape_bufs = buf_pool_create(SHAPE_BUFS, SHAPE_BUF_SIZE);
 	w->sw = sw_create(&cfg->limits);
 	w->ep = ep_create(seed);
 	w->bdevs = bdev_group_create(BDEV_DEPTH, &r);
-	if (!w->frames || !w->bufs || !w->shape_bufs || !w->sw || !w->ep || !w->bdevs)
+	if (!w->frames || !w->waiting || !w->shape_bufs || !w->sw || !w->ep || !w->bdevs)
 		return w->bdevs ? -ENOMEM : r;
 	r = ep_link_add(w->ep, cfg->link);
 	if (r < 0)
@@ -504,7 +538,7 @@ void worker_fini(struct worker *w)
 	ep_destroy(w->ep);
 	sw_destroy(w->sw);
 	buf_pool_destroy(w->shape_bufs);
-	buf_pool_destroy(w->bufs);
+	buf_pool_destroy(w->waiting);
 	frame_pool_destroy(w->frames);
 	reqmem_fini(&w->reqmem);
 	if (w->epoll > 0)

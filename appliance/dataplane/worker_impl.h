@@ -29,6 +29,9 @@ struct wsession {
 	struct rt *rt;
 	struct vqt_peer *peer;
 	struct ep_session *eps;
+	/* What its agent leaves unfinished stands in these: it can use up only its own. */
+	struct frame_pool *frames;
+	struct buf_pool *bufs;
 	bool given_up; /* control was told */
 };
 
@@ -47,7 +50,8 @@ struct worker {
 	struct sw *sw;
 	const struct dp_config *config; /* NULL: nothing published yet */
 	struct frame_pool *frames;
-	struct buf_pool *bufs, *shape_bufs;
+	struct buf_pool *waiting, *shape_bufs;
+	const struct buf_pool *rx_bufs; /* of the fabric link; NULL: not known */
 	struct reqmem reqmem;
 	struct bdev_group *bdevs;
 	struct vdisk *disks[WORKER_DISKS];

@@ -19,7 +19,6 @@ struct vdisk {
 	struct vqt_dev *tun;
 	struct vdisk_io *io; /* of the present attachment, or of the one being drained */
 	uint64_t owner, epoch;
-	uint64_t now;
 	bool tunnel_busy; /* detached, and drained() has not come */
 	void (*unbound)(void *arg);
 	void *unbound_arg;
@@ -46,7 +45,7 @@ static void request(struct device *dev, struct vqt_req *r)
 {
 	struct vdisk *d = (struct vdisk *)dev;
 
-	vdisk_io_request(d->io, r, d->now);
+	vdisk_io_request(d->io, r, bdev_group_now(d->bdev->group));
 }
 
 static void complete(struct vqt_req *r, uint32_t sent, uint32_t written, uint64_t now)
@@ -249,7 +248,6 @@ void vdisk_refresh(struct vdisk *d)
 
 void vdisk_service(struct vdisk *d, uint64_t now)
 {
-	d->now = now;
 	if (!d->io)
 		return;
 	if (vdisk_io_waiting(d->io))

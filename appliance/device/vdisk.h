@@ -52,7 +52,7 @@ void vdisk_guest(struct vdisk *d, uint64_t features);
 void vdisk_refresh(struct vdisk *d); /* the volume has grown */
 /* Bring the counters up to date for readers of other threads. */
 void vdisk_publish(struct vdisk *d);
-/* After each poll of the group. */
+/* After each poll of the group that completed something: that is when what waits can go on. */
 void vdisk_service(struct vdisk *d, uint64_t now);
 
 #endif

@@ -12,8 +12,8 @@
 COUNTERS_DEFINE(vnic, VNIC_COUNTERS)
 
 struct vqueue {
-	struct frame *head, *tail; /* waiting for credit or room */
-	uint32_t frames, bytes;
+	struct frame *head, *tail; /* waiting for credit or room: copies, see vnic_world.waiting */
+	uint32_t frames, bytes, bufs;
 };
 
 struct vnic {
@@ -109,7 +109,7 @@ static void drain(struct device *d, unsigned pair)
 
 	while (q->head && v->tun) {
 		struct frame *f = q->head, *next = f->next;
-		uint32_t len = f->len;
+		uint32_t len = f->len, bufs = f->nseg;
 
 		f->next = NULL;
 		if (try_send(v, pair, f)) {
@@ -119,18 +119,52 @@ static void drain(struct device *d, unsigned pair)
 		q->head = next;
 		q->frames--;
 		q->bytes -= len;
+		q->bufs -= bufs;
 	}
 }
 
-static void send_or_queue(struct vnic *v, unsigned pair, struct frame *f)
+/* The same bytes in buffers made for waiting; NULL: this queue has its share of them. */
+static struct frame *copy_to_wait(struct vnic *v, const struct vqueue *q, const struct frame *f)
+{
+	struct buf_pool *bufs = v->world.waiting;
+	struct frame *g = NULL;
+
+	if (q->frames < frame_pool_available(v->world.frames) / 4)
+		g = frame_get(v->world.frames);
+	for (uint32_t at = 0; g && at < f->len;) {
+		struct buf *b = q->bufs + g->nseg < buf_pool_available(bufs) / 4 ? buf_get(bufs) : NULL;
+
+		if (!b) {
+			frame_put(g);
+			return NULL;
+		}
+		at += frame_read(f, at, b->base, b->size);
+		if (frame_add(g, b->base, at - g->len, b)) {
+			buf_put(b);
+			frame_put(g);
+			return NULL;
+		}
+		buf_put(b);
+	}
+	return g;
+}
+
+static void send_or_queue(struct vnic *v, unsigned pair, struct frame *in)
 {
 	struct vqueue *q = &v->q[pair];
+	struct frame *f;
 
-	if (!q->head && !try_send(v, pair, f))
+	if (!q->head && !try_send(v, pair, in))
 		return;
-	if (q->frames == VNIC_QUEUE_MAX || q->bytes + f->len > VNIC_QUEUE_BYTES) {
+	if (q->frames == VNIC_QUEUE_MAX || q->bytes + in->len > VNIC_QUEUE_BYTES) {
 		count(v, VNIC_C_drop_rx_queue_full, 1);
-		frame_put(f);
+		frame_put(in);
+		return;
+	}
+	f = copy_to_wait(v, q, in);
+	frame_put(in);
+	if (!f) {
+		count(v, VNIC_C_drop_rx_no_memory, 1);
 		return;
 	}
 	count(v, VNIC_C_rx_queued, 1);
@@ -142,6 +176,7 @@ static void send_or_queue(struct vnic *v, unsigned pair, struct frame *f)
 	q->tail = f;
 	q->frames++;
 	q->bytes += f->len;
+	q->bufs += f->nseg;
 }
 
 struct shaped {

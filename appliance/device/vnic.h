@@ -33,9 +33,10 @@
 	X(rx_segmented)	  /* super-frames cut for a guest without segmentation offload */                    \
 	X(rx_checksummed) /* checksums finished for a guest without checksum offload */                      \
 	X(drop_rx_queue_full)                                                                                \
-	X(drop_rx_detached) /* no host, or no guest that receives */                                         \
-	X(drop_rx_offload)  /* cannot be brought into the guest's shape */                                   \
-	X(drop_rx_too_long) /* beyond the MTU and not to be segmented */
+	X(drop_rx_no_memory) /* too much waits already for guests, this one or others */                     \
+	X(drop_rx_detached)  /* no host, or no guest that receives */                                        \
+	X(drop_rx_offload)   /* cannot be brought into the guest's shape */                                  \
+	X(drop_rx_too_long)  /* beyond the MTU and not to be segmented */
 
 #define VNIC_COUNTER_ENUM(name) VNIC_C_##name,
 enum vnic_counter { VNIC_COUNTERS(VNIC_COUNTER_ENUM) VNIC_NCOUNTERS };
@@ -72,6 +73,9 @@ struct vnic_world {
 	void *ctx;
 	struct frame_pool *frames;
 	struct buf_pool *bufs; /* for finished checksums and segments; 64 KiB + each */
+	/* Bytes of frames that wait for credit: copies, for what they came in belongs to a link or port that
+	 * needs it back. No queue takes more than a quarter of what is left of this and of frames. */
+	struct buf_pool *waiting;
 };
 
 /* Attach to a session's tunnel. 0, or vqt_peer_attach()'s error, -EALREADY. session is for touched(). */

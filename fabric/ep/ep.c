@@ -9,7 +9,8 @@
 #include "fabric/base/list.h"
 #include "fabric/link/link_impair.h"
 
-#define BURST 256
+#define BURST	     256
+#define FEW_SESSIONS 16
 
 COUNTERS_DEFINE(ep, EP_COUNTERS)
 
@@ -37,8 +38,11 @@ struct ep {
 	unsigned nlink;
 	struct idmap spi;
 	struct list sessions;
+	unsigned nsessions;
 	struct list dirty;
-	uint64_t deadline; /* earliest of the sessions', never later than the truth */
+	/* Not later than the earliest of the sessions', and that exactly while they are few: looking at every
+	 * one after each burst is too much for many, and a needless wake-up too much for an idle agent. */
+	uint64_t deadline;
 	uint64_t counters[EP_NCOUNTERS];
 	struct link_rx rx[BURST];
 	struct rt_tx out[BURST];
@@ -94,6 +98,7 @@ struct ep_session *ep_session_add(struct ep *ep, struct rt *rt, void *ctx)
 	s->ctx = ctx;
 	s->deadline = UINT64_MAX;
 	list_add_tail(&ep->sessions, &s->all);
+	ep->nsessions++;
 	list_init(&s->dirty);
 	return s;
 }
@@ -106,6 +111,7 @@ void ep_session_del(struct ep_session *s)
 		if (s->path[i].used)
 			idmap_remove(&s->ep->spi, s->path[i].rx_spi);
 	list_del(&s->all);
+	s->ep->nsessions--;
 	list_del(&s->dirty);
 	rt_destroy(s->rt);
 	free(s);
@@ -202,33 +208,40 @@ static void input(struct ep *ep, unsigned link, struct link_rx *rx, uint64_t now
 	ep_session_touch(s);
 }
 
+static void tick(struct ep *ep, uint64_t now)
+{
+	ep->deadline = UINT64_MAX;
+	list_for_each (it, &ep->sessions) {
+		struct ep_session *s = container_of(it, struct ep_session, all);
+
+		if (now < s->deadline) {
+			ep->deadline = s->deadline < ep->deadline ? s->deadline : ep->deadline;
+			continue;
+		}
+		rt_tick(s->rt, now);
+		ep_session_touch(s); /* ep_flush() takes its next deadline into account */
+	}
+}
+
 int ep_poll(struct ep *ep, uint64_t now)
 {
-	int total = 0, n;
+	int total = 0, broken = 0, n;
 
 	for (unsigned i = 0; i < ep->nlink; i++) {
 		link_impair_set_now(ep->link[i], now);
 		n = ep->link[i]->ops->recv(ep->link[i], ep->rx, BURST);
 
 		if (n < 0)
-			return n;
+			broken = n;
 		for (int k = 0; k < n; k++) {
 			input(ep, i, &ep->rx[k], now);
 			buf_put(ep->rx[k].buf);
 		}
-		total += n;
+		total += n > 0 ? n : 0;
 	}
-	if (now >= ep->deadline) {
-		list_for_each (it, &ep->sessions) {
-			struct ep_session *s = container_of(it, struct ep_session, all);
-
-			if (now < s->deadline)
-				continue;
-			rt_tick(s->rt, now);
-			ep_session_touch(s);
-		}
-	}
-	return total;
+	if (now >= ep->deadline)
+		tick(ep, now);
+	return broken ? broken : total;
 }
 
 static void output(struct ep *ep, struct ep_session *s, uint64_t now)
@@ -258,7 +271,7 @@ void ep_flush(struct ep *ep, uint64_t now)
 {
 	struct list *it;
 
-	if (list_empty(&ep->dirty) && now < ep->deadline)
+	if (list_empty(&ep->dirty))
 		return;
 	while ((it = list_pop(&ep->dirty))) {
 		struct ep_session *s = container_of(it, struct ep_session, dirty);
@@ -267,7 +280,11 @@ void ep_flush(struct ep *ep, uint64_t now)
 		rt_flush(s->rt, now);
 		output(ep, s, now);
 		s->deadline = rt_deadline(s->rt);
+		if (s->deadline < ep->deadline)
+			ep->deadline = s->deadline;
 	}
+	if (ep->nsessions > FEW_SESSIONS)
+		return;
 	ep->deadline = UINT64_MAX;
 	list_for_each (i, &ep->sessions) {
 		struct ep_session *s = container_of(i, struct ep_session, all);
