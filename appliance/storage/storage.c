@@ -66,6 +66,15 @@ static struct mem_volume *find_volume(const struct spool *p, const char *name)
 	return NULL;
 }
 
+static uint64_t mem_used(const struct spool *p)
+{
+	uint64_t used = 0;
+
+	list_for_each (it, &p->volumes)
+		used += container_of(it, struct mem_volume, node)->size;
+	return used;
+}
+
 static void volume_free(struct mem_volume *v)
 {
 	list_del(&v->node);
@@ -142,12 +151,7 @@ static int do_pool_bytes(void *ctx, const char *name, struct pool_bytes *out)
 		*out = (struct pool_bytes){.capacity = sp.capacity, .used = sp.used, .free = sp.free};
 		return 0;
 	}
-	*out = (struct pool_bytes){.capacity = p->capacity, .free = p->capacity};
-	list_for_each (it, &p->volumes) {
-		struct mem_volume *v = container_of(it, struct mem_volume, node);
-
-		out->used += v->size;
-	}
+	*out = (struct pool_bytes){.capacity = p->capacity, .used = mem_used(p)};
 	out->free = out->capacity > out->used ? out->capacity - out->used : 0;
 	return 0;
 }
@@ -159,6 +163,10 @@ static int mem_create(struct spool *p, const char *name, uint64_t size, struct m
 	if (v && v->size != size)
 		return -EEXIST;
 	if (!v) {
+		/* Volumes that were not opened since the start are not known here: the desired state has been
+		 * checked against the capacity, this is what memory there is. */
+		if (size > p->capacity || mem_used(p) > p->capacity - size)
+			return -ENOSPC;
 		v = calloc(1, sizeof(*v));
 		if (!v)
 			return -ENOMEM;
@@ -217,6 +225,8 @@ static int do_resize(void *ctx, const char *pool, const char *name, uint64_t siz
 	v = find_volume(p, name);
 	if (v && v->bdev)
 		return -EOPNOTSUPP; /* memory in use does not grow */
+	if (size > p->capacity || mem_used(p) - (v ? v->size : 0) > p->capacity - size)
+		return -ENOSPC;
 	if (v)
 		v->size = size;
 	return 0;
@@ -257,7 +267,7 @@ struct volume_ops storage_volume_ops(struct storage *s)
 	};
 }
 
-static int mem_open(struct spool *p, const char *volume, uint64_t size, struct bdev **out)
+static int mem_open(struct spool *p, const char *volume, uint64_t size, bool read_only, struct bdev **out)
 {
 	struct mem_volume *v;
 	int r = mem_create(p, volume, size, &v);
@@ -272,6 +282,7 @@ static int mem_open(struct spool *p, const char *volume, uint64_t size, struct b
 			return r;
 	}
 	v->open = true;
+	v->bdev->info.read_only = read_only; /* of this opener; nobody else has it */
 	*out = v->bdev;
 	return 0;
 }
@@ -287,7 +298,7 @@ int storage_open(struct storage *s, const char *pool, const char *volume, uint64
 	if (!p)
 		return -ENOENT;
 	if (!p->dir)
-		return mem_open(p, volume, size, out);
+		return mem_open(p, volume, size, read_only, out);
 	r = pool_path(p->dir, volume, path, sizeof(path));
 	if (r)
 		return r;

@@ -14,6 +14,8 @@
 #include "hostagent/engine/engine.h"
 #include "proto/session/session.h"
 
+#define SESSION_WORKED_NS (2 * NSEC_PER_SEC)
+
 struct agent_session {
 	struct event_base *base;
 	SSL_CTX *tls;
@@ -25,6 +27,7 @@ struct agent_session {
 	bool welcomed;
 	struct event *retry;
 	struct chan_backoff backoff;
+	uint64_t since; /* when the appliance welcomed us */
 	struct rng rng;
 	uint8_t boot_id[16];
 	uint32_t spi[RT_PATHS]; /* offered in Hello */
@@ -125,7 +128,7 @@ static const char *on_welcome(struct agent_session *s, const Outrigger__Session_
 	s->welcomed = true;
 	s->quiet = false;
 	s->last_reason[0] = '\0';
-	chan_backoff_reset(&s->backoff);
+	s->since = clock_now_ns();
 	log_info("session %016llx with the appliance (%s): %zu path%s, %s, chunks of %u bytes",
 		 (unsigned long long)w->session_id, w->software, w->n_paths, w->n_paths == 1 ? "" : "s",
 		 es.aead == &aead_crc ? "integrity only" : "encrypted", w->chunk);
@@ -294,6 +297,9 @@ static void on_stats_request(struct agent_session *s, uint64_t id)
 	reply.devices = dsp;
 	m.body_case = OUTRIGGER__SESSION__V1__MESSAGE__BODY_STATS;
 	m.stats = &reply;
+	/* A host with more devices than one message holds tells of as many as it does. */
+	while (reply.n_devices && outrigger__session__v1__message__get_packed_size(&m) > CHAN_MESSAGE_MAX)
+		reply.n_devices /= 2;
 	send_message(s, &m);
 out:
 	free(ptr);
@@ -392,6 +398,9 @@ static void chan_down(void *ctx, struct chan *c, const char *reason)
 	if (s->welcomed) {
 		s->welcomed = false;
 		s->quiet = false;
+		/* One that ends at once, again and again, must not be tried without pause. */
+		if (clock_now_ns() - s->since > SESSION_WORKED_NS)
+			chan_backoff_reset(&s->backoff);
 		engine_session_down(s->engine);
 	}
 	schedule(s);

@@ -93,10 +93,12 @@ static void fe_up_stop(void *arg, unsigned q)
 	struct edev *d = arg;
 
 	d->running &= ~(1ull << q);
-	d->stopping |= 1ull << q;
 	report(d);
-	if (!d->hdev)
+	if (!d->hdev) {
+		fe_queue_drained(d->fe, q);
 		return;
+	}
+	d->stopping |= 1ull << q;
 	/* Without a session nothing would come back: give the requests up, the front-end keeps them. */
 	vqt_host_queue_stop(d->hdev, q, d->e->ep && d->known ? VQT_STOP_DRAIN : VQT_STOP_FENCE);
 	engine_wake(d->e);
@@ -211,6 +213,7 @@ static struct edev *find_uid(const struct engine *e, const char *uid)
 static bool same_shape(const struct edev *d, const struct engine_dev_cfg *c)
 {
 	return !strcmp(d->name, c->name) && d->kind == c->kind && d->tap == c->tap &&
+	       !strncmp(d->tap_name, c->tap_name, sizeof(d->tap_name) - 1) && !memcmp(d->mac, c->mac, 6) &&
 	       d->nqueues == c->nqueues && d->queue_size == c->queue_size && d->offered == c->features &&
 	       d->credit == c->credit && (!c->tap || d->mtu == c->mtu) && d->config_len == c->config_len;
 }
@@ -228,7 +231,8 @@ static const char *fe_why(const struct engine_dev_cfg *c, int err)
 		return c->tap ? "a network interface of this name exists already: choose another tap_name"
 			      : "another process listens on its socket";
 	case -ENAMETOOLONG:
-		return "its socket's path is longer than 107 bytes: choose a shorter run directory";
+		return c->tap ? "its TAP's name is longer than 15 bytes: choose another tap_name"
+			      : "its socket's path is longer than 107 bytes: choose a shorter run directory";
 	default:
 		return strerror(-err);
 	}
@@ -254,6 +258,8 @@ static int make(struct engine *e, const struct engine_dev_cfg *c, struct edev **
 	if (!d)
 		return r;
 	memcpy(fc.mac, c->mac, 6);
+	memcpy(d->mac, c->mac, 6);
+	snprintf(d->tap_name, sizeof(d->tap_name), "%s", c->tap_name);
 	list_init(&d->node);
 	d->e = e;
 	d->uid = strdup(c->uid);
@@ -275,6 +281,8 @@ static int make(struct engine *e, const struct engine_dev_cfg *c, struct edev **
 		edev_destroy(d);
 		return r;
 	}
+	if (d->tap)
+		fe_set_config(d->fe, d->config, d->config_len); /* its link may be down from the start */
 	list_add_tail(&e->devs, &d->node);
 	*out = d;
 	return 0;

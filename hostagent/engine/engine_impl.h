@@ -32,6 +32,8 @@ struct edev {
 	struct vqt_bind bind;
 	enum fe_kind kind;
 	bool tap;
+	char tap_name[FE_NAME_MAX];
+	uint8_t mac[6];
 	uint16_t nqueues, queue_size, mtu, config_len;
 	uint64_t offered;
 	uint32_t credit;
