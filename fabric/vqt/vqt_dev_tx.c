@@ -75,12 +75,16 @@ uint32_t vqt_dev_credit(const struct vqt_dev *d, unsigned pair)
 
 void pair_credit(struct vqt_pair *q, const struct rt_rec *rec)
 {
-	/* The agent's window begins no later than where we are, and a limit never goes back. */
-	if (rec->total || rec->len || rec->id % VQT_POS_ALIGN || !vqt_before(q->tx_limit, rec->id) ||
-	    rec->id - q->tx_pos > q->dev->cfg.window) {
+	bool newer = vqt_before(q->tx_limit, rec->id);
+
+	/* The agent's window begins no later than where we are. */
+	if (rec->total || rec->len || rec->id % VQT_POS_ALIGN ||
+	    (newer && rec->id - q->tx_pos > q->dev->cfg.window)) {
 		d_count(q->dev, VQT_D_drop_credit, 1);
 		return;
 	}
+	if (!newer) /* overtaken by a later one */
+		return;
 	q->tx_limit = rec->id;
 	if (q->want_credit) {
 		q->want_credit = q->want_mark = false;

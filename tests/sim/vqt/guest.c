@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The guest keeps at most one request per block in flight, so each block is a register: a read must give
+ * the last write that was completed. A write that an old session left behind and that lands late is seen so.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/sim/vqt/vqt_sim.h"
+
+#define RX_BUFFER 1526u
+
+struct head { /* of a request; the tunnel does not look at it */
+	uint32_t write, lba;
+	uint64_t stamp;
+};
+
+static uint32_t data_len(struct world *w)
+{
+	uint32_t n = (uint32_t)(rng_chance(&w->s.rng, 50000) ? 1 + rng_below(&w->s.rng, 131072)
+							     : 1 + rng_below(&w->s.rng, 1024));
+
+	return n * 8;
+}
+
+static void stamp_fill(uint8_t *p, uint32_t len, uint64_t stamp)
+{
+	for (uint32_t i = 0; i < len; i += 8)
+		memcpy(p + i, &stamp, 8);
+}
+
+static void stamp_check(struct world *w, const uint8_t *p, uint32_t len, uint64_t stamp, const char *what)
+{
+	for (uint32_t i = 0; i < len; i += 8)
+		sim_check(&w->s, !memcmp(p + i, &stamp, 8), "%s: wrong bytes at %u of %u", what, i, len);
+}
+
+static void submit(struct world *w)
+{
+	static uint8_t out[sizeof(struct head) + (1u << 20)];
+	struct guest *g = &w->g;
+	uint32_t lba = (uint32_t)rng_below(&w->s.rng, LBAS), q = (uint32_t)rng_below(&w->s.rng, BLKQ);
+	uint32_t len = data_len(w), outs[3], ins[3];
+	struct head h = {rng_chance(&w->s.rng, 500000), lba, 0};
+
+	if (g->lba[lba].busy)
+		return;
+	g->lba[lba].busy = true;
+	g->busy++;
+	if (h.write) {
+		h.stamp = ++g->stamp;
+		stamp_fill(out + sizeof(h), len, h.stamp);
+	}
+	memcpy(out, &h, sizeof(h));
+	outs[0] = sizeof(h);
+	outs[1] = h.write ? len / 16 * 8 : 0;
+	outs[2] = h.write ? len - outs[1] : 0;
+	ins[0] = h.write ? 0 : len / 16 * 8;
+	ins[1] = h.write ? 0 : len - ins[0];
+	ins[2] = 1;
+	fake_ring_add(&w->blk[q], out, outs, 3, ins, 3);
+	vqt_host_kick(w->hblk, q);
+}
+
+void backend_apply(struct world *w, struct vqt_req *r)
+{
+	struct head h;
+	uint32_t data = r->in_len - 1;
+
+	sim_check(&w->s, r->out_len >= sizeof(h) && r->in_len >= 1, "request without head or status");
+	memcpy(&h, r->out, sizeof(h));
+	sim_check(&w->s, h.lba < LBAS, "request of no block");
+	if (h.write) {
+		stamp_check(w, r->out + sizeof(h), r->out_len - (uint32_t)sizeof(h), h.stamp, "write");
+		w->disk[h.lba] = h.stamp;
+	} else {
+		stamp_fill(r->in, data, w->disk[h.lba]);
+	}
+	r->in[data] = 0;
+	vqt_dev_complete(r, r->in_len, r->in_len, w->s.now);
+}
+
+static void completed(struct world *w, struct fake_chain *c)
+{
+	static uint8_t in[(1u << 20) + 1];
+	struct guest *g = &w->g;
+	struct head h;
+
+	memcpy(&h, c->iov[0].iov_base, sizeof(h));
+	sim_check(&w->s, g->lba[h.lba].busy, "block %u completed twice", h.lba);
+	sim_check(&w->s, c->written == c->in_len, "used %u of %u", c->written, c->in_len);
+	fake_chain_read(c, 0, in, c->in_len);
+	sim_check(&w->s, in[c->in_len - 1] == 0, "status");
+	if (h.write)
+		g->lba[h.lba].stamp = h.stamp;
+	else
+		stamp_check(w, in, c->in_len - 1, g->lba[h.lba].stamp, "read");
+	g->lba[h.lba].busy = false;
+	g->busy--;
+	g->done[h.write]++;
+	sim_note(&w->s, &h, sizeof(h));
+}
+
+/* ---- frames ---- */
+
+void frame_fill(uint8_t *p, uint32_t len, uint32_t number)
+{
+	for (uint32_t i = 8; i < len; i++)
+		p[i] = (uint8_t)(number * 31 + i);
+	memcpy(p, &number, 4);
+	memcpy(p + 4, &len, 4);
+}
+
+uint32_t frame_number(struct world *w, const uint8_t *p, uint32_t len, bool to_guest)
+{
+	uint32_t number, said;
+
+	memcpy(&number, p, 4);
+	memcpy(&said, p + 4, 4);
+	sim_check(&w->s, said == len, "frame %u of %u bytes came with %u", number, said, len);
+	for (uint32_t i = 8; i < len; i++)
+		if (!to_guest || (i != VQT_NUM_BUFFERS && i != VQT_NUM_BUFFERS + 1))
+			sim_check(&w->s, p[i] == (uint8_t)(number * 31 + i), "frame %u: byte %u", number, i);
+	return number;
+}
+
+static void transmit(struct world *w)
+{
+	static uint8_t p[FRAME_MAX];
+	uint32_t len = (uint32_t)(rng_chance(&w->s.rng, 200000) ? 26 + rng_below(&w->s.rng, FRAME_MAX - 25)
+								: 26 + rng_below(&w->s.rng, 1500));
+
+	frame_fill(p, len, w->g.tx++);
+	fake_ring_add1(&w->net[1], p, len, 0);
+	vqt_host_kick(w->hnet, 1);
+}
+
+static void receive(struct world *w)
+{
+	static uint8_t p[FRAME_MAX];
+	struct fake_chain *c;
+
+	while ((c = fake_ring_used(&w->net[0])) != NULL) {
+		uint32_t len = 0, number;
+		unsigned n = 1;
+
+		for (unsigned i = 0; i < n; i++) {
+			sim_check(&w->s, c != NULL, "num_buffers %u, %u are there", n, i);
+			fake_chain_read(c, 0, p + len, c->written);
+			len += c->written;
+			if (!i)
+				n = p[VQT_NUM_BUFFERS] + 256u * p[VQT_NUM_BUFFERS + 1];
+			w->g.posted--;
+			c = i + 1 < n ? fake_ring_used(&w->net[0]) : NULL;
+		}
+		number = frame_number(w, p, len, true);
+		sim_check(&w->s, number >= w->g.rx, "frame %u after %u", number, w->g.rx - 1);
+		w->g.rx = number + 1;
+		w->g.received++;
+		sim_note(&w->s, &number, sizeof(number));
+	}
+}
+
+void guest_work(struct world *w)
+{
+	unsigned most = w->calm ? 256 : (unsigned)rng_below(&w->s.rng, 256);
+
+	for (; w->g.posted < most && most > 128; w->g.posted++)
+		fake_ring_add1(&w->net[0], NULL, 0, RX_BUFFER);
+	vqt_host_kick(w->hnet, 0);
+	if (w->calm)
+		return;
+	for (uint64_t n = rng_below(&w->s.rng, 4); n; n--)
+		if (w->net[1].tail - w->net[1].head < 32)
+			transmit(w);
+	for (uint64_t n = rng_below(&w->s.rng, 4); n; n--)
+		submit(w);
+}
+
+void guest_look(struct world *w)
+{
+	receive(w);
+	while (fake_ring_used(&w->net[1]))
+		;
+	for (unsigned q = 0; q < BLKQ; q++)
+		for (struct fake_chain *c; (c = fake_ring_used(&w->blk[q])) != NULL;)
+			completed(w, c);
+}

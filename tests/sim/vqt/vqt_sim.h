@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * sim-vqt: one guest with a NIC and a disk, both ends of the tunnel, two transports and a bad cable.
+ *
+ *	guest.c	  what the guest does, and what must be true of what it sees
+ *	world.c	  sessions, the backend, the cable; kills
+ *	main.c	  one seed after the other
+ */
+#ifndef OUTRIGGER_SIM_VQT_H
+#define OUTRIGGER_SIM_VQT_H
+
+#include "fabric/vqt/vqt_dev.h"
+#include "fabric/vqt/vqt_host.h"
+#include "tests/lib/fake_ring.h"
+#include "tests/sim/sim.h"
+
+#define USEC	 1000ull
+#define MSEC	 1000000ull
+#define LBAS	 48u
+#define BLKQ	 2u
+#define DEPTH	 16u
+#define OPS	 256u /* at the backend */
+#define NET_WIRE 3
+#define BLK_WIRE 5
+
+/* One block of the disk as its guest knows it. */
+struct lba {
+	bool busy;
+	uint64_t stamp; /* of the last completed write */
+};
+
+struct op {
+	struct vqt_req *r;
+	bool used;
+};
+
+struct guest {
+	struct lba lba[LBAS];
+	uint64_t stamp;	   /* of the newest write */
+	uint64_t done[2];  /* reads, writes */
+	unsigned busy;	   /* requests in flight */
+	uint32_t tx, rx;   /* frames sent; number the next received one has at least */
+	uint64_t received; /* frames */
+	unsigned posted;   /* receive buffers */
+};
+
+struct world {
+	struct sim s;
+	struct fake_ring net[2], blk[BLKQ];
+	struct guest g;
+	struct vqt_host *host;
+	struct vqt_hdev *hnet, *hblk;
+	struct vqt_peer *peer; /* NULL: no session */
+	struct vqt_dev *dnet, *dblk;
+	struct rt *rt[2];
+	struct sim_link link[2];
+	struct frame_pool *frames;
+	struct buf_pool *bufs, *wire;
+	/* The appliance. */
+	uint64_t disk[LBAS];
+	struct op ops[OPS];
+	unsigned pending; /* ops in use */
+	uint32_t epoch, session;
+	uint32_t tx, rx; /* frames to the guest sent; number the next one from it has at least */
+	uint64_t rx_count;
+	uint64_t mem;
+	enum rt_rel rel;
+	uint32_t window, max_inflight;
+	uint64_t mem_max, slow_ns;
+	bool calm; /* no faults, no new work: things come to their end */
+	bool fenced;
+	bool skip_drain; /* break the rule that old I/O is over before a new owner's begins */
+	uint64_t cuts, kills, fences, resent;
+};
+
+/* world.c */
+void world_init(struct world *w, uint64_t seed, const char *replay, bool skip_drain);
+void world_run(struct world *w, uint64_t ns);
+void world_finish(struct world *w); /* everything must come to a good end */
+void world_fini(struct world *w);
+
+/* guest.c */
+void guest_work(struct world *w);			/* new requests, frames, buffers */
+void guest_look(struct world *w);			/* at what was completed */
+void backend_apply(struct world *w, struct vqt_req *r); /* and answer */
+void frame_fill(uint8_t *p, uint32_t len, uint32_t number);
+/* The number of a frame; fails if its bytes are not what they were. to_guest: num_buffers was the host's. */
+uint32_t frame_number(struct world *w, const uint8_t *p, uint32_t len, bool to_guest);
+
+#endif
