@@ -117,11 +117,13 @@ static void describe_error(struct chan *c, char *buf, size_t size)
 	unsigned long e, last = 0;
 	long verify = SSL_get_verify_result(c->ssl);
 
+	/* Among the errors is SSL_get_error()'s code, which has no words. */
 	while ((e = bufferevent_get_openssl_error(c->bev)))
-		last = e;
+		if (ERR_reason_error_string(e))
+			last = e;
 	if (verify != X509_V_OK)
 		snprintf(buf, size, "peer's certificate: %s", X509_verify_cert_error_string(verify));
-	else if (last && ERR_reason_error_string(last))
+	else if (last)
 		snprintf(buf, size, "TLS: %s", ERR_reason_error_string(last));
 	else if (errno)
 		snprintf(buf, size, "%s", strerror(errno));
