@@ -103,6 +103,8 @@ def disk(checks, a, echo):
     a.must("mkfs.ext4 -q -F /dev/vda && mount /dev/vda /mnt", 60)
     a.must("dd if=/dev/urandom of=/tmp/x bs=1M count=32 2>/dev/null; sha256sum < /tmp/x > /tmp/sum", 60)
     job = a.start("for i in 1 2 3 4 5 6; do cp /tmp/x /mnt/x$i && sync || exit 1; done")
+    # Direct writes, so that nearly always a request is in flight.
+    a.must("(while dd if=/tmp/x of=/mnt/direct bs=64k oflag=direct conv=notrunc; do :; done) > /run/direct 2>&1 &")
     for _ in range(KILLS):
         before = echo.log().count("disk-a: queue")
         time.sleep(0.7)  # the work under way is what is killed, not a condition that is waited for
@@ -110,6 +112,7 @@ def disk(checks, a, echo):
         echo.start()
         wait_for(lambda n=before: echo.log().count("disk-a: queue") > n, 10, "QEMU reconnects")
     result = job.wait(120)
+    a.must("killall -9 dd; while pidof dd; do :; done")
     checks.check(f"writes go on over {KILLS} kills of the back-end", result.ok, result.output[-200:])
     a.must("umount /mnt; echo 3 > /proc/sys/vm/drop_caches; mount /dev/vda /mnt")
     sums = a.must("for i in 1 2 3 4 5 6; do sha256sum < /mnt/x$i | cmp - /tmp/sum || echo differs; done", 120)
