@@ -139,7 +139,7 @@ static struct rt *make_rt(struct vw *w, unsigned end, const struct vw_cfg *cfg)
 void vw_session_up(struct vw *w, const struct vw_cfg *cfg)
 {
 	struct vqt_peer_cfg pc = {
-		.ops = &dev_ops,
+		.ops = cfg && cfg->dev_ops ? cfg->dev_ops : &dev_ops,
 		.frames = w->frames,
 		.bufs = w->bufs,
 		.mem = {mem_get, mem_put, w},

@@ -51,6 +51,7 @@ struct vw_cfg {
 	uint32_t chunk; /* 0: default */
 	uint64_t mem_max;
 	uint32_t net_pending;
+	const struct vqt_dev_ops *dev_ops; /* NULL: the world's own, which keep what is delivered */
 };
 
 void vw_init(struct vw *w, const struct vw_cfg *cfg);
