@@ -10,7 +10,9 @@ CC := gcc
 endif
 comma := ,
 VARIANT := $(notdir $(CC))$(if $(SAN),-$(subst $(comma),-,$(SAN)))$(if $(COVERAGE),-coverage)
-B := build/$(VARIANT)
+# `make bench B=transport`: what is given as B picks a benchmark, the build directory is never given.
+BENCH := $(if $(filter command line,$(origin B)),$(B))
+override B := build/$(VARIANT)
 Q := $(if $(V),,@)
 say = $(if $(V),,@printf '  %-7s %s\n' '$(1)' '$(2)';)
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-# Measurements: they print figures and never fail a check. `make bench-bdev`, then build/gcc/bench/bench_bdev.
+# Measurements: they print figures and never fail a check. `make bench` runs all of tests/bench/bench_*.py,
+# `make bench B=transport` one. `make bench-bdev`, then build/gcc/bench/bench_bdev.
 
 BENCH_BDEV := $(B)/bench/bench_bdev
 $(B)/tests/bench/bench_bdev.o: ROOM := appliance/bdev
@@ -7,6 +8,14 @@ $(BENCH_BDEV): $(B)/tests/bench/bench_bdev.o $(call libs_of,appliance/bdev)
 	$(call say,LD,$@)mkdir -p $(@D) && $(CC) $(LDFLAGS_ALL) -o $@ -Wl,--start-group $^ -Wl,--end-group \
 		$(call pkg_libs,$(call pkgs_of,appliance/bdev)) -lpthread
 
-.PHONY: bench-bdev
+# Programs that benchmarks drive: $(B)/bin/bench_NAME from tests/bench/NAME, not part of `make all`.
+$(eval $(call room,tests/bench/aead,fabric/aead,,))
+$(eval $(call room,tests/bench/pump,fabric/base fabric/buf fabric/aead fabric/rt fabric/link fabric/ep,,))
+PROG_ROOMS += bench_aead:tests/bench/aead bench_pump:tests/bench/pump
+
+.PHONY: bench bench-bdev
+bench: all $(B)/bin/bench_aead $(B)/bin/bench_pump $(B)/bin/sim-rt ## measure beside peers; B=transport picks (root)
+	$(Q)BUILD=$(B) tests/bench/run $(BENCH)
+
 bench-bdev: $(BENCH_BDEV) ## io_uring volumes beside fio on the same file
 	$(Q)$(BENCH_BDEV)
