@@ -24,4 +24,9 @@ $(eval $(call room,tests/sim/rt,tests/sim fabric/base fabric/buf fabric/aead fab
 # 8 M packets; a sanitizer costs a factor of five.
 $(eval $(call sim,rt,--packets 20000 --seeds $(if $(SAN),80,400)))
 
+$(eval $(call room,tests/sim/product,tests/sim fabric/base fabric/buf fabric/aead fabric/rt fabric/vqt appliance/switch appliance/block appliance/bdev appliance/device,,))
+$(eval $(call sim,product,--seeds $(if $(SAN),10,100)))
+# The one core of its room, without the rest.
+$(B)/bin/sim-product: $(B)/appliance/hosts/attach.o
+
 sim: $(SIM_SLICES)
