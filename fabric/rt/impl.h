@@ -114,24 +114,39 @@ struct rx_win {
 	uint64_t echo_at[RT_PATHS]; /* when */
 };
 
-/* Congestion control of a path (Swift, SIGCOMM'20, reduced). */
+#define CC_ONE	    256u
+#define RT_PHASE_NS (100 * 1000000ull) /* between the moments when busy senders let queues run empty */
+
+/* Congestion control of a path: see cc.c. */
 struct cc {
 	uint32_t cwnd; /* packets, in 1/256 */
-	bool slow_start;
-	uint64_t cut_at;    /* last decrease */
-	uint64_t spare;	    /* delay above the base round trip that is aimed at */
-	uint64_t round_txn; /* the round ends when this is echoed */
-	uint32_t round_acked, round_lost;
+	uint32_t step; /* growth per round trip, likewise */
+	bool slow_start, paced, limited;
+	bool round_cut, loss_known;
+	uint64_t cut_at;      /* last decrease */
+	uint64_t spare;	      /* delay above the base round trip that is aimed at */
+	uint64_t pace_at;     /* when the next packet may go, if paced */
+	uint64_t pause_until; /* nothing new before */
+	uint64_t empty_at;    /* what was in flight before the pause has arrived: probe; 0: not pausing */
+	uint64_t paused_at;   /* start of the last pause */
+	uint64_t round_txn;   /* the round ends when this is echoed */
+	uint64_t round_rtt;   /* least of it */
+	uint32_t round_acked, round_lost, round_ce;
+	uint32_t ce_part;				      /* smoothed part of marked packets, 1/256 */
+	uint32_t loss, loss_best, loss_best_old, loss_rounds; /* smoothed part of lost packets, 1/65536 */
+	uint32_t hot;					      /* rounds with a cut, lately */
 };
 
 struct path {
 	bool used;
+	bool backup;   /* carries data only while no other path is up */
 	uint8_t state; /* enum rt_path_state */
 	uint32_t tx_spi, rx_spi;
 	struct aead_key *tx_key, *rx_key;
 	uint64_t txn; /* of the next transmission */
 	struct replay replay;
 	uint16_t ce_seen, ce_peer;
+	uint8_t phase_peer; /* the peer's clock as last seen; 2: not yet */
 
 	uint64_t srtt, rttvar, min_rtt, min_rtt_old, min_rtt_at;
 	uint32_t reo_mult; /* quarters of srtt that reordering is given; 0: none was seen */
@@ -158,6 +173,8 @@ struct rt {
 	int primary;	  /* path that carries data, or -1 */
 	uint32_t turn;	  /* class that is served first by the next rt_output() */
 	uint64_t keep_at; /* next keepalive */
+	uint64_t pace_at; /* something waits for this time only, since the last rt_output(); or RT_NEVER */
+	uint8_t phase;	  /* own clock as last seen */
 	uint64_t last_rx;
 	bool lost;
 	uint8_t *scratch; /* RT_SCRATCH slots of scratch_stride bytes */
@@ -254,11 +271,27 @@ static inline uint32_t cc_window(const struct cc *cc)
 {
 	return cc->cwnd >> 8;
 }
+/* Another packet fits into the window. */
+static inline bool cc_room(const struct path *p)
+{
+	return p->inflight < cc_window(&p->cc) || !p->inflight;
+}
+/* When the next packet may go as far as time is concerned; a past time: now. */
+static inline uint64_t cc_when(const struct cc *cc)
+{
+	return cc->paced && cc->pace_at > cc->pause_until ? cc->pace_at : cc->pause_until;
+}
 void cc_acked(struct path *p, uint32_t packets, uint64_t rtt, uint64_t now);
 void cc_echo(struct path *p, uint64_t txn, uint64_t now);
-void cc_ce(struct path *p, uint64_t now);
+void cc_sent(struct path *p, uint64_t now); /* of a paced path only */
+/* Lets the path run empty if it was full. */
+void cc_pause(struct path *p, uint64_t now);
 
 /* path.c */
+static inline uint64_t path_base_rtt(const struct path *p)
+{
+	return p->min_rtt_old && p->min_rtt_old < p->min_rtt ? p->min_rtt_old : p->min_rtt;
+}
 void path_rtt(struct path *p, uint64_t rtt, uint64_t now);
 void path_state(struct rt *rt, unsigned path, enum rt_path_state state, uint64_t now);
 /* Nothing came back on path although it should: prefer another. */

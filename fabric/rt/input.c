@@ -111,6 +111,16 @@ static void take_data(struct rt *rt, const struct wire_hdr *h, const uint8_t *da
 		w->due = true;
 }
 
+/* The peer's clock crossed the moment when all who send to it pause. */
+static void phase_seen(struct path *p, uint8_t phase, uint64_t now)
+{
+	if (phase == p->phase_peer)
+		return;
+	if (p->phase_peer < 2)
+		cc_pause(p, now);
+	p->phase_peer = phase;
+}
+
 /* Header fields that every type carries. */
 static void take_header(struct rt *rt, const struct wire_hdr *h, struct path *p, bool ce, uint64_t now)
 {
@@ -119,9 +129,11 @@ static void take_header(struct rt *rt, const struct wire_hdr *h, struct path *p,
 	if (ce)
 		p->ce_seen++;
 	if ((int16_t)(h->ce - p->ce_peer) > 0) {
+		p->cc.round_ce += (uint16_t)(h->ce - p->ce_peer);
 		p->ce_peer = h->ce;
-		cc_ce(p, now);
 	}
+	if (h->txn == p->replay.top) /* not one that was overtaken */
+		phase_seen(p, h->flags & WIRE_F_PHASE ? 1 : 0, now);
 	if (psn_diff(h->floor, w->cum) > 0) {
 		counter_add(&rt->counters[RT_C_rx_skipped], rx_floor(w, h->floor));
 		w->owed++; /* the peer's window waits for us to confirm it */

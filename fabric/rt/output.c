@@ -14,14 +14,16 @@
 #include "fabric/rt/impl.h"
 
 #define QUANTUM	     32
-#define ACKS_FIRST   4u /* packets queued */
-#define ACK_AREA_LEN 2u /* its length field */
+#define ACKS_FIRST   4u		    /* packets queued */
+#define ACK_AREA_LEN 2u		    /* its length field */
+#define CTL_BEYOND   RT_CTL_RESERVE /* control packets in flight whatever the window says */
 
 struct batch {
 	struct rt *rt;
 	uint64_t now;
 	struct rt_tx *out;
 	int max, n;
+	uint8_t phase; /* WIRE_F_PHASE or 0 */
 };
 
 static void nonce_of(uint8_t *nonce, uint32_t spi, uint64_t txn)
@@ -41,7 +43,7 @@ static void emit(struct batch *b, unsigned path, uint8_t *data, uint32_t len, ui
 	struct path *p = &rt->path[path];
 	const struct rx_win *w = &rt->rx[cls];
 	struct wire_hdr h = {.type = type,
-			     .flags = flags,
+			     .flags = flags | b->phase,
 			     .cls = (uint8_t)cls,
 			     .path = (uint8_t)path,
 			     .spi = p->tx_spi,
@@ -189,6 +191,8 @@ static void out_slot(struct batch *b, unsigned cls, uint32_t psn, unsigned path,
 	list_push(t, &t->flight[path], psn & t->mask);
 	t->flying++;
 	p->inflight++;
+	if (p->cc.paced)
+		cc_sent(p, b->now);
 	emit(b, path, tx_mem(t, psn), s->sealed, WIRE_DATA, flags, cls, psn);
 }
 
@@ -257,6 +261,42 @@ static void out_new(struct batch *b, unsigned cls, unsigned path)
 	t->next++;
 }
 
+/* May a packet go on path now? If only time is missing, rt_deadline() will say when. */
+static bool path_takes(struct batch *b, const struct path *p)
+{
+	uint64_t at = cc_when(&p->cc);
+
+	if (!cc_room(p))
+		return false;
+	if (at <= b->now)
+		return true;
+	if (at < b->rt->pace_at)
+		b->rt->pace_at = at;
+	return false;
+}
+
+/* The path for the next packet of cls: the primary one, or, while that has no room, one that is about as
+ * good. -1: none has room. */
+static int path_for(struct batch *b, unsigned cls)
+{
+	struct rt *rt = b->rt;
+	const struct tx_ring *t = &rt->tx[cls];
+	const struct path *first = &rt->path[rt->primary];
+
+	/* Control does not wait for the window of the rest, and a probe must be able to go. */
+	if (t->probes || (cls == RT_CTL && t->flying < CTL_BEYOND) || path_takes(b, first))
+		return rt->primary;
+	for (int i = 0; i < RT_PATHS; i++) {
+		const struct path *p = &rt->path[i];
+
+		if (i == rt->primary || !p->used || p->state != RT_PATH_UP || p->backup != first->backup)
+			continue;
+		if (p->srtt <= 2 * first->srtt + first->cc.spare && path_takes(b, p))
+			return i;
+	}
+	return -1;
+}
+
 /* Up to quantum packets of cls. Returns their number. */
 static int out_class(struct batch *b, unsigned cls, int quantum)
 {
@@ -265,20 +305,45 @@ static int out_class(struct batch *b, unsigned cls, int quantum)
 	int n = 0;
 
 	for (; n < quantum && b->n < b->max && rt->primary >= 0; n++) {
-		unsigned path = (unsigned)rt->primary;
-		const struct path *p = &rt->path[path];
+		bool again = t->lost.head != SLOT_NIL;
+		int path;
 
-		/* Control never waits for the window of the rest, and a probe must be able to go. */
-		if (cls != RT_CTL && !t->probes && p->inflight >= cc_window(&p->cc))
+		if (!again && !(tx_has_new(t) && t->next - t->peer_cum < t->peer_rwnd))
 			break;
-		if (t->lost.head != SLOT_NIL)
-			out_again(b, cls, path);
-		else if (tx_has_new(t) && t->next - t->peer_cum < t->peer_rwnd)
-			out_new(b, cls, path);
+		path = path_for(b, cls);
+		if (path < 0)
+			break;
+		if (again)
+			out_again(b, cls, (unsigned)path);
 		else
-			break;
+			out_new(b, cls, (unsigned)path);
 	}
 	return n;
+}
+
+/* The moments when queues are left to run empty, and the probes that see them empty. */
+static void pauses(struct batch *b)
+{
+	struct rt *rt = b->rt;
+	uint8_t phase = b->now / RT_PHASE_NS & 1;
+
+	b->phase = phase ? WIRE_F_PHASE : 0;
+	rt->pace_at = RT_NEVER;
+	for (unsigned i = 0; i < RT_PATHS; i++) {
+		struct path *p = &rt->path[i];
+
+		if (phase != rt->phase && p->used)
+			cc_pause(p, b->now);
+		if (!p->cc.empty_at)
+			continue;
+		if (p->cc.empty_at <= b->now) {
+			p->cc.empty_at = 0;
+			p->probe_due |= p->state == RT_PATH_UP && !p->stamp;
+		} else if (p->cc.empty_at < rt->pace_at) {
+			rt->pace_at = p->cc.empty_at;
+		}
+	}
+	rt->phase = phase;
 }
 
 static uint32_t backlog(const struct rt *rt)
@@ -297,6 +362,7 @@ int rt_output(struct rt *rt, uint64_t now, struct rt_tx *out, int max)
 	int sent;
 
 	rt->scratch_used = 0;
+	pauses(&b);
 	out_probes(&b);
 	if (acks_first)
 		out_acks(&b);

@@ -18,7 +18,7 @@
  */
 #include "fabric/rt/impl.h"
 
-#define MIN_RTT_NS (10 * 1000000000ull)
+#define MIN_RTT_NS (1000000000ull) /* a base round trip is believed for one to two of these */
 
 void path_rtt(struct path *p, uint64_t rtt, uint64_t now)
 {

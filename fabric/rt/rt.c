@@ -70,7 +70,7 @@ struct rt *rt_create(const struct rt_cfg *cfg, uint64_t now, int *err)
 	if (!rt->cfg.lost_ns)
 		rt->cfg.lost_ns = 3000000000ull;
 	rt->primary = -1;
-	rt->keep_at = RT_NEVER;
+	rt->keep_at = rt->pace_at = RT_NEVER;
 	rt->last_rx = now;
 	rt->scratch_stride = WIRE_HDR_LEN + cfg->chunk + rt->tag;
 	rt->scratch = calloc(RT_SCRATCH, rt->scratch_stride);
@@ -132,6 +132,7 @@ int rt_path_add(struct rt *rt, unsigned path, const struct rt_path_cfg *cfg, uin
 	p->probe_at = RT_NEVER;
 	p->probe_due = rt->cfg.active;
 	p->last_rx = now;
+	p->phase_peer = 2;
 	cc_init(&p->cc, rt->cfg.rto_floor_ns / 2);
 	p->used = true;
 	if (rt->keep_at == RT_NEVER) {
@@ -199,7 +200,9 @@ uint64_t rt_deadline(const struct rt *rt)
 {
 	uint64_t loss = loss_deadline(rt), path = path_deadline(rt);
 
-	return loss < path ? loss : path;
+	if (path < loss)
+		loss = path;
+	return rt->pace_at < loss ? rt->pace_at : loss;
 }
 
 void rt_tick(struct rt *rt, uint64_t now)

@@ -244,7 +244,8 @@ static void classes_share(void **state)
 		pair_take(0);
 		for (int i = 0; i < npkts; i++)
 			got[pkts[i].h.cls]++;
-		pair.now += 200 * US;
+		pair.now += 50 * US;
+		pair.rt[0]->path[0].cc.cwnd = 100 * 256;
 		pair_give_all(1);
 		pair_take(1);
 		pair_give_all(0);
