@@ -31,7 +31,9 @@
 #define PACKET_OVERHEAD 48u /* base header and the longer tag */
 
 struct options {
-	const char *state, *listen_api, *fabric, *fabric_port, *xdp_prog;
+	const char *state, *listen_api, *xdp_prog;
+	const char *fabric[RT_PATHS], *fabric_port[RT_PATHS];
+	unsigned nfabrics, nports;
 	bool sleep_idle, clear, impaired;
 	enum eal_memory memory;
 	int ready_fd, worker_cpu;
@@ -42,8 +44,8 @@ struct options {
 struct appliance {
 	const struct options *o;
 	struct event_base *base;
-	struct link_addr fabric, api;
-	char fabric_ip[64], api_ip[64];
+	struct link_addr fabric[RT_PATHS], api;
+	char fabric_ip[RT_PATHS][64], api_ip[64];
 	struct buf_pool *bufs;
 	struct storage *storage;
 	struct hosts *hosts;
@@ -58,7 +60,8 @@ static const char usage_text[] =
 	"\n"
 	"The Outrigger appliance: switches the frames and serves the disks of enrolled hosts.\n"
 	"\n"
-	"      --fabric ADDRESS[:PORT]    where host agents reach it, UDP data and TCP control (port 4793)\n"
+	"      --fabric ADDRESS[:PORT]    where host agents reach it, UDP data and TCP control (port 4793);\n"
+	"                                 up to four times: each is a path of every session\n"
 	"      --listen-api ADDRESS:PORT  management API (0.0.0.0:7443)\n"
 	"      --state DIR        certificates, desired state; DIR/admin is outriggerctl's context\n"
 	"                         (" CONTROL_STATE_DIR ")\n"
@@ -157,7 +160,9 @@ static int parse_one(struct options *o, int c)
 
 	switch (c) {
 	case O_FABRIC:
-		o->fabric = optarg;
+		if (o->nfabrics == RT_PATHS)
+			return 1 + usage_error("--fabric %s is one too many: four paths at most", optarg);
+		o->fabric[o->nfabrics++] = optarg;
 		return 0;
 	case O_API:
 		o->listen_api = optarg;
@@ -166,7 +171,9 @@ static int parse_one(struct options *o, int c)
 		o->state = optarg;
 		return 0;
 	case O_PORT:
-		o->fabric_port = optarg;
+		if (o->nports == RT_PATHS)
+			return 1 + usage_error("--fabric-port %s is one too many: four at most", optarg);
+		o->fabric_port[o->nports++] = optarg;
 		return 0;
 	case O_XDP:
 		o->xdp_prog = optarg;
@@ -229,7 +236,9 @@ static int parse(int argc, char **argv, struct options *o)
 		return r;
 	if (optind < argc)
 		return 1 + usage_error("unexpected argument: %s", argv[optind]);
-	if (!o->fabric)
+	if (o->nports && o->nports != o->nfabrics)
+		return 1 + usage_error("one --fabric-port for each --fabric, in the same order%s", "");
+	if (!o->nfabrics)
 		return 1 + usage_error("%s is missing: the address that host agents reach this appliance at",
 				       "--fabric");
 	return 0;
@@ -267,21 +276,21 @@ static const char *find_xdp(char *buf, size_t size)
 	return buf;
 }
 
-static struct link *open_link(struct appliance *a)
+static struct link *open_link(struct appliance *a, unsigned i)
 {
 	const struct options *o = a->o;
-	struct link_dpdk_cfg dc = {.dev = o->fabric_port, .local = a->fabric};
+	struct link_dpdk_cfg dc = {.dev = o->fabric_port[i], .local = a->fabric[i]};
 	char path[PATH_MAX];
 	struct link *l, *over;
 	int r = 0;
 
-	if (o->fabric_port) {
+	if (o->nports) {
 		dc.xdp_prog = o->xdp_prog ? o->xdp_prog : find_xdp(path, sizeof(path));
 		l = link_dpdk_create(&dc, &r, a->why, sizeof(a->why));
 	} else {
-		l = link_udp_create(&a->fabric, a->bufs, &r);
+		l = link_udp_create(&a->fabric[i], a->bufs, &r);
 		if (!l)
-			snprintf(a->why, sizeof(a->why), "fabric port UDP %s: %s", o->fabric,
+			snprintf(a->why, sizeof(a->why), "fabric port UDP %s: %s", o->fabric[i],
 				 r == -EADDRINUSE
 					 ? "another process has it: is an outriggerd running already?"
 				 : r == -EADDRNOTAVAIL ? "this machine does not have that address"
@@ -322,8 +331,9 @@ static int start_data_plane(struct appliance *a)
 		.session_lost = hosts_session_lost,
 	};
 	struct hosts_cfg hc = {
-		.base = a->base, .storage = a->storage, .fabric = a->fabric, .clear = o->clear};
+		.base = a->base, .storage = a->storage, .nfabrics = o->nfabrics, .clear = o->clear};
 	char lcores[64];
+	uint32_t chunk;
 	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
 	int r;
 
@@ -333,17 +343,23 @@ static int start_data_plane(struct appliance *a)
 	else
 		snprintf(lcores, sizeof(lcores), "(0-1)@(0-%ld)", cpus - 1);
 	ec.lcores = lcores;
-	ec.pci = o->fabric_port && !strchr(o->fabric_port, '_');
+	for (unsigned i = 0; i < o->nports; i++)
+		ec.pci |= !strchr(o->fabric_port[i], '_');
 	r = eal_start(&ec, a->why, sizeof(a->why));
 	if (r)
 		return r;
 	a->eal = true;
 	a->bufs = buf_pool_create(RX_BUFS, LINK_UDP_BUF_SIZE);
-	dc.link = a->bufs ? open_link(a) : NULL;
-	if (!dc.link)
-		return -EIO;
-	dc.rx_bufs = o->fabric_port ? NULL : a->bufs;
-	hc.chunk = chunk_of(dc.link);
+	for (; a->bufs && dc.nlinks < o->nfabrics; dc.nlinks++) {
+		dc.link[dc.nlinks] = open_link(a, dc.nlinks);
+		if (!dc.link[dc.nlinks])
+			return -EIO;
+		chunk = chunk_of(dc.link[dc.nlinks]);
+		if (!hc.chunk || chunk < hc.chunk)
+			hc.chunk = chunk;
+	}
+	dc.rx_bufs = o->nports ? NULL : a->bufs;
+	memcpy(hc.fabric, a->fabric, sizeof(hc.fabric));
 	r = hosts_create(&hc, &a->hosts);
 	if (r)
 		return r;
@@ -363,20 +379,24 @@ static int start_data_plane(struct appliance *a)
 
 static int start_control(struct appliance *a)
 {
-	const char *sans[] = {a->fabric_ip};
+	const char *sans[RT_PATHS];
 	struct control_cfg cc = {
 		.base = a->base,
 		.state_dir = a->o->state,
 		.api_address = a->api_ip,
 		.api_port = a->api.port,
-		.session_port = a->fabric.port,
+		.session_port = a->fabric[0].port,
 		.sans = sans,
-		.nsans = 1,
+		.nsans = a->o->nfabrics,
 		.ops = hosts_control_ops(a->hosts),
 		.status = hosts_status_ops(a->hosts),
 		.volumes = storage_volume_ops(a->storage),
 	};
-	int r = control_init(&cc, &a->control, a->why, sizeof(a->why));
+	int r;
+
+	for (unsigned i = 0; i < a->o->nfabrics; i++)
+		sans[i] = a->fabric_ip[i];
+	r = control_init(&cc, &a->control, a->why, sizeof(a->why));
 
 	if (!r)
 		hosts_set_control(a->hosts, a->control);
@@ -397,6 +417,7 @@ static void first_applied(void *arg, int err, const char *msg)
 {
 	struct appliance *a = arg;
 	SSL_CTX *tls;
+	unsigned i = 0;
 	int r;
 
 	a->failed = true;
@@ -406,10 +427,12 @@ static void first_applied(void *arg, int err, const char *msg)
 		return;
 	}
 	tls = control_session_tls(a->control, a->why, sizeof(a->why));
-	r = tls ? hosts_listen(a->hosts, a->fabric_ip, a->fabric.port, tls) : -EIO;
+	r = tls ? 0 : -EIO;
+	for (; !r && i < a->o->nfabrics; i++)
+		r = hosts_listen(a->hosts, a->fabric_ip[i], a->fabric[i].port, tls);
 	SSL_CTX_free(tls);
 	if (r && tls)
-		snprintf(a->why, sizeof(a->why), "control port TCP %s: %s", a->o->fabric,
+		snprintf(a->why, sizeof(a->why), "control port TCP %s: %s", a->o->fabric[i - 1],
 			 r == -EADDRINUSE ? "another process has it: is an outriggerd running already?"
 					  : strerror(-r));
 	if (!r)
@@ -421,8 +444,8 @@ static void first_applied(void *arg, int err, const char *msg)
 	}
 	a->failed = false;
 	a->applied = true;
-	log_info("outriggerd " OUTRIGGER_VERSION " serves: fabric %s, API %s port %u", a->o->fabric,
-		 a->api_ip, control_api_port(a->control));
+	log_info("outriggerd " OUTRIGGER_VERSION " serves: fabric %s%s, API %s port %u", a->o->fabric[0],
+		 a->o->nfabrics > 1 ? " and more" : "", a->api_ip, control_api_port(a->control));
 	ready(a->o->ready_fd);
 }
 
@@ -506,19 +529,21 @@ int main(int argc, char **argv)
 	if (r)
 		return r - 1;
 	log_init("outriggerd", o.level);
-	if (link_addr_parse(&a.fabric, o.fabric, LINK_FABRIC_PORT))
-		return usage_error(
-			"--fabric: '%s' is not an address; write ADDRESS or ADDRESS:PORT, IPv6 in brackets",
-			o.fabric);
+	for (unsigned i = 0; i < o.nfabrics; i++) {
+		if (link_addr_parse(&a.fabric[i], o.fabric[i], LINK_FABRIC_PORT))
+			return usage_error("--fabric: '%s' is not an address; write ADDRESS or ADDRESS:PORT, "
+					   "IPv6 in brackets",
+					   o.fabric[i]);
+		ip_text(&a.fabric[i], a.fabric_ip[i], sizeof(a.fabric_ip[i]));
+	}
 	if (link_addr_parse(&a.api, o.listen_api, CONTROL_API_PORT))
 		return usage_error(
 			"--listen-api: '%s' is not an address; write ADDRESS:PORT, IPv6 in brackets",
 			o.listen_api);
-	if (o.fabric_port && geteuid() != 0) {
+	if (o.nports && geteuid() != 0) {
 		log_err("--fabric-port needs root: run it as root or leave the fabric to the kernel");
 		return 1;
 	}
-	ip_text(&a.fabric, a.fabric_ip, sizeof(a.fabric_ip));
 	ip_text(&a.api, a.api_ip, sizeof(a.api_ip));
 	a.base = event_base_new();
 	a.storage = storage_create();

@@ -21,7 +21,9 @@
 #define RUN_DIR	  "/run/outrigger"
 
 struct options {
-	const char *state, *run_dir, *group, *appliance, *token;
+	const char *state, *run_dir, *group, *token;
+	const char *appliance[AGENT_TARGETS];
+	unsigned nappliances;
 	struct link_impair_cfg impair;
 	bool impaired;
 	int ready_fd;
@@ -36,7 +38,8 @@ static const char usage_text[] =
 	"Enrol once with a token from `outriggerctl host enroll-token NAME`, then run it.\n"
 	"\n"
 	"      --appliance ADDRESS[:PORT]  enroll: the appliance's API; else its fabric address\n"
-	"                                  (port 4793)\n"
+	"                                  (port 4793); may be given again: other ways to the same "
+	"appliance\n"
 	"      --token TOKEN     one-time enrolment token\n"
 	"      --state DIR       certificate and key of this host (" STATE_DIR ")\n"
 	"      --run-dir DIR     sockets of the guests, DIR/DEVICE.sock (" RUN_DIR ")\n"
@@ -92,7 +95,11 @@ static int parse(int argc, char **argv, struct options *o)
 	while ((c = getopt_long(argc, argv, "hV", longs, NULL)) != -1) {
 		switch (c) {
 		case 'a':
-			o->appliance = optarg;
+			if (o->nappliances == AGENT_TARGETS)
+				return 1 +
+				       usage_error("--appliance %s is one too many: four addresses at most",
+						   optarg);
+			o->appliance[o->nappliances++] = optarg;
 			break;
 		case 't':
 			o->token = optarg;
@@ -132,7 +139,7 @@ static int parse(int argc, char **argv, struct options *o)
 	}
 	if (optind < argc)
 		return 1 + usage_error("unexpected argument: %s", argv[optind]);
-	if (!o->appliance)
+	if (!o->nappliances)
 		return 1 + usage_error("%s is missing: where is the appliance?", "--appliance");
 	return 0;
 }
@@ -203,7 +210,6 @@ static SSL_CTX *load_identity(const char *state)
 static int serve(const struct options *o)
 {
 	struct agent_session_cfg cfg = {
-		.port = LINK_FABRIC_PORT,
 		.run_dir = o->run_dir,
 		.group = o->group,
 		.impair = o->impaired ? &o->impair : NULL,
@@ -211,12 +217,17 @@ static int serve(const struct options *o)
 	struct agent_session *session = NULL;
 	struct event *sig[2] = {NULL, NULL};
 	struct event_base *base = NULL;
-	char *host = split_host(o->appliance, &cfg.port);
 	int r, status = 1;
 
-	if (!host)
-		return usage_error("--appliance: '%s' is not ADDRESS[:PORT]", o->appliance);
-	cfg.appliance = host;
+	for (; cfg.ntargets < o->nappliances; cfg.ntargets++) {
+		struct agent_target *t = &cfg.target[cfg.ntargets];
+
+		t->port = LINK_FABRIC_PORT;
+		t->host = split_host(o->appliance[cfg.ntargets], &t->port);
+		if (!t->host)
+			return usage_error("--appliance: '%s' is not ADDRESS[:PORT]",
+					   o->appliance[cfg.ntargets]);
+	}
 	cfg.tls = load_identity(o->state);
 	if (!cfg.tls)
 		goto out;
@@ -237,7 +248,8 @@ static int serve(const struct options *o)
 		log_err("cannot start: %s", strerror(-r));
 		goto out;
 	}
-	log_info("outrigger-agent " OUTRIGGER_VERSION " for the appliance at %s port %u", host, cfg.port);
+	log_info("outrigger-agent " OUTRIGGER_VERSION " for the appliance at %s port %u", cfg.target[0].host,
+		 cfg.target[0].port);
 	ready(o->ready_fd);
 	event_base_dispatch(base);
 	status = 0;
@@ -249,7 +261,8 @@ out:
 	if (base)
 		event_base_free(base);
 	SSL_CTX_free(cfg.tls);
-	free(host);
+	for (unsigned i = 0; i < cfg.ntargets; i++)
+		free((char *)cfg.target[i].host);
 	return status;
 }
 
@@ -269,5 +282,5 @@ int main(int argc, char **argv)
 	if (!o.token)
 		return usage_error("%s is missing: get one with `outriggerctl host enroll-token NAME`",
 				   "--token");
-	return agent_enroll(o.appliance, o.token, o.state);
+	return agent_enroll(o.appliance[0], o.token, o.state);
 }

@@ -86,6 +86,9 @@ static void add_path(Outrigger__V1__HostStatus *s, const struct status_path *p)
 			 : OUTRIGGER__V1__LINK_STATE__LINK_STATE_DOWN;
 	i->rtt_us = p->rtt_us;
 	i->mtu = p->mtu;
+	i->tx_packets = p->tx_packets;
+	i->rx_packets = p->rx_packets;
+	i->retransmits = p->retransmits;
 	if (str_set(&i->local, p->local) || str_set(&i->remote, p->remote) ||
 	    append(i, &s->paths, &s->n_paths))
 		outrigger__v1__path_info__free_unpacked(i, NULL);

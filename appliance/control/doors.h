@@ -33,6 +33,7 @@ struct status_path {
 	char local[64], remote[64];
 	bool up;
 	uint32_t rtt_us, mtu;
+	uint64_t tx_packets, rx_packets, retransmits; /* by the appliance */
 };
 struct status_host {
 	bool connected;

@@ -140,9 +140,9 @@ const uint64_t *dp_ep_counters(const struct dp *dp)
 	return ep_counters(dp->worker.ep);
 }
 
-const struct link *dp_link(const struct dp *dp)
+const struct link *dp_link(const struct dp *dp, unsigned i)
 {
-	return ep_link(dp->worker.ep, 0);
+	return ep_link(dp->worker.ep, i);
 }
 
 struct frame_pool *dp_frames(struct dp *dp)

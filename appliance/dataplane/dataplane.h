@@ -23,6 +23,7 @@
 
 #include "appliance/dataplane/mailbox.h"
 #include "appliance/dataplane/publish.h"
+#include "fabric/ep/ep.h"
 #include "fabric/link/link.h"
 
 struct dp;     /* the data plane, seen from the control thread */
@@ -51,9 +52,11 @@ enum worker_counter { WORKER_COUNTERS(WORKER_COUNTER_ENUM) WORKER_NCOUNTERS };
 extern const char *const worker_counter_names[WORKER_NCOUNTERS];
 
 struct dp_cfg {
-	unsigned lcore;	   /* DPDK lcore id of the worker; the EAL runs already */
-	bool sleep_idle;   /* sleep when idle instead of polling for ever */
-	struct link *link; /* the fabric link; taken over */
+	unsigned lcore;	 /* DPDK lcore id of the worker; the EAL runs already */
+	bool sleep_idle; /* sleep when idle instead of polling for ever */
+	/* The fabric links, one per path of a session; taken over. */
+	struct link *link[EP_LINKS];
+	unsigned nlinks;
 	/* Where the link's received datagrams are kept. When it runs low, frames are copied instead of
 	 * keeping them. NULL: not known. */
 	const struct buf_pool *rx_bufs;
@@ -78,9 +81,9 @@ void dp_reply(struct dp_call *c);
 int dp_control_fd(struct dp *dp);
 void dp_control_drain(struct dp *dp);
 
-const uint64_t *dp_counters(const struct dp *dp);    /* worker_counter */
-const uint64_t *dp_ep_counters(const struct dp *dp); /* ep_counter */
-const struct link *dp_link(const struct dp *dp);     /* counters only */
+const uint64_t *dp_counters(const struct dp *dp);	     /* worker_counter */
+const uint64_t *dp_ep_counters(const struct dp *dp);	     /* ep_counter */
+const struct link *dp_link(const struct dp *dp, unsigned i); /* counters only; NULL: no such */
 /* For ports that are to be published: the pool that their received frames come from. */
 struct frame_pool *dp_frames(struct dp *dp);
 

@@ -235,7 +235,7 @@ int worker_session_add(struct worker *w, const struct wsession_cfg *cfg, struct 
 	s->eps = ep_session_add(w->ep, s->rt, s);
 	r = s->eps ? 0 : -ENOMEM;
 	for (unsigned i = 0; !r && i < cfg->npaths; i++)
-		r = ep_session_path(s->eps, cfg->path[i], 0, &cfg->keys[i], NULL, w->now);
+		r = ep_session_path(s->eps, cfg->path[i], cfg->link[i], &cfg->keys[i], NULL, w->now);
 	if (r)
 		goto fail;
 	list_add_tail(&w->sessions, &s->node);
@@ -495,7 +495,7 @@ static int watch(struct worker *w, int fd)
 
 int worker_init(struct worker *w, const struct dp_cfg *cfg, struct dp *dp, uint64_t seed)
 {
-	int r, fd = cfg->link->ops->fd(cfg->link);
+	int r, fd;
 
 	memset(w, 0, sizeof(*w));
 	list_init(&w->sessions);
@@ -520,13 +520,18 @@ int worker_init(struct worker *w, const struct dp_cfg *cfg, struct dp *dp, uint6
 	w->bdevs = bdev_group_create(BDEV_DEPTH, &r);
 	if (!w->frames || !w->waiting || !w->shape_bufs || !w->sw || !w->ep || !w->bdevs)
 		return w->bdevs ? -ENOMEM : r;
-	r = ep_link_add(w->ep, cfg->link);
-	if (r < 0)
-		return r;
-	w->polled = fd < 0;
-	r = w->polled ? 0 : watch(w, fd);
-	if (!r)
-		r = watch(w, mailbox_fd(&w->down));
+	for (unsigned i = 0; i < cfg->nlinks; i++) {
+		r = ep_link_add(w->ep, cfg->link[i]);
+		if (r < 0)
+			return r;
+		fd = cfg->link[i]->ops->fd(cfg->link[i]);
+		if (fd < 0)
+			w->polled = true;
+		r = fd < 0 ? 0 : watch(w, fd);
+		if (r)
+			return r;
+	}
+	r = watch(w, mailbox_fd(&w->down));
 	if (!r)
 		r = watch(w, bdev_group_fd(w->bdevs));
 	return r;

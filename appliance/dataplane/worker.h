@@ -25,7 +25,8 @@ struct wsession_cfg {
 	uint64_t id;	  /* not 0 */
 	struct rt_cfg rt; /* ops and ctx are filled in here */
 	unsigned npaths;
-	unsigned path[RT_PATHS]; /* indexes */
+	unsigned path[RT_PATHS]; /* numbers, the same at both ends */
+	unsigned link[RT_PATHS]; /* of dp_cfg, that the path begins on */
 	struct rt_path_cfg keys[RT_PATHS];
 	uint64_t seed; /* random */
 };

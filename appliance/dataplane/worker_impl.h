@@ -40,7 +40,7 @@ struct worker {
 	struct mailbox down;
 	bool stop; /* worker: set by a letter */
 	bool sleep_idle;
-	bool polled;	  /* the fabric link has no descriptor */
+	bool polled;	  /* a fabric link has no descriptor */
 	bool has_uplinks; /* ports have none either */
 	bool link_broken;
 	uint64_t now; /* of this turn */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "appliance/hosts/attach.h"
+#include "fabric/base/guard.h"
 
 const char *const attach_state_names[] = {"idle", "binding", "bound", "detaching", "unbinding"};
 
@@ -73,7 +74,7 @@ enum attach_step attach_bound(struct attach *a, bool ok)
 		a->session = 0;
 		return a->removed ? ATTACH_FREE : ATTACH_NOTHING;
 	}
-	if (a->want != a->session || a->again || a->removed) {
+	if (!GUARD(attach_stale, a->want == a->session && !a->again && !a->removed)) {
 		/* The agent has not heard of it yet: nothing to detach there. */
 		a->state = ATTACH_UNBINDING;
 		return ATTACH_UNBIND;

@@ -168,9 +168,8 @@ struct path_call {
 	struct hosts *h;
 	uint64_t id;
 	struct wsession *ws;
-	bool known;
-	struct link_addr peer;
-	struct rt_path_info info;
+	unsigned npaths, number[RT_PATHS];
+	struct session_path path[RT_PATHS];
 };
 
 static enum dp_verdict w_path(struct worker *w, struct dp_call *call)
@@ -178,8 +177,10 @@ static enum dp_verdict w_path(struct worker *w, struct dp_call *call)
 	struct path_call *c = (struct path_call *)call;
 
 	(void)w;
-	c->known = wsession_peer(c->ws, 0, &c->peer);
-	rt_path_info(wsession_rt(c->ws), 0, &c->info);
+	for (unsigned i = 0; i < c->npaths; i++) {
+		c->path[i].known = wsession_peer(c->ws, c->number[i], &c->path[i].peer);
+		rt_path_info(wsession_rt(c->ws), c->number[i], &c->path[i].info);
+	}
 	return DP_DONE;
 }
 
@@ -190,9 +191,7 @@ static void path_known(struct dp_call *call)
 
 	if (s) {
 		s->asked = false;
-		s->peer_known = c->known;
-		s->peer = c->peer;
-		s->path = c->info;
+		memcpy(s->path, c->path, sizeof(s->path));
 	}
 	free(c);
 }
@@ -207,6 +206,8 @@ static void ask_path(struct hosts *h, struct session *s)
 	c->h = h;
 	c->id = s->id;
 	c->ws = s->ws;
+	c->npaths = s->cfg.npaths;
+	memcpy(c->number, s->cfg.path, sizeof(c->number));
 	c->call.fn = w_path;
 	c->call.done = path_known;
 	dp_call(h->dp, &c->call);
@@ -302,7 +303,20 @@ int hosts_listen(struct hosts *h, const char *address, uint16_t port, SSL_CTX *t
 		.ctx = h,
 	};
 
-	return chan_listen(&cfg, &h->listener);
+	int r;
+
+	if (h->nlisteners == RT_PATHS)
+		return -ENOSPC;
+	r = chan_listen(&cfg, &h->listener[h->nlisteners]);
+	if (!r)
+		h->nlisteners++;
+	return r;
+}
+
+static void free_listeners(struct hosts *h)
+{
+	while (h->nlisteners)
+		chan_listener_free(h->listener[--h->nlisteners]);
 }
 
 void hosts_shutdown(struct hosts *h, void (*done)(void *arg), void *arg)
@@ -313,8 +327,7 @@ void hosts_shutdown(struct hosts *h, void (*done)(void *arg), void *arg)
 	h->stopping = true;
 	h->shutdown_done = done;
 	h->shutdown_arg = arg;
-	chan_listener_free(h->listener);
-	h->listener = NULL;
+	free_listeners(h);
 	list_for_each_safe (it, &h->sessions) {
 		struct session *s = container_of(it, struct session, node);
 
@@ -335,7 +348,7 @@ void hosts_destroy(struct hosts *h)
 {
 	if (!h)
 		return;
-	chan_listener_free(h->listener);
+	free_listeners(h);
 	publish_forget(h);
 	list_for_each_safe (it, &h->nets) {
 		struct netid *n = container_of(it, struct netid, node);

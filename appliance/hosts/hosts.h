@@ -28,16 +28,17 @@ struct hosts;
 struct hosts_cfg {
 	struct event_base *base;
 	struct storage *storage;
-	struct link_addr fabric; /* where agents send: the fabric port's address */
-	uint32_t chunk;		 /* payload bytes per packet that the fabric port carries */
-	bool clear;		 /* integrity only, no encryption: a physically isolated fabric */
+	struct link_addr fabric[RT_PATHS]; /* where agents send: the address of each fabric link */
+	unsigned nfabrics;
+	uint32_t chunk; /* payload bytes per packet that the fabric port carries */
+	bool clear;	/* integrity only, no encryption: a physically isolated fabric */
 };
 
 int hosts_create(const struct hosts_cfg *cfg, struct hosts **out);
 /* Before anything is applied. */
 void hosts_set_dp(struct hosts *h, struct dp *dp);
 void hosts_set_control(struct hosts *h, struct control *c);
-/* Accept agents on this address. tls: control_session_tls(). */
+/* Accept agents on this address too. tls: control_session_tls(). -ENOSPC: more than RT_PATHS. */
 int hosts_listen(struct hosts *h, const char *address, uint16_t port, SSL_CTX *tls);
 /* Ends the sessions and takes everything back from the data plane, then calls done. */
 void hosts_shutdown(struct hosts *h, void (*done)(void *arg), void *arg);

@@ -95,9 +95,12 @@ struct session {
 	unsigned lines;		  /* logged on the agent's account since the last tick */
 	struct event *closer;	  /* after a refusal */
 	struct wsession_cfg cfg;
-	struct link_addr peer;
-	bool peer_known;
-	struct rt_path_info path;
+	/* Of each path, as of the last tick. */
+	struct session_path {
+		bool known; /* peer is */
+		struct link_addr peer;
+		struct rt_path_info info;
+	} path[RT_PATHS];
 	struct remote_counter *remote;
 	size_t nremote;
 };
@@ -123,7 +126,8 @@ struct hosts {
 	struct hosts_cfg cfg;
 	struct dp *dp;
 	struct control *control;
-	struct chan_listener *listener;
+	struct chan_listener *listener[RT_PATHS];
+	unsigned nlisteners;
 	struct event *tick; /* once a second: status from the worker */
 	unsigned ticks;
 	struct event *dp_ev;

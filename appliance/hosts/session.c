@@ -179,13 +179,13 @@ static void welcome(struct session *s)
 	Outrigger__Session__V1__Message m = OUTRIGGER__SESSION__V1__MESSAGE__INIT;
 	Outrigger__Session__V1__Welcome w = OUTRIGGER__SESSION__V1__WELCOME__INIT;
 	Outrigger__Session__V1__Path path[RT_PATHS], *paths[RT_PATHS];
-	char address[LINK_ADDR_STR];
+	char address[RT_PATHS][LINK_ADDR_STR];
 
-	link_addr_format(&s->h->cfg.fabric, address);
 	for (unsigned i = 0; i < s->cfg.npaths; i++) {
 		outrigger__session__v1__path__init(&path[i]);
 		path[i].index = s->cfg.path[i];
-		path[i].address = address;
+		link_addr_format(&s->h->cfg.fabric[s->cfg.link[i]], address[i]);
+		path[i].address = address[i];
 		path[i].rx_spi = s->cfg.keys[i].rx_spi;
 		path[i].agent_to_appliance_key.data = s->cfg.keys[i].rx_key;
 		path[i].agent_to_appliance_key.len = AEAD_KEY_LEN;
@@ -288,9 +288,31 @@ static void end_others(struct session *s, bool new_only)
 	}
 }
 
+/* A path for each fabric link that the agent has an offer for. NULL, or what is wrong. */
+static const char *take_paths(struct session *s, const Outrigger__Session__V1__Hello *m)
+{
+	unsigned seen = 0;
+
+	s->cfg.npaths = 0;
+	for (size_t i = 0; i < m->n_paths && i < s->h->cfg.nfabrics; i++) {
+		const Outrigger__Session__V1__PathOffer *o = m->paths[i];
+		unsigned n = s->cfg.npaths;
+
+		if (o->index >= RT_PATHS || !o->rx_spi || seen >> o->index & 1)
+			return "a hello with a path out of range, without an SPI, or twice the same";
+		seen |= 1u << o->index;
+		s->cfg.path[n] = o->index;
+		s->cfg.link[n] = n;
+		s->cfg.keys[n].tx_spi = o->rx_spi;
+		s->cfg.npaths++;
+	}
+	return s->cfg.npaths ? NULL : "a hello without a path";
+}
+
 static const char *on_hello(struct session *s, const Outrigger__Session__V1__Hello *m)
 {
 	struct hosts *h = s->h;
+	const char *bad;
 
 	if (s->state != SESSION_NEW)
 		return "a second hello";
@@ -299,8 +321,9 @@ static const char *on_hello(struct session *s, const Outrigger__Session__V1__Hel
 		       "agent and appliance have no protocol version in common: upgrade the older of them");
 		return NULL;
 	}
-	if (!m->n_paths || m->paths[0]->index >= RT_PATHS || !m->paths[0]->rx_spi)
-		return "a hello without a usable path";
+	bad = take_paths(s, m);
+	if (bad)
+		return bad;
 	if (m->max_chunk < RT_CHUNK_MIN)
 		return "a hello with a chunk size out of range";
 	/* The host's agent was restarted, or its old connection is dead and nobody noticed yet. */
@@ -310,9 +333,6 @@ static const char *on_hello(struct session *s, const Outrigger__Session__V1__Hel
 	s->id |= 1; /* never 0 */
 	RAND_bytes((uint8_t *)&s->cfg.seed, sizeof(s->cfg.seed));
 	s->cfg.id = s->id;
-	s->cfg.npaths = 1;
-	s->cfg.path[0] = m->paths[0]->index;
-	s->cfg.keys[0].tx_spi = m->paths[0]->rx_spi;
 	s->cfg.rt.aead = h->cfg.clear ? &aead_crc : aead_gcm_best();
 	s->cfg.rt.chunk = m->max_chunk < h->cfg.chunk ? m->max_chunk : h->cfg.chunk;
 	s->cfg.rt.keepalive_ns = KEEPALIVE_MS * NSEC_PER_MSEC;

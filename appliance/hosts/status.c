@@ -7,11 +7,28 @@
 #include "fabric/base/clock.h"
 #include "fabric/ep/ep.h"
 
+static void path(struct hosts *h, const struct session *s, unsigned i, struct status_path *out)
+{
+	const struct session_path *p = &s->path[i];
+	char text[LINK_ADDR_STR];
+
+	link_addr_format(&h->cfg.fabric[s->cfg.link[i]], text);
+	snprintf(out->local, sizeof(out->local), "%s", text);
+	if (p->known)
+		link_addr_format(&p->peer, text);
+	snprintf(out->remote, sizeof(out->remote), "%s", p->known ? text : "");
+	out->up = p->info.state == RT_PATH_UP;
+	out->rtt_us = (uint32_t)(p->info.srtt_ns / NSEC_PER_USEC);
+	out->mtu = s->cfg.rt.chunk;
+	out->tx_packets = p->info.tx_packets;
+	out->rx_packets = p->info.rx_packets;
+	out->retransmits = p->info.retransmits;
+}
+
 static bool host(void *ctx, const char *name, struct status_host *out)
 {
 	struct hosts *h = ctx;
 	struct session *s = session_of_host(h, name);
-	char text[LINK_ADDR_STR];
 
 	if (!s)
 		return false;
@@ -19,15 +36,9 @@ static bool host(void *ctx, const char *name, struct status_host *out)
 	out->session_id = s->id;
 	out->connected_since = s->since;
 	snprintf(out->agent_version, sizeof(out->agent_version), "%s", s->agent_version);
-	out->npaths = 1;
-	link_addr_format(&h->cfg.fabric, text);
-	snprintf(out->paths[0].local, sizeof(out->paths[0].local), "%s", text);
-	if (s->peer_known)
-		link_addr_format(&s->peer, text);
-	snprintf(out->paths[0].remote, sizeof(out->paths[0].remote), "%s", s->peer_known ? text : "");
-	out->paths[0].up = s->path.state == RT_PATH_UP;
-	out->paths[0].rtt_us = (uint32_t)(s->path.srtt_ns / NSEC_PER_USEC);
-	out->paths[0].mtu = s->cfg.rt.chunk;
+	out->npaths = s->cfg.npaths;
+	for (unsigned i = 0; i < s->cfg.npaths; i++)
+		path(h, s, i, &out->paths[i]);
 	return true;
 }
 
@@ -128,12 +139,20 @@ static void device_counters(struct hdev *d, status_counter_fn fn, void *arg)
 
 static void appliance_counters(struct hosts *h, status_counter_fn fn, void *arg)
 {
+	const struct link *l;
+	char scope[32];
+
 	give(fn, arg, "worker/0", "", worker_counter_names, dp_counters(h->dp), WORKER_NCOUNTERS);
 	give(fn, arg, "fabric", "", ep_counter_names, dp_ep_counters(h->dp), EP_NCOUNTERS);
-	give(fn, arg, "fabric", "link_", link_counter_names, dp_link(h->dp)->counters, LINK_NCOUNTERS);
-	if (h->listener)
-		give(fn, arg, "session", "", chan_counter_names, chan_listener_counters(h->listener),
+	for (unsigned i = 0; (l = dp_link(h->dp, i)); i++) {
+		snprintf(scope, sizeof(scope), "fabric/%u", i);
+		give(fn, arg, scope, "", link_counter_names, l->counters, LINK_NCOUNTERS);
+	}
+	for (unsigned i = 0; i < h->nlisteners; i++) {
+		snprintf(scope, sizeof(scope), "session/%u", i);
+		give(fn, arg, scope, "", chan_counter_names, chan_listener_counters(h->listener[i]),
 		     CHAN_NCOUNTERS);
+	}
 }
 
 static void counters(void *ctx, enum kind kind, const char *name, status_counter_fn fn, void *arg)

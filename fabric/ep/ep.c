@@ -226,13 +226,17 @@ static void tick(struct ep *ep, uint64_t now)
 int ep_poll(struct ep *ep, uint64_t now)
 {
 	int total = 0, broken = 0, n;
+	unsigned nbroken = 0;
 
 	for (unsigned i = 0; i < ep->nlink; i++) {
 		link_impair_set_now(ep->link[i], now);
 		n = ep->link[i]->ops->recv(ep->link[i], ep->rx, BURST);
 
-		if (n < 0)
+		/* One carrier less: the others go on, and the transport finds out by itself. */
+		if (n < 0) {
 			broken = n;
+			nbroken++;
+		}
 		for (int k = 0; k < n; k++) {
 			input(ep, i, &ep->rx[k], now);
 			buf_put(ep->rx[k].buf);
@@ -241,7 +245,7 @@ int ep_poll(struct ep *ep, uint64_t now)
 	}
 	if (now >= ep->deadline)
 		tick(ep, now);
-	return broken ? broken : total;
+	return nbroken && nbroken == ep->nlink ? broken : total;
 }
 
 static void output(struct ep *ep, struct ep_session *s, uint64_t now)

@@ -56,7 +56,7 @@ bool ep_session_peer(const struct ep_session *s, unsigned path, struct link_addr
 /* rt_send() was called on it: ep_flush() must look at it. Cheap, idempotent. */
 void ep_session_touch(struct ep_session *s);
 
-/* Number of datagrams received; < 0: -errno of a broken link. */
+/* Number of datagrams received; < 0: -errno, every link is broken. */
 int ep_poll(struct ep *ep, uint64_t now);
 void ep_flush(struct ep *ep, uint64_t now);
 uint64_t ep_deadline(

@@ -19,8 +19,8 @@
 struct agent_session {
 	struct event_base *base;
 	SSL_CTX *tls;
-	char *appliance;
-	uint16_t port;
+	struct agent_target target[AGENT_TARGETS]; /* hosts are ours */
+	unsigned ntargets, at;			   /* at: in use, or to be tried next */
 	struct engine *engine;
 	struct chan *chan; /* NULL: not even trying */
 	bool connected;	   /* TLS is up */
@@ -379,6 +379,7 @@ static void schedule(struct agent_session *s)
 	uint32_t ms = chan_backoff_next(&s->backoff, &s->rng);
 	struct timeval tv = {.tv_sec = ms / 1000, .tv_usec = (ms % 1000) * 1000};
 
+	s->at = (s->at + 1) % s->ntargets;
 	evtimer_add(s->retry, &tv);
 }
 
@@ -390,7 +391,7 @@ static void chan_down(void *ctx, struct chan *c, const char *reason)
 	(void)c;
 	if (!s->quiet)
 		log_warn("session: no appliance at %s port %u: %s; guests' rings wait, trying again",
-			 s->appliance, s->port, why);
+			 s->target[s->at].host, s->target[s->at].port, why);
 	s->quiet = true;
 	s->last_reason[0] = '\0';
 	s->chan = NULL;
@@ -413,8 +414,8 @@ static void try_connect(evutil_socket_t fd, short what, void *arg)
 	struct agent_session *s = arg;
 	struct chan_connect_cfg cfg = {
 		.base = s->base,
-		.host = s->appliance,
-		.port = s->port,
+		.host = s->target[s->at].host,
+		.port = s->target[s->at].port,
 		.tls = s->tls,
 		.ops = &chan_calls,
 		.ctx = s,
@@ -428,8 +429,8 @@ static void try_connect(evutil_socket_t fd, short what, void *arg)
 		return;
 	s->chan = NULL;
 	if (!s->quiet)
-		log_warn("session: cannot reach the appliance at %s port %u (%s); trying again", s->appliance,
-			 s->port, strerror(-r));
+		log_warn("session: cannot reach the appliance at %s port %u (%s); trying again",
+			 s->target[s->at].host, s->target[s->at].port, strerror(-r));
 	s->quiet = true;
 	schedule(s);
 }
@@ -475,14 +476,18 @@ int agent_session_create(const struct agent_session_cfg *cfg, struct agent_sessi
 	s->base = cfg->base;
 	s->tls = cfg->tls;
 	SSL_CTX_up_ref(s->tls);
-	s->port = cfg->port;
-	s->appliance = strdup(cfg->appliance);
+	for (; s->ntargets < cfg->ntargets; s->ntargets++) {
+		s->target[s->ntargets] = cfg->target[s->ntargets];
+		s->target[s->ntargets].host = strdup(cfg->target[s->ntargets].host);
+		if (!s->target[s->ntargets].host)
+			break;
+	}
 	s->retry = evtimer_new(cfg->base, try_connect, s);
 	RAND_bytes(s->boot_id, sizeof(s->boot_id));
 	RAND_bytes((uint8_t *)&seed, sizeof(seed));
 	rng_init(&s->rng, seed);
 	chan_backoff_init(&s->backoff, 50, 2000);
-	if (s->appliance && s->retry)
+	if (s->ntargets == cfg->ntargets && s->retry)
 		r = engine_create(&ecfg, &s->engine);
 	if (r) {
 		agent_session_destroy(s);
@@ -504,6 +509,7 @@ void agent_session_destroy(struct agent_session *s)
 		event_free(s->retry);
 	engine_destroy(s->engine);
 	SSL_CTX_free(s->tls);
-	free(s->appliance);
+	for (unsigned i = 0; i < s->ntargets; i++)
+		free((char *)s->target[i].host);
 	free(s);
 }

@@ -16,11 +16,17 @@
 struct event_base;
 struct agent_session;
 
+#define AGENT_TARGETS 4
+
 struct agent_session_cfg {
 	struct event_base *base;
-	const char *appliance; /* numeric address or name */
-	uint16_t port;
-	SSL_CTX *tls; /* a reference is taken */
+	/* Where the appliance's control port is: one is used, the next when it does not answer. */
+	struct agent_target {
+		const char *host; /* numeric address or name */
+		uint16_t port;
+	} target[AGENT_TARGETS];
+	unsigned ntargets; /* at least 1 */
+	SSL_CTX *tls;	   /* a reference is taken */
 	const char *run_dir, *group;
 	const struct link_impair_cfg *impair; /* NULL: none */
 };

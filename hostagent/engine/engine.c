@@ -200,6 +200,7 @@ int engine_session_up(struct engine *e, const struct engine_session *cfg)
 		.active = true,
 	};
 	struct rt *rt;
+	unsigned up = 0;
 	int r;
 
 	if (e->ep)
@@ -219,10 +220,14 @@ int engine_session_up(struct engine *e, const struct engine_session *cfg)
 	e->lost = false;
 	for (unsigned i = 0; i < cfg->npaths; i++) {
 		r = path_up(e, &cfg->path[i], now);
-		if (r) {
-			engine_session_down(e);
-			return r;
-		}
+		if (r)
+			log_warn("fabric: path %u cannot be opened (%s)", cfg->path[i].index, strerror(-r));
+		else
+			up++;
+	}
+	if (!up) {
+		engine_session_down(e);
+		return r;
 	}
 	vqt_host_session(e->host, rt);
 	engine_wake(e);
