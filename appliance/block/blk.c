@@ -4,6 +4,7 @@
 
 #include "appliance/block/blk.h"
 #include "fabric/base/counter.h"
+#include "fabric/base/guard.h"
 
 const char *const blk_refusal_names[] = {BLK_REFUSALS(COUNTER_NAME_)};
 
@@ -95,7 +96,7 @@ static enum blk_refusal check_range(const struct blk_volume *v, uint64_t sector,
 	if (length % v->block)
 		return BLK_R_misaligned;
 	/* Compared in sectors: sector * 512 could overflow. */
-	if (sector > v->size / BLK_SECTOR || length > v->size - sector * BLK_SECTOR)
+	if (!GUARD(range, sector <= v->size / BLK_SECTOR && length <= v->size - sector * BLK_SECTOR))
 		return BLK_R_out_of_range;
 	if (sector * BLK_SECTOR % v->block)
 		return BLK_R_misaligned;
@@ -178,7 +179,7 @@ void blk_plan(const struct blk_volume *v, uint64_t acked, const uint8_t *head, u
 {
 	uint32_t want = readable < BLK_HEAD_LEN ? readable : BLK_HEAD_LEN, data_len, type;
 	/* Without FLUSH the driver takes a completed write for stable. */
-	bool fua = v->write_cache && !(acked & BLK_F_FLUSH);
+	bool fua = !GUARD(write_through, !v->write_cache || acked & BLK_F_FLUSH);
 	uint64_t sector;
 
 	memset(out, 0, sizeof(*out));
@@ -219,9 +220,9 @@ void blk_plan(const struct blk_volume *v, uint64_t acked, const uint8_t *head, u
 
 uint8_t blk_status(int err)
 {
-	switch (err) {
-	case 0:
+	if (GUARD(backend_error, err == 0))
 		return BLK_S_OK;
+	switch (err) {
 	case -EOPNOTSUPP:
 		return BLK_S_UNSUPP;
 	default:

@@ -3,6 +3,7 @@
 #include <errno.h>
 
 #include "appliance/block/blk_fence.h"
+#include "fabric/base/guard.h"
 
 void blk_fence_init(struct blk_fence *f, uint64_t epoch)
 {
@@ -51,11 +52,11 @@ int blk_fence_release(struct blk_fence *f, uint64_t owner, uint64_t epoch)
 
 int blk_fence_admit(struct blk_fence *f, uint64_t owner, uint64_t epoch)
 {
-	if (!owner || f->owner != owner)
+	if (!GUARD(fence_owner, owner && f->owner == owner))
 		return -EPERM;
-	if (f->epoch != epoch)
+	if (!GUARD(fence_epoch, f->epoch == epoch))
 		return -ESTALE;
-	if (f->old)
+	if (!GUARD(fence_drain, !f->old))
 		return -EAGAIN;
 	f->current++;
 	return 0;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "appliance/device/vdisk.h"
+#include "fabric/base/guard.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -60,7 +61,7 @@ static void complete(struct vqt_req *r, uint32_t sent, uint32_t written, uint64_
 /* The last step of an unbind, once nothing is left anywhere. */
 static void try_finish(struct vdisk *d)
 {
-	if (d->tun || !d->io || d->tunnel_busy || !vdisk_io_idle(d->io))
+	if (d->tun || !d->io || !GUARD(drain, !d->tunnel_busy && vdisk_io_idle(d->io)))
 		return;
 	vdisk_publish(d);
 	memcpy(d->io_base, d->io_sum, sizeof(d->io_base));

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "appliance/switch/internal.h"
+#include "fabric/base/guard.h"
 
 COUNTERS_DEFINE(sw, SW_COUNTERS)
 
@@ -135,13 +136,13 @@ static enum sw_counter admit(struct walk *w)
 		return SW_C_drop_reserved;
 	if (type == ETHERTYPE_CTAG || type == ETHERTYPE_STAG || type == ETHERTYPE_QINQ)
 		return SW_C_drop_tagged;
-	if (p->anti_spoof && p->pinned && memcmp(src, p->mac, 6))
+	if (!GUARD(source_mac, !p->anti_spoof || !p->pinned || !memcmp(src, p->mac, 6)))
 		return SW_C_drop_spoof_mac;
 	pin = sw_map_get(&w->sw->cur->pins, key);
 	if (pin != NO_VALUE && pin != w->in)
 		return SW_C_drop_source_pinned;
 	drop = sw_packet_offload(w->pkt);
-	if (drop == SW_NCOUNTERS && p->anti_spoof)
+	if (drop == SW_NCOUNTERS && !GUARD(source_address, !p->anti_spoof))
 		drop = sw_source_check(w->pkt, p);
 	if (drop == SW_NCOUNTERS && pin == NO_VALUE)
 		sw_fdb_learn(w->sw, key, w->in, w->net, w->now);
@@ -171,7 +172,7 @@ static void flood(struct walk *w, bool unknown)
 		uint16_t slot = t->members[net->first + i];
 		const struct port_slot *p = &t->ports[slot];
 
-		if (slot != w->in && p->up && (p->learns || !unknown))
+		if (GUARD(reflect, slot != w->in) && p->up && (p->learns || !unknown))
 			output(w, slot);
 	}
 	if (net->uplink != NO_SLOT && net->uplink != w->in && t->ports[net->uplink].up)

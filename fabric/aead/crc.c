@@ -11,6 +11,7 @@
 
 #include "fabric/aead/aead.h"
 #include "fabric/base/crc32c.h"
+#include "fabric/base/guard.h"
 
 #define TAG_LEN 4
 
@@ -59,7 +60,7 @@ static int crc_open(struct aead_key *k, const uint8_t nonce[AEAD_NONCE_LEN], con
 	uint8_t want[TAG_LEN];
 
 	make_tag(k, nonce, hdr, hdr_len, data, len, want);
-	return memcmp(want, tag, TAG_LEN) ? -EBADMSG : 0;
+	return GUARD(integrity, !memcmp(want, tag, TAG_LEN)) ? 0 : -EBADMSG;
 }
 
 const struct aead_ops aead_crc = {

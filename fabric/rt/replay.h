@@ -12,6 +12,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "fabric/base/guard.h"
+
 #define REPLAY_WINDOW 4096u
 #define REPLAY_WORDS  128u /* a power of 2, more than the window needs: words ahead of it can be cleared */
 
@@ -29,7 +31,7 @@ static inline bool replay_fresh(const struct replay *r, uint64_t n)
 		return true;
 	if (r->top - n >= REPLAY_WINDOW)
 		return false;
-	return !(r->bits[n / 64 % REPLAY_WORDS] >> (n % 64) & 1);
+	return GUARD(replay, !(r->bits[n / 64 % REPLAY_WORDS] >> (n % 64) & 1));
 }
 
 /* Marks n, which is fresh and authentic, as seen. */

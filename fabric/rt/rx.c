@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "fabric/base/guard.h"
 #include "fabric/rt/impl.h"
 
 int rx_init(struct rx_win *w, uint32_t window, uint32_t psn)
@@ -69,7 +70,7 @@ enum rx_verdict rx_look(const struct rx_win *w, uint32_t psn)
 		return RX_DUPLICATE;
 	if (d >= (int32_t)w->window)
 		return RX_OUTSIDE;
-	return rx_has(w, psn) ? RX_DUPLICATE : RX_NEW;
+	return GUARD(dedupe, !rx_has(w, psn)) ? RX_NEW : RX_DUPLICATE;
 }
 
 bool rx_take(struct rx_win *w, uint32_t psn)

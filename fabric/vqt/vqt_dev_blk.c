@@ -13,6 +13,7 @@
  */
 #include <string.h>
 
+#include "fabric/base/guard.h"
 #include "fabric/vqt/vqt_dev_int.h"
 
 static struct req_slot *slot_of(struct vqt_dev *d, const struct rt_rec *rec)
@@ -175,7 +176,7 @@ static bool head_valid(struct req_slot *s)
 	struct vqt_req_head h;
 
 	vqt_req_head_get(s->head, &h);
-	if (h.epoch != d->cfg.epoch) {
+	if (!GUARD(request_epoch, h.epoch == d->cfg.epoch)) {
 		d_count(d, VQT_D_drop_req_epoch, 1);
 		return false;
 	}
@@ -194,7 +195,7 @@ static struct req_slot *begin(struct vqt_dev *d, struct req_slot *s, const struc
 	uint32_t out_len = rec->total - VQT_HEAD, charge = vqt_unsched(out_len);
 	uint32_t now = charge - VQT_HEAD;
 
-	if (charge > d->cfg.max_inflight - d->inflight_bytes) {
+	if (!GUARD(inflight_limit, charge <= d->cfg.max_inflight - d->inflight_bytes)) {
 		breach(d, VQT_D_drop_req_limit, "more unscheduled bytes than agreed");
 		return NULL;
 	}
@@ -241,7 +242,7 @@ static bool in_range(const struct req_slot *s, const struct rt_rec *rec)
 
 	if (rec->kind == VQT_REQ)
 		return s->state == REQ_ARRIVING && end <= unsched;
-	return s->state == REQ_GRANTED && rec->offset >= unsched;
+	return GUARD(grant, s->state == REQ_GRANTED && rec->offset >= unsched);
 }
 
 static void arrived(struct req_slot *s)
@@ -251,7 +252,7 @@ static void arrived(struct req_slot *s)
 
 	if (s->cover.got < want)
 		return;
-	if (!vqt_cover_full(&s->cover, d->peer->cfg.seed, want)) {
+	if (!GUARD(request_cover, vqt_cover_full(&s->cover, d->peer->cfg.seed, want))) {
 		breach(d, VQT_D_drop_req_malformed, "pieces of a request overlap");
 		req_free(s);
 	} else if (s->state == REQ_ARRIVING && !head_valid(s)) {

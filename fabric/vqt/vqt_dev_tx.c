@@ -2,6 +2,7 @@
 /* Appliance to guest: frames within the agent's credit. */
 #include <errno.h>
 
+#include "fabric/base/guard.h"
 #include "fabric/vqt/vqt_dev_int.h"
 
 static void attend(struct vqt_pair *q)
@@ -47,7 +48,7 @@ int vqt_dev_send(struct vqt_dev *d, unsigned pair, const struct frame *f, uint64
 	if (f->len < VQT_FRAME_MIN || f->len > FRAME_MAX)
 		return -EMSGSIZE;
 	q = &d->pairs[pair];
-	if (vqt_span(f->len) > q->tx_limit - q->tx_pos) {
+	if (!GUARD(credit, vqt_span(f->len) <= q->tx_limit - q->tx_pos)) {
 		refuse_credit(q);
 		return -EAGAIN;
 	}

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fabric/base/guard.h"
 #include "fabric/vqt/vqt_host_int.h"
 
 COUNTERS_DEFINE(vqt_hdev, VQT_HDEV_COUNTERS)
@@ -315,7 +316,7 @@ static struct vqt_vq *rec_queue(struct vqt_host *h, const struct rt_rec *rec, en
 		hd_count(d, VQT_HD_drop_queue, 1);
 		return NULL;
 	}
-	if (rec->kind != VQT_GRANT && rec->aux != (uint16_t)d->b.epoch) {
+	if (!GUARD(completion_epoch, rec->kind == VQT_GRANT || rec->aux == (uint16_t)d->b.epoch)) {
 		hd_count(d, VQT_HD_drop_epoch, 1);
 		return NULL;
 	}

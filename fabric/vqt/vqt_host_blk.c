@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fabric/base/guard.h"
 #include "fabric/vqt/vqt_host_int.h"
 
 #define PIECE_MAX (64u << 10)
@@ -258,7 +259,7 @@ static unsigned send_new(struct vqt_vq *q)
 	for (n = 0; n < VQT_TURN_CHAINS && bytes < VQT_TURN_BYTES; n++) {
 		struct vqt_slot *s;
 
-		if (q->state != VQ_RUNNING || q->dev->nfenced || !b->nfree)
+		if (q->state != VQ_RUNNING || !GUARD(fenced_slots, !q->dev->nfenced) || !b->nfree)
 			return n;
 		if (!take(q)) {
 			q->more = false;
@@ -342,7 +343,7 @@ static bool cpl_valid(struct vqt_hdev *d, const struct vqt_slot *s, const struct
 		hd_count(d, VQT_HD_drop_cpl_malformed, 1);
 		return false;
 	}
-	if (h->epoch != d->b.epoch) {
+	if (!GUARD(completion_epoch, h->epoch == d->b.epoch)) {
 		hd_count(d, VQT_HD_drop_cpl_epoch, 1);
 		return false;
 	}

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fabric/base/guard.h"
 #include "fabric/vqt/vqt_dev_int.h"
 
 COUNTERS_DEFINE(vqt_dev, VQT_DEV_COUNTERS)
@@ -223,7 +224,7 @@ static struct vqt_dev *rec_dev(struct vqt_peer *p, const struct rt_rec *rec, enu
 		d_count(d, VQT_D_drop_queue, 1);
 		return NULL;
 	}
-	if (rec->aux != (uint16_t)d->cfg.epoch) {
+	if (!GUARD(request_epoch, rec->aux == (uint16_t)d->cfg.epoch)) {
 		d_count(d, VQT_D_drop_epoch, 1);
 		return NULL;
 	}

@@ -26,7 +26,21 @@ $(eval $(call sim,rt,--packets 20000 --seeds $(if $(SAN),80,400)))
 
 $(eval $(call room,tests/sim/product,tests/sim fabric/base fabric/buf fabric/aead fabric/rt fabric/vqt appliance/switch appliance/block appliance/bdev appliance/device,,))
 $(eval $(call sim,product,--seeds $(if $(SAN),10,100)))
-# The one core of its room, without the rest.
-$(B)/bin/sim-product: $(B)/appliance/hosts/attach.o
+# The one core of a room and the one helper, without the rest.
+$(B)/bin/sim-product: $(B)/appliance/hosts/attach.o $(B)/tests/lib/guard.o
 
 sim: $(SIM_SLICES)
+
+# Not in CI: all scenarios with many seeds, about 20 minutes of one core. sim-rt: 15 000 worlds, 100 M packets and
+# more; sim-product: 10 000 worlds, about 30 M requests and 100 000 deaths, moves, resets and cuts.
+.PHONY: sim-long mutants
+sim-long: $(B)/bin/sim-rt $(B)/bin/sim-product ## all scenarios of the simulator with many seeds
+	$(Q)$(B)/bin/sim-rt --seed 100000 --seeds $(or $(SEEDS),15000) --packets 20000
+	$(Q)$(B)/bin/sim-product --seed 100000 --seeds $(or $(SEEDS),10000)
+
+# A build of its own, in which tests can remove guards (fabric/base/guard.h).
+MUTANT_T := unit/fabric/rt unit/fabric/aead unit/fabric/vqt unit/appliance/block unit/appliance/device unit/appliance/switch unit/appliance/hosts
+mutants: ## remove each guard in turn: a test has to notice; M= picks
+	$(Q)for t in $(MUTANT_T); do $(MAKE) --no-print-directory CC='$(CC) -DOUTRIGGER_MUTANTS' VARIANT=$(VARIANT)-mutants T=$$t unit-build || exit 1; done
+	$(Q)$(MAKE) --no-print-directory CC='$(CC) -DOUTRIGGER_MUTANTS' VARIANT=$(VARIANT)-mutants build/$(VARIANT)-mutants/bin/sim-product
+	$(Q)tests/sim/mutants build/$(VARIANT)-mutants $(M)

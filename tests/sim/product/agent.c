@@ -17,7 +17,6 @@ static struct gring *ring_at(struct adev *d, unsigned q)
 
 /* ---- the control channel, towards the appliance ---- */
 
-
 /* Messages of a session arrive in order, some time later; they die with the session. */
 static uint64_t ctl_when(struct agent *a)
 {
@@ -29,7 +28,6 @@ static uint64_t ctl_when(struct agent *a)
 
 /* What is in arg: device, and for states whether the guest receives. */
 #define ARG(d, state) ((uint64_t)(d)->vm->index << 8 | (d)->kind << 4 | (state))
-
 
 static void on_ctl(struct sim *s, void *ctx, uint64_t arg)
 {
@@ -385,10 +383,8 @@ void agent_start(struct agent *a)
 		for (unsigned k = 0; k < 2; k++) {
 			struct adev *d = &a->dev[v][k];
 
-			*d = (struct adev){.a = a,
-					   .vm = &w->vm[v],
-					   .kind = k,
-					   .nvq = k == DEV_BLK ? BLKQ : NETQ};
+			*d = (struct adev){
+				.a = a, .vm = &w->vm[v], .kind = k, .nvq = k == DEV_BLK ? BLKQ : NETQ};
 			for (unsigned q = 0; q < d->nvq; q++)
 				d->port[q].ring = ring_at(d, q);
 		}

@@ -48,13 +48,11 @@ static void make_switch(struct app *app)
 	struct sw_network networks[2] = {{.id = 0, .uplink = SW_NO_PORT}, {.id = 1, .uplink = SW_NO_PORT}};
 	struct sw_addr addrs[VMS];
 	struct sw_port ports[VMS];
-	struct sw_config config = {
-		.networks = networks, .nnetworks = 2, .ports = ports, .nports = w->vms};
+	struct sw_config config = {.networks = networks, .nnetworks = 2, .ports = ports, .nports = w->vms};
 	int r;
 
 	for (unsigned v = 0; v < w->vms; v++) {
-		addrs[v] = (struct sw_addr){
-			.family = 4, .prefix = 32, .bytes = {10, 0, 0, (uint8_t)(1 + v)}};
+		addrs[v] = (struct sw_addr){.family = 4, .prefix = 32, .bytes = {10, 0, 0, (uint8_t)(1 + v)}};
 		ports[v] = (struct sw_port){.id = v,
 					    .kind = SW_VNIC,
 					    .up = true,
@@ -120,8 +118,7 @@ static void on_writable(void *ctx, enum rt_class cls)
 	app_mark(s);
 }
 
-static const struct rt_ops rt_calls = {
-	.record = on_record, .settled = on_settled, .writable = on_writable};
+static const struct rt_ops rt_calls = {.record = on_record, .settled = on_settled, .writable = on_writable};
 
 static void draw_paths(struct world *w, struct rt_path_cfg here[PATHS], struct rt_path_cfg there[PATHS])
 {
@@ -398,8 +395,8 @@ void app_start(struct app *app)
 	app->waiting = buf_pool_create(WAITING, 2048);
 	app->datagrams = buf_pool_create(DATAGRAMS, w->chunk + 128 < size ? w->chunk + 128 : size);
 	app->group = bdev_group_create(1024, &r);
-	sim_check(&w->s, app->frames && app->bufs && app->shape && app->waiting && app->datagrams &&
-			  app->group,
+	sim_check(&w->s,
+		  app->frames && app->bufs && app->shape && app->waiting && app->datagrams && app->group,
 		  "out of memory");
 	make_switch(app);
 	for (unsigned v = 0; v < w->vms; v++)
@@ -429,7 +426,8 @@ void app_stop(struct app *app)
 	sim_check(&w->s, frame_pool_available(app->frames) == FRAMES, "%u frames are missing",
 		  FRAMES - frame_pool_available(app->frames));
 	sim_check(&w->s, buf_pool_available(app->bufs) == BUFS, "buffers are missing");
-	sim_check(&w->s, buf_pool_available(app->waiting) == WAITING, "buffers of waiting frames are missing");
+	sim_check(&w->s, buf_pool_available(app->waiting) == WAITING,
+		  "buffers of waiting frames are missing");
 	sim_check(&w->s, buf_pool_available(app->datagrams) == DATAGRAMS, "%u datagrams are missing",
 		  DATAGRAMS - buf_pool_available(app->datagrams));
 	sim_check(&w->s, app->mem.out == 0, "request memory is missing");

@@ -2,8 +2,9 @@
 /*
  * Registers. A read may give what a write wrote unless the write is known to be over: overwritten by
  * a write that began after it had ended and that had ended (or had been read) before the read began; or
- * missed by a read that began after it had ended, for reads that begin after that one. A write whose guest died has ended when the
- * guest did: it may have happened or not, but whatever a later life does comes after it.
+ * missed by a read that began after it had ended, for reads that begin after that one. A write whose guest
+ * died has ended when the guest did: it may have happened or not, but whatever a later life does comes after
+ * it.
  */
 #include <stdlib.h>
 
@@ -40,8 +41,12 @@ void check_write(struct vm *vm, uint32_t lba, uint64_t tag, uint64_t value)
 	struct reg *r = reg_at(vm, lba);
 
 	r = reg_at(vm, lba); /* the first call may have filled the room */
-	r->w[r->n++] = (struct wr){
-		.tag = tag, .value = value, .inv = vm->w->s.now, .rsp = FOREVER, .seen = FOREVER, .dead = FOREVER};
+	r->w[r->n++] = (struct wr){.tag = tag,
+				   .value = value,
+				   .inv = vm->w->s.now,
+				   .rsp = FOREVER,
+				   .seen = FOREVER,
+				   .dead = FOREVER};
 }
 
 void check_written(struct vm *vm, uint32_t lba, uint64_t tag, bool ok, bool stable)

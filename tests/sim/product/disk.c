@@ -185,8 +185,7 @@ static void take_values(struct disk_req *q, const struct bdev_io *io)
 	sim_check(&q->d->w->s, bytes, "out of memory");
 	bdev_iov_gather(bytes, io->iov, io->niov, 0, io->length);
 	for (uint32_t i = 0; i < q->count; i++)
-		sim_check(&q->d->w->s,
-			  sector_value(bytes + (size_t)i * SECTOR, q->lba + i, &q->value[i]),
+		sim_check(&q->d->w->s, sector_value(bytes + (size_t)i * SECTOR, q->lba + i, &q->value[i]),
 			  "disk %u: sector %u is written with damaged bytes", q->d->index, q->lba + i);
 	free(bytes);
 }

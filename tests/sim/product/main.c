@@ -16,7 +16,8 @@ static void usage(FILE *f)
 {
 	fprintf(f,
 		"usage: sim-product [--seed S] [--seeds N] [--faults calm|lossy|full|mix] [--ms T] [-v]\n"
-		"Runs worlds of seeds S (1), S+1, ... N (1) of them, each T (40) ms of virtual time and then\n"
+		"Runs worlds of seeds S (1), S+1, ... N (1) of them, each T (40) ms of virtual time and "
+		"then\n"
 		"until all is at rest. mix (the default): of ten seeds one is calm, two are lossy, the rest\n"
 		"have everything: daemons die, volumes move, guests reset, the power is cut.\n");
 }
@@ -42,9 +43,12 @@ struct options {
 static void parse(int argc, char **argv, struct options *o)
 {
 	static const struct option opts[] = {
-		{"seed", required_argument, NULL, 's'},	  {"seeds", required_argument, NULL, 'n'},
-		{"faults", required_argument, NULL, 'f'}, {"ms", required_argument, NULL, 'm'},
-		{"verbose", no_argument, NULL, 'v'},	  {"help", no_argument, NULL, 'h'},
+		{"seed", required_argument, NULL, 's'},
+		{"seeds", required_argument, NULL, 'n'},
+		{"faults", required_argument, NULL, 'f'},
+		{"ms", required_argument, NULL, 'm'},
+		{"verbose", no_argument, NULL, 'v'},
+		{"help", no_argument, NULL, 'h'},
 		{NULL, 0, NULL, 0},
 	};
 	int c;

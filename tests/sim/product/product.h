@@ -32,22 +32,22 @@
 #include "fabric/vqt/vqt_host.h"
 #include "tests/sim/sim.h"
 
-#define HOSTS	  4u
-#define VMS	  5u
-#define PATHS	  2u
-#define BLKQ	  2u /* request queues of a disk */
-#define PAIRS	  2u
-#define NETQ	  (2 * PAIRS)
-#define RING	  64u
-#define RING_IOV  6u
-#define SECTORS	  2560u /* of a volume; 1 MiB requests fit */
-#define SECTOR	  512u
-#define HISTORY	  48u /* datagrams an attacker remembers */
-#define MSEC	  1000000ull
-#define FOREVER	  UINT64_MAX
-#define PPM	  1000000u
-#define DEV_BLK	  0u
-#define DEV_NET	  1u
+#define HOSTS	   4u
+#define VMS	   5u
+#define PATHS	   2u
+#define BLKQ	   2u /* request queues of a disk */
+#define PAIRS	   2u
+#define NETQ	   (2 * PAIRS)
+#define RING	   64u
+#define RING_IOV   6u
+#define SECTORS	   2560u /* of a volume; 1 MiB requests fit */
+#define SECTOR	   512u
+#define HISTORY	   48u /* datagrams an attacker remembers */
+#define MSEC	   1000000ull
+#define FOREVER	   UINT64_MAX
+#define PPM	   1000000u
+#define DEV_BLK	   0u
+#define DEV_NET	   1u
 #define WIRE(v, k) ((uint16_t)(1 + 2 * (v) + (k)))
 
 struct world;
@@ -213,8 +213,8 @@ struct vm {
 
 void vm_init(struct vm *vm, struct world *w, unsigned index);
 void vm_fini(struct vm *vm);
-void vm_start(struct vm *vm); /* a new life */
-void vm_kill(struct vm *vm);  /* its requests are given up */
+void vm_start(struct vm *vm);  /* a new life */
+void vm_kill(struct vm *vm);   /* its requests are given up */
 void vm_reboot(struct vm *vm); /* in order: drains its queues first */
 /* For agent.c: the front-end gets the rings, and takes chains again that a former one had. */
 void gring_connect(struct gring *r, struct gport *p);
@@ -363,7 +363,7 @@ struct world {
 	uint32_t chunk, spi;
 	uint64_t lost_ns, session, rto;
 	const struct aead_ops *aead;
-	unsigned home[VMS]; /* where profiles say the VM is */
+	unsigned home[VMS];  /* where profiles say the VM is */
 	uint64_t epoch[VMS]; /* durable */
 	struct disk disk[VMS];
 	struct vm vm[VMS];

@@ -91,8 +91,7 @@ static void op_flush(void *ring)
 	sim_at(&w->s, w->s.now + 500 + below(w, 5000), on_irq, r->vm, r->vm->life);
 }
 
-const struct vqt_ring_ops gring_ops = {
-	.pop = op_pop, .unpop = op_unpop, .push = op_push, .flush = op_flush};
+const struct vqt_ring_ops gring_ops = {.pop = op_pop, .unpop = op_unpop, .push = op_push, .flush = op_flush};
 
 void gring_connect(struct gring *r, struct gport *p)
 {

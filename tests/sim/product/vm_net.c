@@ -9,14 +9,14 @@
 
 #include "tests/sim/product/product.h"
 
-#define AT_ETH	VQT_NET_HDR
-#define AT_IP	(AT_ETH + 14)
-#define AT_TCP	(AT_IP + 20)
-#define AT_MARK (AT_TCP + 20)
-#define MARK	32u
+#define AT_ETH	    VQT_NET_HDR
+#define AT_IP	    (AT_ETH + 14)
+#define AT_TCP	    (AT_IP + 20)
+#define AT_MARK	    (AT_TCP + 20)
+#define MARK	    32u
 #define FRAME_LEAST (AT_MARK + MARK)
-#define GROUP	VMS
-#define CALM_NET (20 * MSEC)
+#define GROUP	    VMS
+#define CALM_NET    (20 * MSEC)
 
 struct mark {
 	uint32_t src, pair, dst, spoofed;
@@ -166,8 +166,7 @@ static void received(struct vm *vm, const uint8_t *p, uint32_t len)
 		  vm->index);
 	sim_check(&w->s, !m.spoofed, "vm %u: a spoofed frame (%u)", vm->index, m.spoofed);
 	sim_check(&w->s,
-		  m.src != vm->index && w->vm[m.src].net == vm->net &&
-			  (m.dst == vm->index || m.dst == GROUP),
+		  m.src != vm->index && w->vm[m.src].net == vm->net && (m.dst == vm->index || m.dst == GROUP),
 		  "vm %u: a frame from %u to %u", vm->index, m.src, m.dst);
 	want = malloc(len);
 	sim_check(&w->s, want, "out of memory");
@@ -194,8 +193,7 @@ void vm_net_used(struct vm *vm, struct gring *r)
 		struct gslot *s = &r->slot[r->used[r->seen % (2 * RING)]];
 		uint32_t n = s->mem[VQT_NUM_BUFFERS] | s->mem[VQT_NUM_BUFFERS + 1] << 8, len = 0;
 
-		sim_check(&vm->w->s, n && n <= r->published - r->seen, "vm %u: num_buffers %u", vm->index,
-			  n);
+		sim_check(&vm->w->s, n && n <= r->published - r->seen, "vm %u: num_buffers %u", vm->index, n);
 		for (; n; n--, r->seen++) {
 			s = &r->slot[r->used[r->seen % (2 * RING)]];
 			sim_check(&vm->w->s, s->written <= FRAME_MAX - len, "a frame too long");

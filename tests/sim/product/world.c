@@ -22,8 +22,7 @@ static void deliver(void *ctx, uint8_t *data, uint32_t len, bool ce)
 		agent_input(&e->w->agent[e->host], data, len, ce);
 }
 
-void world_send(struct world *w, unsigned host, unsigned path, bool to_app, const uint8_t *data,
-		uint32_t len)
+void world_send(struct world *w, unsigned host, unsigned path, bool to_app, const uint8_t *data, uint32_t len)
 {
 	struct path *p = &w->path[host][path];
 	unsigned dir = !to_app;
@@ -164,8 +163,7 @@ static void move(struct vm *vm)
 	if (w->hosts == 1)
 		return;
 	vm_kill(vm);
-	w->home[vm->index] = vm->host =
-		(vm->host + 1 + (unsigned)below(w, w->hosts - 1)) % w->hosts;
+	w->home[vm->index] = vm->host = (vm->host + 1 + (unsigned)below(w, w->hosts - 1)) % w->hosts;
 	for (unsigned k = 0; w->app.alive && k < 2; k++)
 		appdev_refresh(&w->app.dev[vm->index][k]);
 	vm_start_later(vm);
@@ -281,9 +279,9 @@ static void make(struct world *w)
 static void check_counters(struct world *w)
 {
 	static const enum vqt_hdev_counter zero[] = {
-		VQT_HD_broken,		 VQT_HD_drop_tx_short,	    VQT_HD_drop_tx_long,
-		VQT_HD_drop_tx_writable, VQT_HD_drop_rx_credit,	    VQT_HD_drop_rx_malformed,
-		VQT_HD_drop_rx_split,	 VQT_HD_drop_rx_small,	    VQT_HD_drop_cpl_malformed,
+		VQT_HD_broken,		 VQT_HD_drop_tx_short,	VQT_HD_drop_tx_long,
+		VQT_HD_drop_tx_writable, VQT_HD_drop_rx_credit, VQT_HD_drop_rx_malformed,
+		VQT_HD_drop_rx_split,	 VQT_HD_drop_rx_small,	VQT_HD_drop_cpl_malformed,
 		VQT_HD_drop_cpl_epoch,	 VQT_HD_drop_queue,
 	};
 
