@@ -477,6 +477,22 @@ void devices_check_synced(struct session *s)
 	session_say(s, &m);
 }
 
+void devices_say_again(struct session *s)
+{
+	list_for_each (it, &s->h->devs) {
+		struct hdev *d = container_of(it, struct hdev, node);
+
+		if (d->a.session != s->id)
+			continue;
+		if (d->a.state == ATTACH_BOUND)
+			say_attach(d, s);
+		else if (d->a.state == ATTACH_DETACHING)
+			say_detach(d, s);
+	}
+	s->synced = false;
+	hosts_wake(s->h);
+}
+
 void devices_session_up(struct session *s)
 {
 	devices_refresh(s->h);

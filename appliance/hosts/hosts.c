@@ -125,7 +125,7 @@ static void host_revoked(void *ctx, const char *host)
 	list_for_each (it, &h->sessions) {
 		struct session *s = container_of(it, struct session, node);
 
-		if (s->chan && !strcmp(s->name, host))
+		if (!strcmp(s->name, host))
 			session_end(s, "its certificate was revoked");
 	}
 }
@@ -331,8 +331,7 @@ void hosts_shutdown(struct hosts *h, void (*done)(void *arg), void *arg)
 	list_for_each_safe (it, &h->sessions) {
 		struct session *s = container_of(it, struct session, node);
 
-		if (s->chan)
-			chan_close(s->chan);
+		session_end(s, "the appliance stops");
 	}
 	evtimer_del(h->tick);
 	/* Nothing is desired any more: everything lets go by the same steps as ever. */

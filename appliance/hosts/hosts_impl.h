@@ -90,6 +90,7 @@ struct session {
 	bool letter; /* add or delete is on its way */
 	bool asked;  /* the worker is about to say how its path is */
 	bool synced;
+	bool ended;		  /* on purpose: its channel is not waited for */
 	unsigned born;		  /* tick */
 	uint32_t messages, bytes; /* since the last tick */
 	unsigned lines;		  /* logged on the agent's account since the last tick */
@@ -177,6 +178,8 @@ void devices_refresh(struct hosts *h);
 void devices_session_up(struct session *s);
 void devices_session_down(struct session *s);
 void devices_check_synced(struct session *s);
+/* A new channel of a session: what was said on the old one and may not have arrived. */
+void devices_say_again(struct session *s);
 bool device_pending(const struct hdev *d);
 void device_on_attached(struct session *s, const Outrigger__Session__V1__Attached *m);
 void device_on_detached(struct session *s, uint32_t dev);

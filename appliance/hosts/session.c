@@ -2,10 +2,12 @@
 /*
  * The appliance's side of the control session with one agent.
  *
- *	NEW --Hello--> STARTING --worker has the transport--> LIVE --channel down--> ENDING --> freed
+ *	NEW --Hello--> STARTING --worker has the transport--> LIVE --end--> ENDING --> freed
  *
- * A session ends with its channel. What hangs on it at the worker is taken down in order:
- * devices are unbound and drained first, then the transport goes.
+ * A live session may lose its channel: it goes on while packets are heard, and the agent comes back with a
+ * Hello that resumes it. It ends when its transport is lost, when its host opens another one, or when one
+ * of both ends it (session_end). What hangs on it at the worker is then taken down in order: devices are
+ * unbound and drained first, then the transport goes.
  */
 #include <errno.h>
 #include <openssl/rand.h>
@@ -80,12 +82,24 @@ int session_say(struct session *s, const Outrigger__Session__V1__Message *m)
 	return r;
 }
 
+/* Callers up the stack may still hold s: it is freed from the loop. */
+static void over(struct session *s)
+{
+	s->state = SESSION_ENDING;
+	devices_session_down(s);
+	hosts_wake(s->h);
+}
+
 void session_end(struct session *s, const char *reason)
 {
-	if (!s->chan)
+	if (s->state == SESSION_ENDING)
 		return;
 	log_warn("host %s: ending its session: %s", s->name, reason);
-	chan_close(s->chan);
+	s->ended = true;
+	if (s->chan)
+		chan_close(s->chan);
+	else
+		over(s);
 }
 
 static void close_later(evutil_socket_t fd, short what, void *arg)
@@ -174,14 +188,14 @@ void session_del_if_done(struct session *s)
 	dp_call(s->h->dp, &c->call);
 }
 
-static void welcome(struct session *s)
+static void welcome(struct session *s, bool resumed)
 {
 	Outrigger__Session__V1__Message m = OUTRIGGER__SESSION__V1__MESSAGE__INIT;
 	Outrigger__Session__V1__Welcome w = OUTRIGGER__SESSION__V1__WELCOME__INIT;
 	Outrigger__Session__V1__Path path[RT_PATHS], *paths[RT_PATHS];
 	char address[RT_PATHS][LINK_ADDR_STR];
 
-	for (unsigned i = 0; i < s->cfg.npaths; i++) {
+	for (unsigned i = 0; !resumed && i < s->cfg.npaths; i++) {
 		outrigger__session__v1__path__init(&path[i]);
 		path[i].index = s->cfg.path[i];
 		link_addr_format(&s->h->cfg.fabric[s->cfg.link[i]], address[i]);
@@ -196,7 +210,8 @@ static void welcome(struct session *s)
 	w.version = SESSION_VERSION;
 	w.software = (char *)OUTRIGGER_VERSION;
 	w.session_id = s->id;
-	w.n_paths = s->cfg.npaths;
+	w.n_paths = resumed ? 0 : s->cfg.npaths;
+	w.resumed = resumed;
 	w.paths = paths;
 	w.chunk = s->cfg.rt.chunk;
 	w.protection = s->h->cfg.clear ? OUTRIGGER__SESSION__V1__PROTECTION__CRC32C
@@ -244,7 +259,7 @@ static void worker_added(struct dp_call *c)
 	s->state = SESSION_LIVE;
 	log_info("host %s at %s: session %016llx, agent %s", s->name, s->address, (unsigned long long)s->id,
 		 s->agent_version);
-	welcome(s);
+	welcome(s, false);
 	if (s->chan)
 		devices_session_up(s);
 }
@@ -282,7 +297,7 @@ static void end_others(struct session *s, bool new_only)
 	list_for_each (it, &s->h->sessions) {
 		struct session *old = container_of(it, struct session, node);
 
-		if (old != s && old->chan && !strcmp(old->name, s->name) &&
+		if (old != s && old->state != SESSION_ENDING && !strcmp(old->name, s->name) &&
 		    (!new_only || old->state == SESSION_NEW))
 			session_end(old, "the host has opened a new one");
 	}
@@ -309,6 +324,31 @@ static const char *take_paths(struct session *s, const Outrigger__Session__V1__H
 	return s->cfg.npaths ? NULL : "a hello without a path";
 }
 
+/* A channel for a session that has lost its own, or whose own is dead and nobody noticed yet. */
+static bool resume(struct session *s, uint64_t id)
+{
+	struct session *old = id ? session_by_id(s->h, id) : NULL;
+	struct chan *c = s->chan;
+
+	if (!old || old->state != SESSION_LIVE || strcmp(old->name, s->name))
+		return false;
+	if (old->chan) {
+		chan_set_user(old->chan, NULL);
+		chan_close(old->chan);
+	}
+	old->chan = c;
+	chan_set_user(c, old);
+	snprintf(old->address, sizeof(old->address), "%s", s->address);
+	s->chan = NULL;
+	over(s);
+	log_info("host %s at %s: session %016llx goes on", old->name, old->address,
+		 (unsigned long long)old->id);
+	welcome(old, true);
+	if (old->chan)
+		devices_say_again(old);
+	return true;
+}
+
 static const char *on_hello(struct session *s, const Outrigger__Session__V1__Hello *m)
 {
 	struct hosts *h = s->h;
@@ -326,7 +366,9 @@ static const char *on_hello(struct session *s, const Outrigger__Session__V1__Hel
 		return bad;
 	if (m->max_chunk < RT_CHUNK_MIN)
 		return "a hello with a chunk size out of range";
-	/* The host's agent was restarted, or its old connection is dead and nobody noticed yet. */
+	if (resume(s, m->resume))
+		return NULL;
+	/* The host's agent was restarted. */
 	end_others(s, false);
 	session_text(s->agent_version, sizeof(s->agent_version), m->software);
 	RAND_bytes((uint8_t *)&s->id, sizeof(s->id));
@@ -467,15 +509,17 @@ static void chan_down(void *ctx, struct chan *c, const char *reason)
 	(void)ctx;
 	if (!s)
 		return;
-	if (s->state == SESSION_LIVE)
-		log_info("host %s: session %016llx is over: %s", s->name, (unsigned long long)s->id, reason);
 	s->chan = NULL;
 	if (s->closer)
 		evtimer_del(s->closer);
-	s->state = SESSION_ENDING;
-	devices_session_down(s);
-	/* Callers up the stack may still hold s. */
-	hosts_wake(s->h);
+	if (s->state == SESSION_LIVE && !s->ended) {
+		log_info("host %s: session %016llx has lost its control channel: %s", s->name,
+			 (unsigned long long)s->id, reason);
+		return;
+	}
+	if (s->state == SESSION_LIVE)
+		log_info("host %s: session %016llx is over: %s", s->name, (unsigned long long)s->id, reason);
+	over(s);
 }
 
 const struct chan_ops session_chan_ops = {.up = chan_up, .message = chan_message, .down = chan_down};

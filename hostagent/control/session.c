@@ -25,6 +25,9 @@ struct agent_session {
 	struct chan *chan; /* NULL: not even trying */
 	bool connected;	   /* TLS is up */
 	bool welcomed;
+	uint64_t id;	/* of the session; 0: none */
+	bool suspended; /* its channel broke, its transport lives: to be resumed */
+	bool ended;	/* its channel was closed for a reason that a new one does not mend */
 	struct event *retry;
 	struct chan_backoff backoff;
 	uint64_t since; /* when the appliance welcomed us */
@@ -68,6 +71,7 @@ static void hello(struct agent_session *s)
 	h.n_paths = RT_PATHS;
 	h.paths = offers;
 	h.max_chunk = RT_CHUNK_DEFAULT;
+	h.resume = s->suspended ? s->id : 0;
 	m.body_case = OUTRIGGER__SESSION__V1__MESSAGE__BODY_HELLO;
 	m.hello = &h;
 	send_message(s, &m);
@@ -91,6 +95,30 @@ static const char *take_path(const struct agent_session *s, const Outrigger__Ses
 	return NULL;
 }
 
+/* The session that waited for its channel is over: the appliance does not know it any more, or it was lost.
+ */
+static void drop_suspended(struct agent_session *s)
+{
+	if (!s->suspended)
+		return;
+	s->suspended = false;
+	s->id = 0;
+	engine_session_down(s->engine);
+}
+
+static const char *on_resumed(struct agent_session *s, const Outrigger__Session__V1__Welcome *w)
+{
+	if (!s->suspended || w->session_id != s->id)
+		return "a session was resumed that this agent does not have";
+	s->suspended = false;
+	s->welcomed = true;
+	s->quiet = false;
+	s->last_reason[0] = '\0';
+	s->since = clock_now_ns();
+	log_info("session %016llx goes on over a new control channel", (unsigned long long)s->id);
+	return NULL;
+}
+
 static const char *on_welcome(struct agent_session *s, const Outrigger__Session__V1__Welcome *w)
 {
 	struct engine_session es = {.chunk = w->chunk};
@@ -99,6 +127,9 @@ static const char *on_welcome(struct agent_session *s, const Outrigger__Session_
 
 	if (s->welcomed)
 		return "welcomed twice";
+	if (w->resumed)
+		return on_resumed(s, w);
+	drop_suspended(s);
 	if (w->version < SESSION_VERSION_MIN || w->version > SESSION_VERSION)
 		return "the appliance chose a protocol version that this agent does not speak: upgrade one "
 		       "of them";
@@ -126,6 +157,7 @@ static const char *on_welcome(struct agent_session *s, const Outrigger__Session_
 		return "the fabric could not be set up";
 	}
 	s->welcomed = true;
+	s->id = w->session_id;
 	s->quiet = false;
 	s->last_reason[0] = '\0';
 	s->since = clock_now_ns();
@@ -317,6 +349,7 @@ static const char *dispatch(struct agent_session *s, const Outrigger__Session__V
 	if (m->body_case == OUTRIGGER__SESSION__V1__MESSAGE__BODY_REFUSE) {
 		snprintf(s->last_reason, sizeof(s->last_reason), "refused by the appliance: %s",
 			 m->refuse->reason);
+		drop_suspended(s);
 		return s->last_reason;
 	}
 	if (!s->welcomed)
@@ -371,6 +404,7 @@ static void chan_message(void *ctx, struct chan *c, const uint8_t *bytes, size_t
 		return;
 	if (bad != s->last_reason)
 		snprintf(s->last_reason, sizeof(s->last_reason), "%s", bad);
+	s->ended = true;
 	chan_close(c);
 }
 
@@ -389,7 +423,11 @@ static void chan_down(void *ctx, struct chan *c, const char *reason)
 	const char *why = s->last_reason[0] ? s->last_reason : reason;
 
 	(void)c;
-	if (!s->quiet)
+	if (s->welcomed && !s->ended)
+		log_warn("session: the control channel to %s port %u broke: %s; traffic goes on, connecting "
+			 "again",
+			 s->target[s->at].host, s->target[s->at].port, why);
+	else if (!s->quiet)
 		log_warn("session: no appliance at %s port %u: %s; guests' rings wait, trying again",
 			 s->target[s->at].host, s->target[s->at].port, why);
 	s->quiet = true;
@@ -402,8 +440,12 @@ static void chan_down(void *ctx, struct chan *c, const char *reason)
 		/* One that ends at once, again and again, must not be tried without pause. */
 		if (clock_now_ns() - s->since > SESSION_WORKED_NS)
 			chan_backoff_reset(&s->backoff);
-		engine_session_down(s->engine);
+		/* The transport may live: then only the channel is to be made anew. */
+		s->suspended = true;
+		if (s->ended)
+			drop_suspended(s);
 	}
+	s->ended = false;
 	schedule(s);
 }
 
@@ -444,9 +486,15 @@ static void engine_lost(void *ctx, const char *reason)
 {
 	struct agent_session *s = ctx;
 
+	if (s->suspended) {
+		log_warn("session %016llx is lost: %s", (unsigned long long)s->id, reason);
+		drop_suspended(s);
+		return;
+	}
 	if (!s->chan)
 		return;
 	snprintf(s->last_reason, sizeof(s->last_reason), "%s", reason);
+	s->ended = true;
 	chan_close(s->chan);
 }
 

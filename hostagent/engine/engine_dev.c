@@ -288,6 +288,15 @@ static int make(struct engine *e, const struct engine_dev_cfg *c, struct edev **
 	return 0;
 }
 
+/* Where the guest finds it. */
+static void tell_endpoint(const struct edev *d, const struct engine_dev_cfg *c, char endpoint[128])
+{
+	if (d->tap)
+		snprintf(endpoint, 128, "%s", c->tap_name[0] ? c->tap_name : c->name);
+	else
+		snprintf(endpoint, 128, "%s/%s.sock", d->e->run_dir, d->name);
+}
+
 int engine_attach(struct engine *e, const struct engine_dev_cfg *c, char endpoint[128], char why[256])
 {
 	struct edev *d = find_uid(e, c->uid);
@@ -295,6 +304,12 @@ int engine_attach(struct engine *e, const struct engine_dev_cfg *c, char endpoin
 
 	if (!e->ep)
 		return -ENOTCONN;
+	if (d && d->known && d->dev == c->dev && d->bind.epoch == c->epoch && !d->detaching &&
+	    same_shape(d, c)) {
+		/* Said again on a new channel of the same session. */
+		tell_endpoint(d, c, endpoint);
+		return 0;
+	}
 	if (c->dev >= VQT_WIRE_MAX || find_dev(e, c->dev)) {
 		snprintf(why, 256, "device number %u is out of range or in use", c->dev);
 		return -EINVAL;
@@ -316,10 +331,7 @@ int engine_attach(struct engine *e, const struct engine_dev_cfg *c, char endpoin
 	d->bind = (struct vqt_bind){
 		.wire = (uint16_t)c->dev, .epoch = c->epoch, .rel = c->rel, .max_inflight = c->max_inflight};
 	try_bind(d);
-	if (d->tap)
-		snprintf(endpoint, 128, "%s", c->tap_name[0] ? c->tap_name : c->name);
-	else
-		snprintf(endpoint, 128, "%s/%s.sock", e->run_dir, d->name);
+	tell_endpoint(d, c, endpoint);
 	return 0;
 }
 
