@@ -78,7 +78,7 @@ static void corrupt(struct lane *l, struct lane_frame *f)
 	l->stats.corrupted++;
 }
 
-/* When the frame leaves the bottleneck, or 0 when its queue is full. */
+/* When the frame leaves the bottleneck, or UINT64_MAX when its queue is full. */
 static uint64_t depart(struct lane *l, const struct lane_frame *f, uint64_t now)
 {
 	const struct lane_cfg *c = &l->cfg;
@@ -87,7 +87,7 @@ static uint64_t depart(struct lane *l, const struct lane_frame *f, uint64_t now)
 	if (!c->rate_bps)
 		return now;
 	if (c->queue_bytes && (from - now) * (c->rate_bps / 8) / 1000000000ull > c->queue_bytes)
-		return 0;
+		return UINT64_MAX;
 	l->free_at = from + (f->len + LANE_FRAME_EXTRA) * 8000000000ull / c->rate_bps;
 	return l->free_at;
 }
@@ -129,7 +129,7 @@ void lane_offer(struct lane *l, struct lane_frame *f, uint64_t now)
 		return;
 	}
 	due = depart(l, f, now);
-	if (!due) {
+	if (due == UINT64_MAX) {
 		l->stats.queue_full++;
 		lane_return(l, f);
 		return;

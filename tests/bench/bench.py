@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What benchmarks share: taking turns, medians, CPU time, the table and the line of JSON.
+
+A benchmark is tests/bench/bench_NAME.py with a function main() that returns a Report. Only ratios from one run count:
+machines differ, and what else they do changes within a minute, so ours and the peer take turns (A B A B).
+"""
+
+import glob
+import json
+import os
+import statistics
+import subprocess
+
+BUILD = os.environ.get("BUILD", "build/gcc")
+
+
+def program(name):
+    return f"{BUILD}/bin/{name}"
+
+
+def json_lines(command, timeout=600):
+    """Runs it; its lines of JSON as dictionaries."""
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=timeout, check=True)
+    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+
+
+def cpu_s(pids):
+    """CPU seconds of processes with all their threads, by the scheduler's own count (/proc/PID/schedstat). Ticks, as in
+    /proc/PID/stat, are wrong by up to a hundred times below saturation."""
+    total = 0
+    for pid in pids:
+        for path in glob.glob(f"/proc/{pid}/task/*/schedstat"):
+            try:
+                with open(path) as file:
+                    total += int(file.read().split()[0])
+            except OSError:
+                pass  # it has ended
+    return total / 1e9
+
+
+def softirq_pids():
+    found = []
+    for path in glob.glob("/proc/[0-9]*/comm"):
+        try:
+            with open(path) as file:
+                if file.read().startswith("ksoftirqd/"):
+                    found.append(int(path.split("/")[2]))
+        except OSError:
+            pass
+    return found
+
+
+def take_turns(contestants, rounds):
+    """contestants: {name: function that measures once}. {name: [what it gave in each round]}"""
+    results = {name: [] for name in contestants}
+    for _ in range(rounds):
+        for name, measure in contestants.items():
+            results[name].append(measure())
+    return results
+
+
+class Figure:
+    """A median with its spread."""
+
+    def __init__(self, values):
+        self.values = sorted(values)
+        self.median = statistics.median(values)
+
+    def __str__(self):
+        text = short(self.median)
+        if len(self.values) > 1:
+            text += f" [{short(self.values[0])}..{short(self.values[-1])}]"
+        return text
+
+
+def short(value):
+    if value == 0 or abs(value) >= 100:
+        return f"{value:.0f}"
+    return f"{value:.3g}"
+
+
+class Report:
+    """Rows of case, ours, peer, unit; a goal is text for the reader and whether it was met."""
+
+    def __init__(self, name, note=""):
+        self.name = name
+        self.note = note
+        self.rows = []
+
+    def add(self, case, ours, unit, peer=None, peer_name="", goal="", met=None):
+        ours = ours if isinstance(ours, Figure) else Figure([ours])
+        if peer is not None and not isinstance(peer, Figure):
+            peer = Figure([peer])
+        self.rows.append((case, ours, peer, peer_name, unit, goal, met))
+
+    def ratio(self, ours, peer):
+        return ours.median / peer.median if peer is not None and peer.median else None
+
+    def show(self):
+        head = ("case", "ours", "peer", "ours/peer", "unit", "goal")
+        lines = [head]
+        for case, ours, peer, peer_name, unit, goal, met in self.rows:
+            ratio = self.ratio(ours, peer)
+            mark = "" if met is None else "  met" if met else "  MISSED"
+            lines.append((case, str(ours), f"{peer} {peer_name}" if peer is not None else "",
+                          "" if ratio is None else f"{ratio:.2f}", unit, goal + mark))
+        widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
+        for line in lines:
+            print("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip())
+        if self.note:
+            print(self.note)
+        print(self.json(), flush=True)
+
+    def json(self):
+        rows = []
+        for case, ours, peer, peer_name, unit, _, met in self.rows:
+            ratio = self.ratio(ours, peer)
+            row = {"case": case, "ours": rounded(ours.median), "peer": rounded(peer.median) if peer is not None else None,
+                   "unit": unit, "ratio": None if ratio is None else round(ratio, 3)}
+            if len(ours.values) > 1:
+                row["ours_spread"] = [rounded(ours.values[0]), rounded(ours.values[-1])]
+            if peer is not None:
+                row["peer_name"] = peer_name
+                if len(peer.values) > 1:
+                    row["peer_spread"] = [rounded(peer.values[0]), rounded(peer.values[-1])]
+            if met is not None:
+                row["met"] = met
+            rows.append(row)
+        return json.dumps({"bench": self.name, "rows": rows})
+
+
+def rounded(value):
+    return float(f"{value:.5g}")
