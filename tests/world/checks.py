@@ -136,7 +136,7 @@ class Writer:
         self.job = guest.start(
             f"i=0; while [ $i -lt {WRITE_MIB} ]; do "
             "dd if=/tmp/data of=/mnt/data bs=1M count=1 skip=$i seek=$i conv=notrunc,fsync 2>/run/dd.err || "
-            "{ cat /run/dd.err; exit 1; }; i=$((i + 1)); echo $i > /run/progress; done")
+            "{ cat /run/dd.err; exit 1; }; i=$((i + 1)); echo $i > /run/next; mv /run/next /run/progress; done")
 
     def progress(self):
         return int(self.guest.must("cat /run/progress 2>/dev/null || echo 0").split()[0])
