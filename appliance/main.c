@@ -32,7 +32,7 @@
 
 struct options {
 	const char *state, *listen_api, *xdp_prog;
-	const char *fabric[RT_PATHS], *fabric_port[RT_PATHS];
+	const char *fabric[HOSTS_FABRICS], *fabric_port[HOSTS_FABRICS];
 	unsigned nfabrics, nports;
 	bool sleep_idle, clear, impaired;
 	enum eal_memory memory;
@@ -44,8 +44,8 @@ struct options {
 struct appliance {
 	const struct options *o;
 	struct event_base *base;
-	struct link_addr fabric[RT_PATHS], api;
-	char fabric_ip[RT_PATHS][64], api_ip[64];
+	struct link_addr fabric[HOSTS_FABRICS], api;
+	char fabric_ip[HOSTS_FABRICS][64], api_ip[64];
 	struct buf_pool *bufs;
 	struct storage *storage;
 	struct hosts *hosts;
@@ -61,7 +61,7 @@ static const char usage_text[] =
 	"The Outrigger appliance: switches the frames and serves the disks of enrolled hosts.\n"
 	"\n"
 	"      --fabric ADDRESS[:PORT]    where host agents reach it, UDP data and TCP control (port 4793);\n"
-	"                                 up to four times: each is a path of every session\n"
+	"                                 up to three times: each is a path of every session\n"
 	"      --listen-api ADDRESS:PORT  management API (0.0.0.0:7443)\n"
 	"      --state DIR        certificates, desired state; DIR/admin is outriggerctl's context\n"
 	"                         (" CONTROL_STATE_DIR ")\n"
@@ -160,8 +160,8 @@ static int parse_one(struct options *o, int c)
 
 	switch (c) {
 	case O_FABRIC:
-		if (o->nfabrics == RT_PATHS)
-			return 1 + usage_error("--fabric %s is one too many: four paths at most", optarg);
+		if (o->nfabrics == HOSTS_FABRICS)
+			return 1 + usage_error("--fabric %s is one too many: three at most", optarg);
 		o->fabric[o->nfabrics++] = optarg;
 		return 0;
 	case O_API:
@@ -171,8 +171,8 @@ static int parse_one(struct options *o, int c)
 		o->state = optarg;
 		return 0;
 	case O_PORT:
-		if (o->nports == RT_PATHS)
-			return 1 + usage_error("--fabric-port %s is one too many: four at most", optarg);
+		if (o->nports == HOSTS_FABRICS)
+			return 1 + usage_error("--fabric-port %s is one too many: three at most", optarg);
 		o->fabric_port[o->nports++] = optarg;
 		return 0;
 	case O_XDP:
@@ -329,6 +329,7 @@ static int start_data_plane(struct appliance *a)
 			   .addrs = 16384,
 			   .fdb = 65536},
 		.session_lost = hosts_session_lost,
+		.carry = hosts_carry,
 	};
 	struct hosts_cfg hc = {
 		.base = a->base, .storage = a->storage, .nfabrics = o->nfabrics, .clear = o->clear};
@@ -379,7 +380,7 @@ static int start_data_plane(struct appliance *a)
 
 static int start_control(struct appliance *a)
 {
-	const char *sans[RT_PATHS];
+	const char *sans[HOSTS_FABRICS];
 	struct control_cfg cc = {
 		.base = a->base,
 		.state_dir = a->o->state,

@@ -5,12 +5,16 @@
 #include <openssl/rand.h>
 #include <rte_launch.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "appliance/dataplane/worker_impl.h"
+#include "fabric/link/link_pipe.h"
 
 struct dp {
 	struct worker worker;
 	struct mailbox up;
+	_Atomic unsigned carried; /* packets between the threads, both ways */
+	void (*carry)(void *ctx, uint64_t session_id, const uint8_t *data, uint32_t len);
 	unsigned lcore;
 	void (*session_lost)(void *ctx, uint64_t session_id, const char *reason);
 	void *ctx;
@@ -73,6 +77,82 @@ void dp_session_over(struct dp *dp, uint64_t session_id, const char *reason)
 	mailbox_send(&dp->up, &n->mail);
 }
 
+/* ---- the carrier: packets between a worker and control channels ---- */
+
+#define CARRIED_MAX 1024u
+
+struct carried {
+	struct mail mail; /* first */
+	struct dp *dp;
+	uint64_t id;
+	uint32_t len;
+	uint8_t bytes[];
+};
+
+static struct carried *carried_new(struct dp *dp, uint64_t id, const uint8_t *data, uint32_t len)
+{
+	struct carried *c;
+
+	if (atomic_load(&dp->carried) >= CARRIED_MAX)
+		return NULL;
+	c = malloc(sizeof(*c) + len);
+	if (!c)
+		return NULL;
+	atomic_fetch_add(&dp->carried, 1);
+	c->dp = dp;
+	c->id = id;
+	c->len = len;
+	memcpy(c->bytes, data, len);
+	return c;
+}
+
+static void carried_free(struct carried *c)
+{
+	atomic_fetch_sub(&c->dp->carried, 1);
+	free(c);
+}
+
+static void carried_up(struct mail *m)
+{
+	struct carried *c = (struct carried *)m;
+
+	c->dp->carry(c->dp->ctx, c->id, c->bytes, c->len);
+	carried_free(c);
+}
+
+static void carried_down(struct mail *m)
+{
+	struct carried *c = (struct carried *)m;
+	struct link_addr from;
+
+	link_pipe_address(&from, c->id);
+	link_pipe_push(c->dp->worker.pipe, &from, c->bytes, c->len);
+	carried_free(c);
+}
+
+bool dp_carry(void *ctx, const struct link_addr *to, const uint8_t *data, uint32_t len)
+{
+	struct dp *dp = ctx;
+	struct carried *c = carried_new(dp, link_pipe_id(to), data, len);
+
+	if (!c)
+		return false;
+	c->mail.run = carried_up;
+	mailbox_send(&dp->up, &c->mail);
+	return true;
+}
+
+void dp_carried(struct dp *dp, uint64_t session_id, const uint8_t *data, size_t len)
+{
+	struct carried *c = len <= RT_CHUNK_MAX + 64u ? carried_new(dp, session_id, data, (uint32_t)len)
+						      : NULL;
+
+	if (!c)
+		return;
+	c->mail.run = carried_down;
+	mailbox_send(&dp->worker.down, &c->mail);
+}
+
 struct dp *dp_start(const struct dp_cfg *cfg, int *err)
 {
 	struct dp *dp = calloc(1, sizeof(*dp));
@@ -84,6 +164,7 @@ struct dp *dp_start(const struct dp_cfg *cfg, int *err)
 	RAND_bytes((uint8_t *)&seed, sizeof(seed));
 	dp->session_lost = cfg->session_lost;
 	dp->ctx = cfg->ctx;
+	dp->carry = cfg->carry;
 	dp->lcore = cfg->lcore;
 	*err = mailbox_init(&dp->up);
 	if (!*err)

@@ -51,6 +51,9 @@ struct dp_call {
 enum worker_counter { WORKER_COUNTERS(WORKER_COUNTER_ENUM) WORKER_NCOUNTERS };
 extern const char *const worker_counter_names[WORKER_NCOUNTERS];
 
+/* wsession_cfg.link of the path inside the control channel. */
+#define DP_CARRIER UINT32_MAX
+
 struct dp_cfg {
 	unsigned lcore;	 /* DPDK lcore id of the worker; the EAL runs already */
 	bool sleep_idle; /* sleep when idle instead of polling for ever */
@@ -61,6 +64,8 @@ struct dp_cfg {
 	 * keeping them. NULL: not known. */
 	const struct buf_pool *rx_bufs;
 	struct sw_limits limits;
+	/* A packet of the worker for the control channel of a session to carry. Control thread. */
+	void (*carry)(void *ctx, uint64_t session_id, const uint8_t *data, uint32_t len);
 	/* A session is over: its transport was silent for too long, or its host broke the protocol. Control
 	 * thread; reason is constant. */
 	void (*session_lost)(void *ctx, uint64_t session_id, const char *reason);
@@ -72,6 +77,9 @@ struct dp_cfg {
 struct dp *dp_start(const struct dp_cfg *cfg, int *err);
 /* Stops the worker and frees what it owns. Every session, vNIC and vDisk must have been removed. */
 void dp_stop(struct dp *dp);
+
+/* A packet came out of the control channel of a session. Copied; dropped when too many are on their way. */
+void dp_carried(struct dp *dp, uint64_t session_id, const uint8_t *data, size_t len);
 
 void dp_call(struct dp *dp, struct dp_call *c);
 /* Worker: send a letter back that fn kept with DP_LATER. */

@@ -9,6 +9,7 @@
  */
 #include <assert.h>
 #include <errno.h>
+#include <openssl/crypto.h>
 #include <rte_eal.h>
 #include <rte_launch.h>
 #include <rte_lcore.h>
@@ -20,6 +21,7 @@
 #include "appliance/dataplane/worker_impl.h"
 #include "fabric/base/clock.h"
 #include "fabric/base/log.h"
+#include "fabric/link/link_pipe.h"
 
 COUNTERS_DEFINE(worker, WORKER_COUNTERS)
 
@@ -44,7 +46,10 @@ COUNTERS_DEFINE(worker, WORKER_COUNTERS)
 #define PORT_WAIT_MIN_NS (50 * NSEC_PER_USEC)
 #define PORT_WAIT_MAX_NS NSEC_PER_MSEC
 #define WAIT_MAX_NS	 NSEC_PER_SEC
-#define TICK_NS		 (100 * NSEC_PER_MSEC)
+/* Packets of control channels that wait for one turn. */
+#define PIPE_DEPTH   512u
+#define PIPE_PAYLOAD (RT_CHUNK_MAX + 64u)
+#define TICK_NS	     (100 * NSEC_PER_MSEC)
 
 static void count(struct worker *w, enum worker_counter c, uint64_t n)
 {
@@ -201,6 +206,19 @@ static void session_free(struct wsession *s)
 	free(s);
 }
 
+static int session_path(struct worker *w, struct wsession *s, const struct wsession_cfg *cfg, unsigned i)
+{
+	struct rt_path_cfg keys = cfg->keys[i];
+	bool carrier = cfg->link[i] == DP_CARRIER;
+	int r;
+
+	keys.backup = carrier;
+	r = ep_session_path(s->eps, cfg->path[i], carrier ? w->pipe_index : cfg->link[i], &keys, NULL,
+			    w->now);
+	OPENSSL_cleanse(&keys, sizeof(keys));
+	return r;
+}
+
 int worker_session_add(struct worker *w, const struct wsession_cfg *cfg, struct wsession **out)
 {
 	struct wsession *s = calloc(1, sizeof(*s));
@@ -235,7 +253,7 @@ int worker_session_add(struct worker *w, const struct wsession_cfg *cfg, struct 
 	s->eps = ep_session_add(w->ep, s->rt, s);
 	r = s->eps ? 0 : -ENOMEM;
 	for (unsigned i = 0; !r && i < cfg->npaths; i++)
-		r = ep_session_path(s->eps, cfg->path[i], cfg->link[i], &cfg->keys[i], NULL, w->now);
+		r = session_path(w, s, cfg, i);
 	if (r)
 		goto fail;
 	list_add_tail(&w->sessions, &s->node);
@@ -495,6 +513,8 @@ static int watch(struct worker *w, int fd)
 
 int worker_init(struct worker *w, const struct dp_cfg *cfg, struct dp *dp, uint64_t seed)
 {
+	struct link_pipe_cfg pc = {
+		.carry = dp_carry, .ctx = dp, .depth = PIPE_DEPTH, .max_payload = PIPE_PAYLOAD};
 	int r, fd;
 
 	memset(w, 0, sizeof(*w));
@@ -517,8 +537,11 @@ int worker_init(struct worker *w, const struct dp_cfg *cfg, struct dp *dp, uint6
 	w->shape_bufs = buf_pool_create(SHAPE_BUFS, SHAPE_BUF_SIZE);
 	w->sw = sw_create(&cfg->limits);
 	w->ep = ep_create(seed);
+	w->pipe_bufs = buf_pool_create(PIPE_DEPTH, PIPE_PAYLOAD);
+	pc.pool = w->pipe_bufs;
+	w->pipe = pc.pool ? link_pipe_create(&pc) : NULL;
 	w->bdevs = bdev_group_create(BDEV_DEPTH, &r);
-	if (!w->frames || !w->waiting || !w->shape_bufs || !w->sw || !w->ep || !w->bdevs)
+	if (!w->frames || !w->waiting || !w->shape_bufs || !w->pipe || !w->sw || !w->ep || !w->bdevs)
 		return w->bdevs ? -ENOMEM : r;
 	for (unsigned i = 0; i < cfg->nlinks; i++) {
 		r = ep_link_add(w->ep, cfg->link[i]);
@@ -531,6 +554,10 @@ int worker_init(struct worker *w, const struct dp_cfg *cfg, struct dp *dp, uint6
 		if (r)
 			return r;
 	}
+	r = ep_link_add(w->ep, w->pipe);
+	if (r < 0)
+		return r;
+	w->pipe_index = (unsigned)r;
 	r = watch(w, mailbox_fd(&w->down));
 	if (!r)
 		r = watch(w, bdev_group_fd(w->bdevs));
@@ -543,6 +570,7 @@ void worker_fini(struct worker *w)
 	ep_destroy(w->ep);
 	sw_destroy(w->sw);
 	buf_pool_destroy(w->shape_bufs);
+	buf_pool_destroy(w->pipe_bufs);
 	buf_pool_destroy(w->waiting);
 	frame_pool_destroy(w->frames);
 	reqmem_fini(&w->reqmem);

@@ -26,7 +26,7 @@ struct wsession_cfg {
 	struct rt_cfg rt; /* ops and ctx are filled in here */
 	unsigned npaths;
 	unsigned path[RT_PATHS]; /* numbers, the same at both ends */
-	unsigned link[RT_PATHS]; /* of dp_cfg, that the path begins on */
+	unsigned link[RT_PATHS]; /* of dp_cfg, that the path begins on; DP_CARRIER: the control channel */
 	struct rt_path_cfg keys[RT_PATHS];
 	uint64_t seed; /* random */
 };

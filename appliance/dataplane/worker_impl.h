@@ -47,6 +47,9 @@ struct worker {
 	uint64_t tick_at, port_wait;
 	int epoll;
 	struct ep *ep;
+	struct link *pipe; /* the carrier inside control channels; the ep's */
+	unsigned pipe_index;
+	struct buf_pool *pipe_bufs;
 	struct sw *sw;
 	const struct dp_config *config; /* NULL: nothing published yet */
 	struct frame_pool *frames;
@@ -66,6 +69,7 @@ void worker_fini(struct worker *w);
 int worker_main(void *arg);
 
 /* dataplane.c, callable on the worker: tells the control thread. reason is constant. */
+bool dp_carry(void *dp, const struct link_addr *to, const uint8_t *data, uint32_t len);
 void dp_session_over(struct dp *dp, uint64_t session_id, const char *reason);
 
 #endif

@@ -451,7 +451,7 @@ void devices_refresh(struct hosts *h)
 bool device_pending(const struct hdev *d)
 {
 	return d->a.state == ATTACH_BINDING || d->a.state == ATTACH_DETACHING ||
-	       d->a.state == ATTACH_UNBINDING || (d->removed && !d->freed);
+	       d->a.state == ATTACH_UNBINDING || d->removed;
 }
 
 /* Synced follows the attach of the last device of the host; one whose volume is not there yet is waited for,

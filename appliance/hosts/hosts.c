@@ -43,7 +43,8 @@ static bool pending(const struct hosts *h)
 {
 	if (h->publishing)
 		return true;
-	if (h->ticks - h->apply_tick > APPLY_S)
+	/* What a refused change removed stays until another one is published. */
+	if (h->apply_msg[0] || h->ticks - h->apply_tick > APPLY_S)
 		return false;
 	list_for_each (it, &h->devs)
 		if (device_pending(container_of(it, struct hdev, node)))
@@ -133,6 +134,22 @@ static void host_revoked(void *ctx, const char *host)
 struct control_ops hosts_control_ops(struct hosts *h)
 {
 	return (struct control_ops){.ctx = h, .apply = apply, .host_revoked = host_revoked};
+}
+
+/* The channel has its own queue; what it cannot take is lost like any packet. */
+void hosts_carry(void *ctx, uint64_t session_id, const uint8_t *data, uint32_t len)
+{
+	struct session *s = session_by_id(ctx, session_id);
+	Outrigger__Session__V1__Message m = OUTRIGGER__SESSION__V1__MESSAGE__INIT;
+	Outrigger__Session__V1__Carrier c = OUTRIGGER__SESSION__V1__CARRIER__INIT;
+
+	if (!s || !s->chan || s->state != SESSION_LIVE)
+		return;
+	c.packet.data = (uint8_t *)data;
+	c.packet.len = len;
+	m.body_case = OUTRIGGER__SESSION__V1__MESSAGE__BODY_CARRIER;
+	m.carrier = &c;
+	session_send(s->chan, &m);
 }
 
 void hosts_session_lost(void *ctx, uint64_t session_id, const char *reason)
@@ -305,7 +322,7 @@ int hosts_listen(struct hosts *h, const char *address, uint16_t port, SSL_CTX *t
 
 	int r;
 
-	if (h->nlisteners == RT_PATHS)
+	if (h->nlisteners == HOSTS_FABRICS)
 		return -ENOSPC;
 	r = chan_listen(&cfg, &h->listener[h->nlisteners]);
 	if (!r)

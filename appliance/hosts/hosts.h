@@ -25,10 +25,13 @@
 struct event_base;
 struct hosts;
 
+/* Fabric links of an appliance at most: one path of a session is the carrier's. */
+#define HOSTS_FABRICS (RT_PATHS - 1)
+
 struct hosts_cfg {
 	struct event_base *base;
 	struct storage *storage;
-	struct link_addr fabric[RT_PATHS]; /* where agents send: the address of each fabric link */
+	struct link_addr fabric[HOSTS_FABRICS]; /* where agents send: the address of each fabric link */
 	unsigned nfabrics;
 	uint32_t chunk; /* payload bytes per packet that the fabric port carries */
 	bool clear;	/* integrity only, no encryption: a physically isolated fabric */
@@ -38,7 +41,7 @@ int hosts_create(const struct hosts_cfg *cfg, struct hosts **out);
 /* Before anything is applied. */
 void hosts_set_dp(struct hosts *h, struct dp *dp);
 void hosts_set_control(struct hosts *h, struct control *c);
-/* Accept agents on this address too. tls: control_session_tls(). -ENOSPC: more than RT_PATHS. */
+/* Accept agents on this address too. tls: control_session_tls(). -ENOSPC: more than HOSTS_FABRICS. */
 int hosts_listen(struct hosts *h, const char *address, uint16_t port, SSL_CTX *tls);
 /* Ends the sessions and takes everything back from the data plane, then calls done. */
 void hosts_shutdown(struct hosts *h, void (*done)(void *arg), void *arg);
@@ -49,6 +52,7 @@ void hosts_destroy(struct hosts *h);
 struct control_ops hosts_control_ops(struct hosts *h);
 struct status_ops hosts_status_ops(struct hosts *h);
 /* For dp_cfg. ctx is the hosts. */
+void hosts_carry(void *ctx, uint64_t session_id, const uint8_t *data, uint32_t len);
 void hosts_session_lost(void *ctx, uint64_t session_id, const char *reason);
 
 #endif

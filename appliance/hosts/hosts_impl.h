@@ -127,7 +127,7 @@ struct hosts {
 	struct hosts_cfg cfg;
 	struct dp *dp;
 	struct control *control;
-	struct chan_listener *listener[RT_PATHS];
+	struct chan_listener *listener[HOSTS_FABRICS];
 	unsigned nlisteners;
 	struct event *tick; /* once a second: status from the worker */
 	unsigned ticks;
@@ -180,6 +180,7 @@ void devices_session_down(struct session *s);
 void devices_check_synced(struct session *s);
 /* A new channel of a session: what was said on the old one and may not have arrived. */
 void devices_say_again(struct session *s);
+/* On its way, or removed and not let go: its volume is open still. */
 bool device_pending(const struct hdev *d);
 void device_on_attached(struct session *s, const Outrigger__Session__V1__Attached *m);
 void device_on_detached(struct session *s, uint32_t dev);

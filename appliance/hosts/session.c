@@ -198,8 +198,11 @@ static void welcome(struct session *s, bool resumed)
 	for (unsigned i = 0; !resumed && i < s->cfg.npaths; i++) {
 		outrigger__session__v1__path__init(&path[i]);
 		path[i].index = s->cfg.path[i];
-		link_addr_format(&s->h->cfg.fabric[s->cfg.link[i]], address[i]);
-		path[i].address = address[i];
+		path[i].carrier = s->cfg.link[i] == DP_CARRIER;
+		if (!path[i].carrier) {
+			link_addr_format(&s->h->cfg.fabric[s->cfg.link[i]], address[i]);
+			path[i].address = address[i];
+		}
 		path[i].rx_spi = s->cfg.keys[i].rx_spi;
 		path[i].agent_to_appliance_key.data = s->cfg.keys[i].rx_key;
 		path[i].agent_to_appliance_key.len = AEAD_KEY_LEN;
@@ -303,13 +306,13 @@ static void end_others(struct session *s, bool new_only)
 	}
 }
 
-/* A path for each fabric link that the agent has an offer for. NULL, or what is wrong. */
+/* A path for each fabric link that the agent has an offer for, and the carrier. NULL, or what is wrong. */
 static const char *take_paths(struct session *s, const Outrigger__Session__V1__Hello *m)
 {
 	unsigned seen = 0;
 
 	s->cfg.npaths = 0;
-	for (size_t i = 0; i < m->n_paths && i < s->h->cfg.nfabrics; i++) {
+	for (size_t i = 0; i < m->n_paths && i <= s->h->cfg.nfabrics; i++) {
 		const Outrigger__Session__V1__PathOffer *o = m->paths[i];
 		unsigned n = s->cfg.npaths;
 
@@ -317,7 +320,7 @@ static const char *take_paths(struct session *s, const Outrigger__Session__V1__H
 			return "a hello with a path out of range, without an SPI, or twice the same";
 		seen |= 1u << o->index;
 		s->cfg.path[n] = o->index;
-		s->cfg.link[n] = n;
+		s->cfg.link[n] = n < s->h->cfg.nfabrics ? n : DP_CARRIER;
 		s->cfg.keys[n].tx_spi = o->rx_spi;
 		s->cfg.npaths++;
 	}
@@ -435,6 +438,12 @@ static const char *dispatch(struct session *s, const Outrigger__Session__V1__Mes
 		return NULL;
 	case OUTRIGGER__SESSION__V1__MESSAGE__BODY_STATS:
 		on_stats(s, m->stats);
+		return NULL;
+	case OUTRIGGER__SESSION__V1__MESSAGE__BODY_CARRIER:
+		/* Bounded on its own way (dp_carried), and no matter of the control channel's limits. */
+		s->messages--;
+		s->bytes -= s->bytes < m->carrier->packet.len ? s->bytes : (uint32_t)m->carrier->packet.len;
+		dp_carried(s->h->dp, s->id, m->carrier->packet.data, m->carrier->packet.len);
 		return NULL;
 	case OUTRIGGER__SESSION__V1__MESSAGE__BODY__NOT_SET:
 		return NULL; /* of a newer agent */

@@ -12,11 +12,16 @@ static void path(struct hosts *h, const struct session *s, unsigned i, struct st
 	const struct session_path *p = &s->path[i];
 	char text[LINK_ADDR_STR];
 
-	link_addr_format(&h->cfg.fabric[s->cfg.link[i]], text);
-	snprintf(out->local, sizeof(out->local), "%s", text);
-	if (p->known)
-		link_addr_format(&p->peer, text);
-	snprintf(out->remote, sizeof(out->remote), "%s", p->known ? text : "");
+	if (s->cfg.link[i] == DP_CARRIER) {
+		snprintf(out->local, sizeof(out->local), "control channel");
+		snprintf(out->remote, sizeof(out->remote), "%.63s", s->chan ? s->address : "");
+	} else {
+		link_addr_format(&h->cfg.fabric[s->cfg.link[i]], text);
+		snprintf(out->local, sizeof(out->local), "%s", text);
+		if (p->known)
+			link_addr_format(&p->peer, text);
+		snprintf(out->remote, sizeof(out->remote), "%s", p->known ? text : "");
+	}
 	out->up = p->info.state == RT_PATH_UP;
 	out->rtt_us = (uint32_t)(p->info.srtt_ns / NSEC_PER_USEC);
 	out->mtu = s->cfg.rt.chunk;

@@ -22,7 +22,7 @@
 #include "fabric/link/link.h"
 #include "fabric/rt/rt.h"
 
-#define EP_LINKS 4
+#define EP_LINKS 5 /* RT_PATHS, and the carrier */
 
 #define EP_COUNTERS(X) X(drop_short) X(drop_unknown_spi) X(drop_no_address) X(drop_auth)
 

@@ -122,6 +122,7 @@ struct rt_path_cfg {
 	uint32_t rx_spi; /* chosen here */
 	uint8_t tx_key[AEAD_KEY_LEN];
 	uint8_t rx_key[AEAD_KEY_LEN];
+	bool backup; /* carries data only while no other path is up */
 };
 
 struct rt_tx {

@@ -82,12 +82,13 @@ static const char *take_path(const struct agent_session *s, const Outrigger__Ses
 {
 	if (p->index >= RT_PATHS)
 		return "a path index is out of range";
-	if (link_addr_parse(&out->peer, p->address, LINK_FABRIC_PORT))
+	if (!p->carrier && link_addr_parse(&out->peer, p->address, LINK_FABRIC_PORT))
 		return "a path's address cannot be read";
 	if (!p->rx_spi || p->agent_to_appliance_key.len != AEAD_KEY_LEN ||
 	    p->appliance_to_agent_key.len != AEAD_KEY_LEN)
 		return "a path's SPI or keys have a wrong size";
 	out->index = p->index;
+	out->carrier = p->carrier;
 	out->keys.tx_spi = p->rx_spi;
 	out->keys.rx_spi = s->spi[p->index];
 	memcpy(out->keys.tx_key, p->agent_to_appliance_key.data, AEAD_KEY_LEN);
@@ -371,6 +372,9 @@ static const char *dispatch(struct agent_session *s, const Outrigger__Session__V
 		engine_configure(s->engine, m->configure->dev, m->configure->config.data,
 				 (uint16_t)m->configure->config.len);
 		return NULL;
+	case OUTRIGGER__SESSION__V1__MESSAGE__BODY_CARRIER:
+		engine_carried(s->engine, m->carrier->packet.data, m->carrier->packet.len);
+		return NULL;
 	case OUTRIGGER__SESSION__V1__MESSAGE__BODY_SYNCED:
 		engine_synced(s->engine);
 		return NULL;
@@ -498,10 +502,27 @@ static void engine_lost(void *ctx, const char *reason)
 	chan_close(s->chan);
 }
 
+/* The channel has its own queue; what it cannot take is lost like any packet. */
+static bool engine_carry(void *ctx, const uint8_t *data, uint32_t len)
+{
+	struct agent_session *s = ctx;
+	Outrigger__Session__V1__Message m = OUTRIGGER__SESSION__V1__MESSAGE__INIT;
+	Outrigger__Session__V1__Carrier c = OUTRIGGER__SESSION__V1__CARRIER__INIT;
+
+	if (!s->welcomed)
+		return false;
+	c.packet.data = (uint8_t *)data;
+	c.packet.len = len;
+	m.body_case = OUTRIGGER__SESSION__V1__MESSAGE__BODY_CARRIER;
+	m.carrier = &c;
+	return !session_send(s->chan, &m);
+}
+
 static const struct engine_up engine_calls = {
 	.device_state = engine_device_state,
 	.detached = on_detached,
 	.lost = engine_lost,
+	.carry = engine_carry,
 };
 
 int agent_session_create(const struct agent_session_cfg *cfg, struct agent_session **out)

@@ -2,12 +2,14 @@
 #include "hostagent/engine/engine_impl.h"
 
 #include <errno.h>
+#include <openssl/crypto.h>
 #include <openssl/rand.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "fabric/base/clock.h"
 #include "fabric/base/log.h"
+#include "fabric/link/link_pipe.h"
 #include "fabric/link/link_udp.h"
 
 /* Chains per turn; then the sockets are looked at again, so that neither direction starves. */
@@ -16,6 +18,10 @@
 #define RUN_TURNS 64
 /* Received trains that may be held at once: frames in reassembly, bursts. */
 #define RX_BUFS 48u
+
+/* Packets of the control channel that wait for one turn of the loop. */
+#define PIPE_DEPTH   256u
+#define PIPE_PAYLOAD (RT_CHUNK_MAX + 64u)
 
 void engine_wake(struct engine *e)
 {
@@ -135,6 +141,7 @@ void engine_destroy(struct engine *e)
 	if (e->host)
 		vqt_host_destroy(e->host);
 	buf_pool_destroy(e->bufs);
+	buf_pool_destroy(e->pipe_bufs);
 	if (e->work)
 		event_free(e->work);
 	if (e->timer)
@@ -142,6 +149,53 @@ void engine_destroy(struct engine *e)
 	free(e->run_dir);
 	free(e->group);
 	free(e);
+}
+
+static bool carry(void *ctx, const struct link_addr *to, const uint8_t *data, uint32_t len)
+{
+	struct engine *e = ctx;
+
+	(void)to;
+	return e->up->carry(e->ctx, data, len);
+}
+
+/* The path inside the control channel, for where UDP does not come through. */
+static int carrier_up(struct engine *e, const struct engine_path *p, uint64_t now)
+{
+	struct link_pipe_cfg pc = {
+		.carry = carry, .ctx = e, .depth = PIPE_DEPTH, .max_payload = PIPE_PAYLOAD};
+	struct rt_path_cfg keys = p->keys;
+	struct link_addr peer;
+	int i, r;
+
+	if (!e->pipe_bufs)
+		e->pipe_bufs = buf_pool_create(PIPE_DEPTH, PIPE_PAYLOAD);
+	pc.pool = e->pipe_bufs;
+	e->pipe = pc.pool ? link_pipe_create(&pc) : NULL;
+	if (!e->pipe)
+		return -ENOMEM;
+	i = ep_link_add(e->ep, e->pipe);
+	if (i < 0) {
+		e->pipe->ops->destroy(e->pipe);
+		e->pipe = NULL;
+		return i;
+	}
+	keys.backup = true;
+	link_pipe_address(&peer, 1);
+	r = ep_session_path(e->session, p->index, (unsigned)i, &keys, &peer, now);
+	OPENSSL_cleanse(&keys, sizeof(keys));
+	return r;
+}
+
+void engine_carried(struct engine *e, const uint8_t *data, size_t len)
+{
+	struct link_addr from;
+
+	if (!e->pipe || len > PIPE_PAYLOAD)
+		return;
+	link_pipe_address(&from, 1);
+	link_pipe_push(e->pipe, &from, data, (uint32_t)len);
+	engine_wake(e);
 }
 
 /* One UDP socket per path: its port is the path's entropy, and what the NIC cannot do is said once. */
@@ -219,7 +273,7 @@ int engine_session_up(struct engine *e, const struct engine_session *cfg)
 	}
 	e->lost = false;
 	for (unsigned i = 0; i < cfg->npaths; i++) {
-		r = path_up(e, &cfg->path[i], now);
+		r = cfg->path[i].carrier ? carrier_up(e, &cfg->path[i], now) : path_up(e, &cfg->path[i], now);
 		if (r)
 			log_warn("fabric: path %u cannot be opened (%s)", cfg->path[i].index, strerror(-r));
 		else
@@ -247,6 +301,7 @@ void engine_session_down(struct engine *e)
 	ep_destroy(e->ep);
 	e->ep = NULL;
 	e->session = NULL;
+	e->pipe = NULL;
 	e->timer_at = 0;
 	list_for_each_safe (it, &e->devs)
 		edev_session_down(container_of(it, struct edev, node));

@@ -35,6 +35,9 @@ struct engine_up {
 	void (*detached)(void *ctx, uint32_t dev);
 	/* The transport heard nothing of the appliance for too long, or its link broke. */
 	void (*lost)(void *ctx, const char *reason);
+	/* A packet for the control channel to carry. False: it cannot now. May be called from inside engine
+	 * calls. */
+	bool (*carry)(void *ctx, const uint8_t *data, uint32_t len);
 };
 
 struct engine_cfg {
@@ -48,6 +51,7 @@ struct engine_cfg {
 
 struct engine_path {
 	unsigned index;
+	bool carrier; /* inside the control channel; peer is not used */
 	struct link_addr peer;
 	struct rt_path_cfg keys;
 };
@@ -93,6 +97,9 @@ void engine_destroy(struct engine *e);
 int engine_session_up(struct engine *e, const struct engine_session *cfg);
 /* It ended: keys, transport and sockets of the fabric go; devices and what is in flight stay. */
 void engine_session_down(struct engine *e);
+
+/* A packet came out of the control channel. */
+void engine_carried(struct engine *e, const uint8_t *data, size_t len);
 
 /* Make a device, or take up the one with this uid again under a new wire id and epoch. endpoint
  * gets the socket path or TAP name. On error why has a line that says what to do. */

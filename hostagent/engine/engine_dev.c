@@ -288,6 +288,14 @@ static int make(struct engine *e, const struct engine_dev_cfg *c, struct edev **
 	return 0;
 }
 
+static void take_config(struct edev *d, const struct engine_dev_cfg *c)
+{
+	if (!c->config_len || !memcmp(d->config, c->config, c->config_len))
+		return;
+	memcpy(d->config, c->config, c->config_len);
+	fe_set_config(d->fe, d->config, d->config_len);
+}
+
 /* Where the guest finds it. */
 static void tell_endpoint(const struct edev *d, const struct engine_dev_cfg *c, char endpoint[128])
 {
@@ -306,7 +314,8 @@ int engine_attach(struct engine *e, const struct engine_dev_cfg *c, char endpoin
 		return -ENOTCONN;
 	if (d && d->known && d->dev == c->dev && d->bind.epoch == c->epoch && !d->detaching &&
 	    same_shape(d, c)) {
-		/* Said again on a new channel of the same session. */
+		/* Said again on a new channel of the same session; what changed meanwhile may be news. */
+		take_config(d, c);
 		tell_endpoint(d, c, endpoint);
 		return 0;
 	}
@@ -322,9 +331,8 @@ int engine_attach(struct engine *e, const struct engine_dev_cfg *c, char endpoin
 		r = make(e, c, &d, why);
 		if (r)
 			return r;
-	} else if (memcmp(d->config, c->config, c->config_len)) {
-		memcpy(d->config, c->config, c->config_len);
-		fe_set_config(d->fe, d->config, d->config_len);
+	} else {
+		take_config(d, c);
 	}
 	d->dev = c->dev;
 	d->known = true;

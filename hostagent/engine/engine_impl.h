@@ -52,6 +52,8 @@ struct engine {
 	struct ep *ep; /* NULL: no session */
 	struct ep_session *session;
 	struct event *link_ev[EP_LINKS];
+	struct link *pipe; /* of the carrier path; the ep's, NULL: none */
+	struct buf_pool *pipe_bufs;
 	struct event *work;  /* made active by hand: there is something to do in this turn of the loop */
 	struct event *timer; /* ep_deadline() */
 	uint64_t timer_at;
