@@ -1,0 +1,366 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Control sessions of honest and of hostile agents. */
+#include "tests/unit/appliance/hosts/hosts_world.h"
+
+static struct agent good, bad;
+
+static void before(void)
+{
+	Outrigger__V1__Port p = OUTRIGGER__V1__PORT__INIT;
+
+	/* A port that is not there must not keep the appliance from starting: world_start() would fail. */
+	p.name = (char *)"missing";
+	p.device = (char *)"net_af_packet9,iface=outrigger-none";
+	create(KIND_PORT, &p);
+	make_host(&good, "good");
+	make_host(&bad, "bad");
+	make_profile("pg", "good");
+	make_profile("pb", "bad");
+	make_vnic("vg", "pg");
+	make_vdisk("dg", "pg", "mem");
+	make_vnic("vb", "pb");
+}
+
+static struct hdev *dev(enum kind k, const char *name)
+{
+	struct hdev *d = device_find(W.h, k, name);
+
+	assert_non_null(d);
+	return d;
+}
+
+static unsigned sessions(const char *host, enum session_state state)
+{
+	unsigned n = 0;
+
+	list_for_each (it, &W.h->sessions) {
+		struct session *s = container_of(it, struct session, node);
+
+		n += !strcmp(s->name, host) && s->state == state;
+	}
+	return n;
+}
+
+static void an_agent_gets_its_devices_and_no_others(void **state)
+{
+	struct status_device st = {0};
+	struct status_host sh = {0};
+
+	(void)state;
+	NEED_WORLD();
+	agent_live(&good);
+	assert_int_equal(good.attaches, 2);
+	assert_int_not_equal(agent_dev(&good, "vg"), 0);
+	assert_int_not_equal(agent_dev(&good, "dg"), 0);
+	assert_int_equal(agent_dev(&good, "vb"), 0);
+	WAIT(W.status.vnic(W.status.ctx, "vg", &st) && st.link == STATUS_LINK_UP);
+	assert_string_equal(st.host, "good");
+	assert_true(W.status.host(W.status.ctx, "good", &sh));
+	assert_string_equal(sh.agent_version, "test???"); /* text of a peer is made printable */
+	agent_quit(&good);
+	WAIT(!dev(KIND_VNIC, "vg")->a.session);
+	WAIT(!dev(KIND_VDISK, "dg")->a.session);
+}
+
+/* Every way to begin badly ends the channel. */
+static void a_session_begins_with_one_good_hello(void **state)
+{
+	static const struct {
+		uint32_t vmin, vmax, path, spi, chunk;
+		const char *refused;
+	} hellos[] = {
+		{1, 1, RT_PATHS, 1, 1344, ""}, {1, 1, UINT32_MAX, 1, 1344, ""}, {1, 1, 0, 0, 1344, ""},
+		{1, 1, 0, 1, 0, ""},	       {1, 1, 0, 1, 255, ""},		{2, 9, 0, 1, 1344, "upgrade"},
+		{0, 0, 0, 1, 1344, "upgrade"},
+	};
+
+	(void)state;
+	NEED_WORLD();
+	for (size_t i = 0; i < sizeof(hellos) / sizeof(hellos[0]); i++) {
+		agent_connect(&bad);
+		say_hello_(&bad, hellos[i].vmin, hellos[i].vmax, hellos[i].path, hellos[i].spi,
+			   hellos[i].chunk);
+		WAIT(bad.gone);
+		assert_false(bad.welcomed);
+		assert_non_null(strstr(bad.refused, hellos[i].refused));
+	}
+	agent_connect(&bad);
+	say_state(&bad, 1, 1, "");
+	WAIT(bad.gone);
+	agent_connect(&bad);
+	chan_send(bad.chan, "\xff\xff\xff", 3);
+	WAIT(bad.gone);
+	agent_live(&bad);
+	say_hello(&bad);
+	WAIT(bad.gone);
+	WAIT(!sessions("bad", SESSION_ENDING));
+}
+
+static void a_chunk_is_the_smaller_of_both_ends(void **state)
+{
+	(void)state;
+	NEED_WORLD();
+	agent_connect(&bad);
+	say_hello_(&bad, 0, 99, 1, 77, 300);
+	WAIT(bad.synced);
+	assert_int_equal(bad.chunk, 300);
+	agent_quit(&bad);
+	agent_connect(&bad);
+	say_hello_(&bad, 1, 1, 1, 77, UINT32_MAX);
+	WAIT(bad.synced);
+	assert_int_equal(bad.chunk, RT_CHUNK_DEFAULT);
+	agent_quit(&bad);
+}
+
+static void an_agent_cannot_speak_for_others(void **state)
+{
+	static const uint32_t ids[] = {0, 1, 2, 3, 4, 63, 4094, 4095, 4096, 65535, 65536, UINT32_MAX};
+	struct status_device st = {0};
+	uint32_t mine;
+
+	(void)state;
+	NEED_WORLD();
+	agent_live(&good);
+	agent_live(&bad);
+	mine = agent_dev(&bad, "vb");
+	WAIT(W.status.vnic(W.status.ctx, "vg", &st) && st.link == STATUS_LINK_UP);
+	for (size_t i = 0; i < sizeof(ids) / sizeof(ids[0]); i++) {
+		if (ids[i] == mine)
+			continue;
+		say_state(&bad, ids[i], 0, "lies");
+		say_attached(&bad, ids[i], "lies");
+		say_detached(&bad, ids[i]);
+	}
+	/* A detached that nobody asked for, of its own, too. */
+	say_detached(&bad, mine);
+	say_state(&bad, mine, 1, "mine");
+	WAIT(!strcmp(dev(KIND_VNIC, "vb")->broken, "mine"));
+	assert_int_equal(dev(KIND_VNIC, "vb")->a.state, ATTACH_BOUND);
+	st = (struct status_device){0};
+	assert_true(W.status.vnic(W.status.ctx, "vg", &st));
+	assert_int_equal(st.link, STATUS_LINK_UP);
+	assert_string_equal(dev(KIND_VNIC, "vg")->broken, "");
+	assert_string_equal(dev(KIND_VDISK, "dg")->error, "");
+	assert_int_equal(good.detaches, 0);
+	agent_quit(&good);
+	agent_quit(&bad);
+}
+
+static void states_without_end_cost_one_letter(void **state)
+{
+	uint32_t mine;
+	unsigned worst = 0;
+
+	(void)state;
+	NEED_WORLD();
+	agent_live(&bad);
+	mine = agent_dev(&bad, "vb");
+	for (unsigned i = 0; i < 5000; i++) {
+		say_state(&bad, mine, i % 4, i % 2 ? "a" : "b");
+		event_base_loop(W.base, EVLOOP_NONBLOCK);
+		if (dev(KIND_VNIC, "vb")->letters > worst)
+			worst = dev(KIND_VNIC, "vb")->letters;
+	}
+	WAIT(dev(KIND_VNIC, "vb")->running == 3);
+	WAIT(!dev(KIND_VNIC, "vb")->letters);
+	assert_in_range(worst, 0, 1);
+	assert_non_null(bad.chan);
+	agent_quit(&bad);
+}
+
+static void a_flood_ends_the_session(void **state)
+{
+	(void)state;
+	NEED_WORLD();
+	agent_live(&bad);
+	for (unsigned i = 0; i < 200000 && !bad.gone; i++) {
+		say_attached(&bad, 1, "");
+		if (i % 256 == 0)
+			event_base_loop(W.base, EVLOOP_NONBLOCK);
+	}
+	WAIT(bad.gone);
+	WAIT(!sessions("bad", SESSION_ENDING));
+}
+
+static void counters_are_bounded_in_number_and_name(void **state)
+{
+	enum { N = 4000 };
+	message m = OUTRIGGER__SESSION__V1__MESSAGE__INIT;
+	Outrigger__Session__V1__Stats s = OUTRIGGER__SESSION__V1__STATS__INIT;
+	Outrigger__Session__V1__DeviceStats d = OUTRIGGER__SESSION__V1__DEVICE_STATS__INIT, *ds = &d;
+	Outrigger__Session__V1__Counter c = OUTRIGGER__SESSION__V1__COUNTER__INIT, **cs;
+	char name[200];
+	struct hdev *h;
+
+	(void)state;
+	NEED_WORLD();
+	agent_live(&bad);
+	h = dev(KIND_VNIC, "vb");
+	memset(name, 0x1b, sizeof(name));
+	name[sizeof(name) - 1] = '\0';
+	c.name = name;
+	c.value = 7;
+	cs = calloc(N, sizeof(*cs));
+	for (int i = 0; i < N; i++)
+		cs[i] = &c;
+	d.dev = agent_dev(&bad, "vb");
+	d.n_counters = N;
+	d.counters = cs;
+	s.n_devices = 1;
+	s.devices = &ds;
+	s.n_fabric = 1;
+	s.fabric = cs;
+	m.body_case = M(STATS);
+	m.stats = &s;
+	say(&bad, &m);
+	WAIT(h->nremote);
+	assert_int_equal(h->nremote, 256);
+	assert_int_equal(strlen(h->remote[0].name), sizeof(h->remote[0].name) - 1);
+	for (const char *p = h->remote[255].name; *p; p++)
+		assert_int_equal(*p, '?');
+	/* Of a device of somebody else, of none. */
+	d.dev = dev(KIND_VNIC, "vg")->slot;
+	say(&bad, &m);
+	d.dev = UINT32_MAX;
+	say(&bad, &m);
+	say_state(&bad, h->slot, 0, "after");
+	WAIT(!strcmp(h->broken, "after"));
+	assert_int_equal(dev(KIND_VNIC, "vg")->nremote, 0);
+	agent_quit(&bad);
+	WAIT(!h->nremote); /* what an agent said ends with it */
+	free(cs);
+}
+
+/* A host has one session, and one channel at most that has not said hello. */
+static void a_second_agent_of_a_host_replaces_the_first(void **state)
+{
+	static struct agent again, third;
+
+	(void)state;
+	NEED_WORLD();
+	agent_live(&bad);
+	again = third = bad;
+	agent_connect(&again);
+	settle_for(50);
+	assert_false(bad.gone); /* talk alone replaces nobody */
+	agent_connect(&third);
+	WAIT(again.gone);
+	assert_false(bad.gone);
+	say_hello(&third);
+	WAIT(bad.gone);
+	WAIT(third.synced);
+	assert_int_equal(sessions("bad", SESSION_LIVE), 1);
+	assert_int_equal(third.attaches, 1);
+	agent_quit(&third);
+}
+
+static void a_host_reconnects_without_pause(void **state)
+{
+	(void)state;
+	NEED_WORLD();
+	for (int i = 0; i < 30; i++) {
+		agent_connect(&bad);
+		say_hello(&bad);
+		if (i % 3 == 0)
+			WAIT(bad.welcomed);
+		if (i % 3 == 1)
+			WAIT(bad.attaches);
+		chan_close(bad.chan);
+	}
+	agent_live(&bad);
+	WAIT(!sessions("bad", SESSION_ENDING));
+	assert_int_equal(sessions("bad", SESSION_LIVE), 1);
+	agent_quit(&bad);
+}
+
+static void revoked_is_revoked_in_every_state(void **state)
+{
+	struct store_cert cert;
+
+	(void)state;
+	NEED_WORLD();
+	assert_int_equal(store_cert_get(control_store(W.ctl), "bad", &cert), 0);
+	/* One that waits to say hello. */
+	agent_connect(&bad);
+	settle_for(20);
+	assert_int_equal(store_revoke(control_store(W.ctl), "bad"), 0);
+	W.ops.host_revoked(W.ops.ctx, "bad");
+	WAIT(bad.gone);
+	/* One that comes afterwards. */
+	agent_connect(&bad);
+	say_hello(&bad);
+	WAIT(bad.gone);
+	assert_false(bad.welcomed);
+	assert_non_null(strstr(bad.refused, "revoked"));
+	{
+		uint8_t hash[STORE_HASH_LEN];
+
+		RAND_bytes(hash, sizeof(hash));
+		assert_int_equal(store_token_set(control_store(W.ctl), "bad", hash, 4000000000), 0);
+		assert_int_equal(store_enroll(control_store(W.ctl), "bad", hash, &cert), 0);
+	}
+	agent_live(&bad);
+	W.ops.host_revoked(W.ops.ctx, "bad");
+	WAIT(bad.gone);
+	WAIT(!sessions("bad", SESSION_ENDING));
+}
+
+static void who_says_nothing_is_sent_away(void **state)
+{
+	(void)state;
+	NEED_WORLD();
+	agent_connect(&bad);
+	WAIT(sessions("bad", SESSION_NEW) == 1);
+	list_for_each (it, &W.h->sessions)
+		container_of(it, struct session, node)->born = W.h->ticks - 11;
+	WAIT(bad.gone);
+}
+
+/* Its control channel lives, but no packet ever comes over the fabric. */
+static void a_silent_fabric_ends_the_session(void **state)
+{
+	(void)state;
+	NEED_WORLD();
+	agent_live(&bad);
+	WAIT(bad.gone);
+	WAIT(!sessions("bad", SESSION_ENDING));
+	WAIT(!dev(KIND_VNIC, "vb")->a.session);
+}
+
+static int start(void **state)
+{
+	(void)state;
+	return world_start(before);
+}
+
+static int stop(void **state)
+{
+	(void)state;
+	/* With a session up and its devices bound. */
+	if (W.ok)
+		agent_live(&good);
+	world_stop();
+	SSL_CTX_free(good.tls);
+	SSL_CTX_free(bad.tls);
+	return 0;
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(an_agent_gets_its_devices_and_no_others),
+		cmocka_unit_test(a_session_begins_with_one_good_hello),
+		cmocka_unit_test(a_chunk_is_the_smaller_of_both_ends),
+		cmocka_unit_test(an_agent_cannot_speak_for_others),
+		cmocka_unit_test(states_without_end_cost_one_letter),
+		cmocka_unit_test(a_flood_ends_the_session),
+		cmocka_unit_test(counters_are_bounded_in_number_and_name),
+		cmocka_unit_test(a_second_agent_of_a_host_replaces_the_first),
+		cmocka_unit_test(a_host_reconnects_without_pause),
+		cmocka_unit_test(revoked_is_revoked_in_every_state),
+		cmocka_unit_test(who_says_nothing_is_sent_away),
+		cmocka_unit_test(a_silent_fabric_ends_the_session),
+	};
+
+	return cmocka_run_group_tests(tests, start, stop);
+}
