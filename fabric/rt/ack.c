@@ -149,6 +149,8 @@ static void harvest_slot(struct rt *rt, struct tx_ring *t, uint32_t idx, unsigne
 	unsigned p = s->path;
 
 	h->packets[p]++;
+	if (s->state == SLOT_FLIGHT)
+		cc_fate(&rt->path[p].cc, s->txn, false);
 	if (s->txn > h->largest[p])
 		h->largest[p] = s->txn;
 	if (p == echo_path && s->txn == echo)

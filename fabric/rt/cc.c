@@ -9,29 +9,36 @@
  * RFC 8257), whatever the delay says.
  *
  * Loss says little on a fabric that drops at random, and halving for it would give away most of the
- * rate at 1 %. What congests is loss that comes and goes with the window: only rounds that lose
- * clearly more than the path lost at its best lately cut. A path that always loses half of its packets
- * keeps its window.
+ * rate at 1 %. What congests is loss that comes and goes with the window: rounds that lose clearly more
+ * than the path lost at its best lately cut. How much a bad path loses without anybody's fault can be
+ * learned only while nobody loads it: a path that loses much is tried, right after a pause, with two
+ * packets at a time; all who suffer from the same queue do so at the same time.
  *
- * A delay target is only as fair as the base round trip it stands on: who comes when a queue stands
- * takes the queue for distance. So everyone who was limited by the window pauses for a round trip at the
- * same time, often enough to matter and too rarely to cost (RT_PHASE_NS), probes the empty path, and
- * goes on. "The same time" is the receiver's clock (WIRE_F_PHASE), which all senders into one port see,
- * and the sender's own, which all sessions out of one port share.
+ * The target falls with the logarithm of the window, so that a small error of the base round trip makes
+ * a small difference of shares only. And a target is only as fair as the base round trip it stands on: who
+ * comes when a queue stands takes the queue for distance. So everyone who was limited by the window pauses
+ * for a round trip at the same time, often enough to matter and too rarely to cost (RT_PHASE_NS), probes the
+ * empty path, and goes on. "The same time" is the receiver's clock (WIRE_F_PHASE), which all senders into one
+ * port see, and the sender's own, which all sessions out of one port share.
  *
  * Windows go below one packet: then one packet goes every 1/window round trips. Pacing is on for a
  * while after a cut; an uncongested path is never paced.
  */
 #include "fabric/rt/impl.h"
 
-#define CC_START     (64 * CC_ONE)
-#define CC_FLOOR     (CC_ONE / 4)
-#define CC_CEILING   (RT_WINDOW_MAX * CC_ONE)
-#define CC_LOSS_MORE (65536u / 6) /* above the path's best: congestion; in 1/65536 */
-#define CC_LOSS_MIN  8u		  /* packets of a round */
-#define CC_LOSS_AGE  64u	  /* rounds that the best is remembered, at least */
-#define CC_PACED_RTT 32u	  /* round trips after a cut */
-#define CC_TRAIN     32u	  /* packets that a paced path may send at once, at most */
+#define CC_START   (64 * CC_ONE)
+#define CC_FLOOR   (CC_ONE / 4)
+#define CC_CEILING (RT_WINDOW_MAX * CC_ONE)
+/* Above the path's best, in 1/65536. Averages over some 256 packets tell much, over 2048 more. */
+#define CC_LOSS_MUCH (65536u / 6)
+#define CC_LOSS_MORE (65536u / 100)
+#define CC_LOSS_BEST (65536u / 12) /* more is not held for chance without a trial */
+#define CC_TRIAL     32u	   /* packets */
+#define CC_TRIAL_AGE (1000000000ull)
+#define CC_LOSS_MIN  2u		       /* packets of a round */
+#define CC_BEST_AGE  (20 * 1000000ull) /* the best is remembered for once or twice this */
+#define CC_PACED_RTT 32u	       /* round trips after a cut */
+#define CC_TRAIN     32u	       /* packets that a paced path may send at once, at most */
 
 void cc_init(struct cc *cc, uint64_t spare)
 {
@@ -39,11 +46,17 @@ void cc_init(struct cc *cc, uint64_t spare)
 		.cwnd = CC_START, .slow_start = true, .spare = spare, .step = CC_ONE, .round_rtt = RT_NEVER};
 }
 
+/* 3/2 of the spare delay for a window of one packet, 1/2 for one of 4096. */
 static uint64_t target(const struct path *p)
 {
+	uint32_t w = p->cc.cwnd < CC_ONE ? CC_ONE : p->cc.cwnd;
+	uint32_t whole = 31 - (uint32_t)__builtin_clz(w);
+	uint32_t log = 256 * (whole - 8) + ((w << (31 - whole) >> 23) & 255); /* of base 2, in 1/256 */
 	uint64_t base = path_base_rtt(p), spare = p->cc.spare;
 
-	return base + (base / 2 > spare ? base / 2 : spare);
+	if (base / 2 > spare)
+		spare = base / 2;
+	return base + spare * (18 * 256 - log) / (12 * 256);
 }
 
 /* keep: what is kept, in 1/256. At most once per round trip. */
@@ -52,7 +65,8 @@ static void cut(struct path *p, uint32_t keep, uint64_t now)
 	struct cc *cc = &p->cc;
 	uint64_t next;
 
-	if (now - cc->cut_at < p->srtt)
+	cc->limited = true;
+	if (now - cc->cut_at < p->srtt || cc->trial)
 		return;
 	next = (uint64_t)cc->cwnd * keep / 256;
 	cc->cwnd = next < CC_FLOOR ? CC_FLOOR : (uint32_t)next;
@@ -70,7 +84,7 @@ static void grow(struct path *p, uint32_t packets)
 	if (2 * (p->inflight + packets) < cc_window(cc))
 		return; /* the window is not what limits */
 	cc->limited = true;
-	if (cc->round_ce)
+	if (cc->round_ce || cc->lossy || cc->trial)
 		return;
 	add = (uint64_t)packets * CC_ONE;
 	if (!cc->slow_start)
@@ -94,37 +108,82 @@ void cc_acked(struct path *p, uint32_t packets, uint64_t rtt, uint64_t now)
 		grow(p, packets);
 		return;
 	}
-	cc->limited = true;
 	/* Swift: 1 - beta (delay - target) / delay, beta 0.8, no more than half at once. */
 	uint64_t off = (rtt - aim) * 205 / rtt;
 	cut(p, off < 128 ? 256 - (uint32_t)off : 128, now);
 }
 
+static void average(uint32_t *avg, uint32_t part, uint32_t n, uint32_t over)
+{
+	*avg = (uint32_t)((int64_t)*avg + ((int64_t)part - (int64_t)*avg) * (int64_t)n / (int64_t)(n + over));
+}
+
 static void round_loss(struct path *p, uint64_t now)
 {
 	struct cc *cc = &p->cc;
-	uint32_t all = cc->round_acked + cc->round_lost, limit, part;
+	uint32_t all = cc->round_acked + cc->round_lost, best, part;
 
 	if (!all)
 		return;
 	part = (uint32_t)((uint64_t)cc->round_lost * 65536 / all);
-	if (!cc->loss_known) {
-		cc->loss = cc->loss_best = cc->loss_best_old = part;
-		cc->loss_known = true;
+	if (!cc->best_at) {
+		cc->loss = cc->loss_long = cc->best = cc->best_old = part;
+		cc->best_at = now;
 	}
-	/* An average over about 256 packets, however many a round has. */
-	cc->loss = (uint32_t)((int64_t)cc->loss +
-			      ((int64_t)part - (int64_t)cc->loss) * (int64_t)all / (int64_t)(all + 256));
-	if (cc->loss < cc->loss_best)
-		cc->loss_best = cc->loss;
-	if (++cc->loss_rounds >= CC_LOSS_AGE) {
-		cc->loss_rounds = 0;
-		cc->loss_best_old = cc->loss_best;
-		cc->loss_best = cc->loss;
+	average(&cc->loss, part, all, 256);
+	average(&cc->loss_long, part, all, 2048);
+	if (cc->loss_long < cc->best)
+		cc->best = cc->loss_long;
+	if (now - cc->best_at > CC_BEST_AGE && now - cc->best_at > 64 * p->srtt) {
+		cc->best_at = now;
+		cc->best_old = cc->best;
+		cc->best = cc->loss_long;
 	}
-	limit = (cc->loss_best < cc->loss_best_old ? cc->loss_best : cc->loss_best_old) + CC_LOSS_MORE;
-	if (cc->round_lost >= CC_LOSS_MIN && cc->loss > limit && part > limit)
+	best = cc->best < cc->best_old ? cc->best : cc->best_old;
+	if (best > CC_LOSS_BEST)
+		best = CC_LOSS_BEST;
+	if (cc->loss_tried > best)
+		best = cc->loss_tried;
+	cc->lossy = cc->loss > best + CC_LOSS_MUCH;
+	if (cc->round_lost >= CC_LOSS_MIN && cc->lossy && part > best + CC_LOSS_MUCH)
 		cut(p, 192, now);
+	else if (cc->round_lost && best <= CC_LOSS_BEST && cc->loss_long > best + best / 8 + CC_LOSS_MORE)
+		cut(p, 240, now);
+}
+
+static void trial_start(struct path *p, uint64_t now)
+{
+	struct cc *cc = &p->cc;
+	bool old = cc->loss_tried && now - cc->tried_at > CC_TRIAL_AGE;
+
+	if (!old && cc->loss < CC_LOSS_MUCH + cc->loss_tried)
+		return;
+	cc->trial = true;
+	cc->trial_all = cc->trial_lost = 0;
+	cc->trial_txn = p->txn;
+	cc->tried_cwnd = cc->cwnd;
+	cc->tried_at = now;
+	cc->cwnd = 2 * CC_ONE;
+	cc->paced = false;
+}
+
+static void trial_round(struct path *p)
+{
+	struct cc *cc = &p->cc;
+
+	if (!cc->trial || cc->trial_all < CC_TRIAL)
+		return;
+	cc->trial = false;
+	if (p->srtt > path_base_rtt(p) + cc->spare / 4)
+		return; /* there is a queue: others load it, this says nothing */
+	cc->loss_tried = cc->trial_lost * 65536 / cc->trial_all;
+	if (cc->loss_tried < CC_LOSS_BEST)
+		cc->loss_tried = 0;
+	if (cc->loss > cc->loss_tried + CC_LOSS_MUCH)
+		return;	       /* it was congestion: grow from here */
+	cc->slow_start = true; /* that was all, and the cuts were wrong */
+	if (cc->tried_cwnd > cc->cwnd)
+		cc->cwnd = cc->tried_cwnd;
 }
 
 static void round_ecn(struct path *p, uint64_t now)
@@ -159,6 +218,7 @@ void cc_echo(struct path *p, uint64_t txn, uint64_t now)
 
 	if (txn < cc->round_txn)
 		return;
+	trial_round(p);
 	round_ecn(p, now);
 	round_loss(p, now);
 	round_step(p);
@@ -189,6 +249,7 @@ void cc_pause(struct path *p, uint64_t now)
 	if (!cc->limited || now - cc->paused_at < 64 * p->srtt)
 		return;
 	cc->limited = false;
+	trial_start(p, now);
 	cc->paused_at = now;
 	cc->empty_at = now + p->srtt;
 	cc->pause_until = cc->empty_at + path_base_rtt(p);

@@ -122,7 +122,7 @@ struct cc {
 	uint32_t cwnd; /* packets, in 1/256 */
 	uint32_t step; /* growth per round trip, likewise */
 	bool slow_start, paced, limited;
-	bool round_cut, loss_known;
+	bool round_cut, lossy;
 	uint64_t cut_at;      /* last decrease */
 	uint64_t spare;	      /* delay above the base round trip that is aimed at */
 	uint64_t pace_at;     /* when the next packet may go, if paced */
@@ -132,9 +132,14 @@ struct cc {
 	uint64_t round_txn;   /* the round ends when this is echoed */
 	uint64_t round_rtt;   /* least of it */
 	uint32_t round_acked, round_lost, round_ce;
-	uint32_t ce_part;				      /* smoothed part of marked packets, 1/256 */
-	uint32_t loss, loss_best, loss_best_old, loss_rounds; /* smoothed part of lost packets, 1/65536 */
-	uint32_t hot;					      /* rounds with a cut, lately */
+	uint32_t ce_part;			  /* smoothed part of marked packets, 1/256 */
+	uint32_t loss, loss_long, best, best_old; /* smoothed parts of lost packets, 1/65536 */
+	uint64_t best_at;
+	bool trial; /* what does the path lose with next to nothing on it? */
+	uint32_t trial_all, trial_lost, tried_cwnd;
+	uint32_t loss_tried; /* what it lost, 1/65536; 0: little */
+	uint64_t trial_txn, tried_at;
+	uint32_t hot; /* rounds with a cut, lately */
 };
 
 struct path {
@@ -280,6 +285,14 @@ static inline bool cc_room(const struct path *p)
 static inline uint64_t cc_when(const struct cc *cc)
 {
 	return cc->paced && cc->pace_at > cc->pause_until ? cc->pace_at : cc->pause_until;
+}
+/* What became of the packet sent as txn, for a trial. */
+static inline void cc_fate(struct cc *cc, uint64_t txn, bool lost)
+{
+	if (!cc->trial || txn < cc->trial_txn)
+		return;
+	cc->trial_all++;
+	cc->trial_lost += lost;
 }
 void cc_acked(struct path *p, uint32_t packets, uint64_t rtt, uint64_t now);
 void cc_echo(struct path *p, uint64_t txn, uint64_t now);

@@ -71,6 +71,7 @@ static bool lose(struct rt *rt, struct tx_ring *t, uint32_t idx, uint64_t now)
 	struct path *p = &rt->path[s->path];
 
 	p->cc.round_lost++;
+	cc_fate(&p->cc, s->txn, true);
 	if (give_up(rt, s, now)) {
 		tx_done(rt, t, idx);
 		count(rt, RT_C_tx_abandoned);

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What sim-rt can do, by option; each prints one line of JSON per figure. */
+#ifndef OUTRIGGER_SIM_RT_MODES_H
+#define OUTRIGGER_SIM_RT_MODES_H
+
+#include "tests/sim/rt/world.h"
+
+struct options {
+	uint64_t seed, seeds, packets;
+	int loss; /* ppm, or -1: drawn */
+	bool verbose, gobackn;
+};
+
+extern struct world world; /* large; one at a time */
+extern char replay[256];
+
+/* bench.c: one class at full rate over 25 Gb/s, MTU 1500, 30 us round trip. */
+void mode_goodput(const struct options *o);
+void mode_stall(const struct options *o);
+void mode_frames(const struct options *o);
+void mode_failover(const struct options *o);
+/* many.c: sessions that share a bottleneck. */
+void mode_fair(const struct options *o);
+void mode_incast(const struct options *o);
+/* codec.c: what a packet costs. */
+void mode_codec(const struct options *o);
+
+#endif
