@@ -14,7 +14,8 @@
  * its queue; memory cut off under our feet (SIGBUS, vhost_guard.h) costs the device.
  *
  * Messages are control plane: they may allocate. Rings do not.
- * Thread rule: one thread per struct vhost. Source: QEMU docs/interop/vhost-user.rst; virtio 1.2 section 2.7.
+ * Thread rule: one thread per struct vhost. Source: QEMU docs/interop/vhost-user.rst; virtio 1.2 sections
+ * 2.7 and 2.8.
  */
 #ifndef OUTRIGGER_VHOST_H
 #define OUTRIGGER_VHOST_H
@@ -32,6 +33,7 @@
 	X(messages_refused)                                                                                  \
 	X(chains)                                                                                            \
 	X(chains_resubmitted)                                                                                \
+	X(rings_recovered) /* packed net rings that went on where a predecessor died */                      \
 	X(queues_broken)                                                                                     \
 	X(memory_faults)                                                                                     \
 	X(calls)                                                                                             \
@@ -91,8 +93,14 @@ struct vhost_config {
 	uint16_t nqueues;    /* virtqueues, 1 to VHOST_QUEUES_MAX; net: even */
 	uint16_t queue_size; /* largest ring, a power of two up to VHOST_QSIZE_MAX */
 	uint16_t mtu;	     /* net: upper limit for NET_SET_MTU; 0: none */
-	uint64_t features;   /* offered; LOG_ALL and RING_PACKED are refused */
+	uint64_t features;   /* offered; LOG_ALL is refused */
+	/* vhost_saved_size() bytes, 64-aligned, that outlive this process: a file mapped shared. Zeroed
+	 * when new, else as a predecessor of the same device left it: a packed net ring then goes on where it
+	 * died. NULL: it does not survive us. The caller's, until vhost_destroy(). */
+	void *saved;
 };
+/* 0: nothing to save. Depends on net, nqueues, queue_size and features. */
+size_t vhost_saved_size(const struct vhost_config *cfg);
 
 struct vhost;
 struct vhost_ring;

@@ -12,7 +12,7 @@ static bool config_valid(const struct vhost_config *c)
 		return false;
 	if (c->queue_size == 0 || c->queue_size > VHOST_QSIZE_MAX || (c->queue_size & (c->queue_size - 1)))
 		return false;
-	return !(c->features & (VHOST_F_LOG_ALL | VIRTIO_F_RING_PACKED));
+	return !(c->features & VHOST_F_LOG_ALL);
 }
 
 struct vhost *vhost_create(const struct vhost_config *cfg, const struct vhost_sys *sys, void *sys_arg,

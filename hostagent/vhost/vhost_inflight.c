@@ -21,9 +21,12 @@
 
 #define QUEUE_ALIGN 64u
 
-uint64_t inflight_queue_size(uint16_t qsize)
+uint64_t inflight_queue_size(const struct vhost *v, uint16_t qsize)
 {
-	uint64_t n = sizeof(struct inflight_queue) + (uint64_t)qsize * sizeof(struct inflight_desc);
+	uint64_t n = v->acked & VIRTIO_F_RING_PACKED
+			     ? sizeof(struct inflight_packed) +
+				       (uint64_t)qsize * sizeof(struct inflight_packed_desc)
+			     : sizeof(struct inflight_queue) + (uint64_t)qsize * sizeof(struct inflight_desc);
 
 	return (n + QUEUE_ALIGN - 1) & ~(uint64_t)(QUEUE_ALIGN - 1);
 }
@@ -38,7 +41,7 @@ int inflight_get(struct vhost *v, struct vhost_inflight_desc *d)
 {
 	if (!shape_ok(v, d))
 		return -EINVAL;
-	d->mmap_size = d->num_queues * inflight_queue_size(d->queue_size);
+	d->mmap_size = d->num_queues * inflight_queue_size(v, d->queue_size);
 	d->mmap_offset = 0;
 	return v->sys->memfd(v->sys_arg, d->mmap_size);
 }
@@ -50,7 +53,7 @@ int inflight_set(struct vhost *v, const struct vhost_inflight_desc *d, int fd)
 
 	/* The alignment keeps the region's own fields aligned. */
 	if (!shape_ok(v, d) || d->mmap_offset % 8 ||
-	    d->mmap_size < d->num_queues * inflight_queue_size(d->queue_size))
+	    d->mmap_size < d->num_queues * inflight_queue_size(v, d->queue_size))
 		return -EINVAL;
 	if (ring_any_active(v))
 		return -EBUSY;
@@ -73,24 +76,34 @@ void inflight_drop(struct vhost *v)
 	v->inflight_map.at = NULL;
 }
 
-/* A head and its counter, read once. */
-struct mark {
-	uint64_t counter;
-	uint16_t head;
-};
-
 static int by_counter(const void *a, const void *b)
 {
-	const struct mark *x = a, *y = b;
+	const struct inflight_mark *x = a, *y = b;
 
 	return x->counter < y->counter ? -1 : x->counter > y->counter;
 }
 
-/* Collect the marked heads in counter order; their number or -ENOMEM. */
+int inflight_resubmit(struct vhost_ring *r, struct inflight_mark *marks, unsigned n)
+{
+	qsort(marks, n, sizeof(*marks), by_counter);
+	free(r->resub);
+	r->resub = n ? malloc(n * sizeof(*r->resub)) : NULL;
+	if (n && !r->resub)
+		return -ENOMEM;
+	for (unsigned i = 0; i < n; i++) {
+		r->resub[i] = marks[i].head;
+		r->counter = marks[i].counter;
+	}
+	r->resub_n = (uint16_t)n;
+	return 0;
+}
+
+/* Collect the marked heads in counter order. Heads and counters are read once. */
 static int collect(struct vhost_ring *r)
 {
-	struct mark *marks = malloc(r->num * sizeof(*marks));
-	int n = 0;
+	struct inflight_mark *marks = malloc(r->num * sizeof(*marks));
+	unsigned n = 0;
+	int err;
 
 	if (!marks)
 		return -ENOMEM;
@@ -102,42 +115,47 @@ static int collect(struct vhost_ring *r)
 		marks[n].counter = le64toh(*(volatile uint64_t *)&d->counter);
 		marks[n++].head = i;
 	}
-	qsort(marks, (size_t)n, sizeof(*marks), by_counter);
-	free(r->resub);
-	r->resub = n ? malloc((size_t)n * sizeof(*r->resub)) : NULL;
-	if (n && !r->resub) {
-		free(marks);
-		return -ENOMEM;
-	}
-	for (int i = 0; i < n; i++) {
-		r->resub[i] = marks[i].head;
-		r->counter = marks[i].counter;
-	}
+	err = inflight_resubmit(r, marks, n);
 	free(marks);
-	return n;
+	return err;
+}
+
+int inflight_part(const struct vhost_ring *r, void **part, uint64_t *size)
+{
+	const struct vhost *v = r->v;
+
+	*part = NULL;
+	if (!v->inflight_map.at)
+		return 0;
+	/* The layout is that of the features acknowledged now, which may not be those it was made for. */
+	*size = inflight_queue_size(v, v->inflight_qsize);
+	if (r->index >= v->inflight_queues || r->num > v->inflight_qsize ||
+	    (r->index + 1) * *size > v->inflight_map.len)
+		return -EPROTO;
+	*part = v->inflight_map.at + r->index * *size;
+	return 0;
 }
 
 int inflight_start(struct vhost_ring *r)
 {
 	struct vhost *v = r->v;
 	struct inflight_queue *q;
+	uint64_t size;
 	uint16_t gap;
-	int n;
+	void *part;
+	int err;
 
 	r->inflight = NULL;
-	r->resub_n = r->resub_at = 0;
-	r->counter = 0;
-	if (!v->inflight_map.at)
-		return 0;
-	if (r->index >= v->inflight_queues || r->num > v->inflight_qsize)
-		return -EPROTO;
-	q = (void *)(v->inflight_map.at + r->index * inflight_queue_size(v->inflight_qsize));
+	err = inflight_part(r, &part, &size);
+	if (err || !part)
+		return err;
+	q = part;
 	if (q->version &&
 	    (le16toh(q->version) != INFLIGHT_VERSION || le16toh(q->desc_num) != v->inflight_qsize))
 		return -EPROTO;
 	gap = (uint16_t)(r->used_idx - le16toh(q->used_idx));
 	if (!q->version || gap > 1) {
-		memset(q, 0, inflight_queue_size(v->inflight_qsize));
+		memset(q, 0, size);
 		q->desc_num = htole16(v->inflight_qsize);
 	} else if (gap == 1) {
 		uint16_t head = le16toh(q->last_batch_head);
@@ -149,11 +167,10 @@ int inflight_start(struct vhost_ring *r)
 	q->used_idx = htole16(r->used_idx);
 	q->version = htole16(INFLIGHT_VERSION);
 	r->inflight = q;
-	n = collect(r);
-	if (n < 0)
-		return n;
-	r->resub_n = (uint16_t)n;
-	r->last_avail = (uint16_t)(r->used_idx + n);
+	err = collect(r);
+	if (err)
+		return err;
+	r->last_avail = (uint16_t)(r->used_idx + r->resub_n);
 	return 0;
 }
 

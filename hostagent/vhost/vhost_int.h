@@ -12,6 +12,30 @@ enum ring_state {
 	RING_STOPPING, /* the layer above finishes what it holds */
 };
 
+struct vhost_ring;
+
+/* What differs between split and packed rings. A table of the running ring, see vhost_ring.c. */
+struct ring_layout {
+	/* Find the ring in the current memory table. -EFAULT, -EINVAL (alignment). */
+	int (*remap)(struct vhost_ring *r);
+	/* Where to go on. -ENOMEM, -EPROTO (inflight region does not fit), -ERANGE (base). */
+	int (*start)(struct vhost_ring *r);
+	void (*stop)(struct vhost_ring *r); /* base := where a new start goes on */
+	int (*pop)(struct vhost_ring *r, struct vqt_chain *c);
+	void (*unpop)(struct vhost_ring *r, unsigned n);
+	void (*push)(struct vhost_ring *r, uint16_t token, uint32_t written);
+	void (*flush)(struct vhost_ring *r);
+};
+extern const struct ring_layout ring_split;  /* vhost_split.c */
+extern const struct ring_layout ring_packed; /* vhost_packed.c */
+
+/* A packed ring's private account of one descriptor that was taken. */
+struct packed_slot {
+	uint16_t next;	    /* of the chain, or of the free list */
+	uint16_t last, num; /* of the chain; at its first slot alone */
+	uint16_t id;	    /* buffer ID, likewise */
+};
+
 struct vhost_ring {
 	struct vhost *v;
 	uint16_t index;
@@ -21,7 +45,8 @@ struct vhost_ring {
 	bool enabled;
 	bool have_addr;
 	uint64_t desc_uva, avail_uva, used_uva;
-	uint16_t base;
+	uint32_t base;		      /* where the next start goes on */
+	uint32_t told;		      /* the base as the front-end knows it */
 	int kick_fd, call_fd, err_fd; /* -1: none */
 
 	enum ring_state state;
@@ -30,6 +55,7 @@ struct vhost_ring {
 	bool first_signal; /* the one notification after a start is still owed */
 
 	/* Valid from start to drained. Shared memory is written by the guest at any time. */
+	const struct ring_layout *layout;
 	bool event_idx, indirect;
 	uint8_t pad;	 /* bytes to add to a short net header: 2 or 0 */
 	uint8_t sink[2]; /* where num_buffers goes when the guest's header has no room for it; never read */
@@ -37,7 +63,15 @@ struct vhost_ring {
 	volatile struct vring_avail *avail;	/* guest writes */
 	volatile struct vring_used *used;	/* we write */
 	struct inflight_queue *inflight;	/* we write, the front-end keeps; NULL: net */
+	/* The same of a packed ring. */
+	volatile struct vring_packed_desc *pdesc;	  /* both write */
+	const volatile struct vring_packed_event *driver; /* guest writes */
+	volatile struct vring_packed_event *device;	  /* we write */
+	struct inflight_packed *pinflight;
+	struct saved_ring *saved; /* net: chains pushed and not yet published */
 
+	/* Free-running. Of a packed ring these count descriptors, and the bit above the slot number says
+	 * which time round it is: see vhost_packed.c. */
 	uint16_t last_avail; /* next to take */
 	uint16_t avail_seen; /* avail->idx when last read */
 	uint16_t used_idx;   /* next used element */
@@ -46,11 +80,14 @@ struct vhost_ring {
 	uint64_t npopped;    /* chains taken from the avail ring since the start, less those put back */
 	uint64_t counter;    /* last inflight counter given */
 
-	struct vhost_mem **held; /* [num] by head: the table its chain points into; NULL: not taken */
-	uint16_t *taken;	 /* [num] by avail index: the head taken there */
-	uint16_t *resub;	 /* [resub_n] heads to take again, in their old order; NULL: none */
+	struct vhost_mem **held;      /* [num] by token: the table its chain points into; NULL: not taken */
+	uint16_t *taken;	      /* [num] by avail index (packed: npopped): the token taken there */
+	struct packed_slot *slots;    /* [num] of a packed ring; a chain's token is its first slot */
+	uint16_t free_slot;	      /* first of the free list; num: none */
+	struct saved_ring *own_saved; /* where nothing outlives us; NULL: not needed */
+	uint16_t *resub;	      /* [resub_n] heads to take again, in their old order; NULL: none */
 	uint16_t resub_n, resub_at;
-	uint16_t alloc_num; /* size of held and taken */
+	uint16_t alloc_num; /* size of held, taken and slots */
 };
 
 struct vhost {
@@ -93,21 +130,44 @@ static inline void vhost_count(struct vhost *v, enum vhost_counter c)
 	counter_add(&v->counters[c], 1);
 }
 
-/* vhost_split.c: the ring in memory. */
+/* vhost_ring.c: what both layouts share. */
 /* Find the ring in the current memory table, and set up counters and lists; state is the caller's.
- * -EFAULT, -EINVAL (alignment), -ENOMEM, -EPROTO (inflight region does not fit). */
-int split_start(struct vhost_ring *r);
-int split_remap(struct vhost_ring *r); /* after a new memory table, while running */
-void split_stop(struct vhost_ring *r); /* forget every chain held; base := where a new start goes on */
-void split_free(struct vhost_ring *r);
-void split_signal_start(struct vhost_ring *r); /* the one notification after a start */
+ * Errors of ring_layout's remap() and start(). */
+int ring_start(struct vhost_ring *r);
+int ring_remap(struct vhost_ring *r); /* after a new memory table, while running */
+void ring_stop(struct vhost_ring *r); /* forget every chain held */
+void ring_free(struct vhost_ring *r);
+void ring_signal_start(struct vhost_ring *r); /* the one notification after a start */
 void ring_break(struct vhost_ring *r, const char *reason);
+/* For layouts. */
+int ring_fail(struct vhost_ring *r, const char *reason); /* break it: -EBADMSG */
+void ring_hold(struct vhost_ring *r, uint16_t token);
+void ring_release(struct vhost_ring *r, uint16_t token);
+void ring_call(struct vhost_ring *r, bool wanted); /* after a burst: notify the guest if it wants to be */
+/* virtio 1.2 section 2.7.10: has `now` passed `event` since `old`? */
+static inline bool ring_need_event(uint16_t event, uint16_t now, uint16_t old)
+{
+	return (uint16_t)(now - event - 1) < (uint16_t)(now - old);
+}
 
 /* vhost_walk.c: one descriptor chain, validated on private copies. NULL, or what is wrong with it. */
 const char *split_walk(struct vhost_ring *r, uint16_t head, struct vqt_chain *c);
+/* One descriptor of either ring on its way into a chain. */
+struct walk_desc {
+	uint64_t addr;
+	uint32_t len;
+	uint16_t flags;
+	uint16_t next; /* packed: buffer ID */
+};
+const char *walk_add(const struct vhost_mem *m, struct vqt_chain *c, const struct walk_desc *d);
+/* The indirect table that `at` points to: entries in `table`, how many in *n. */
+#define INDIRECT_MAX 256u
+const char *walk_table(const struct vhost_ring *r, const struct walk_desc *at, void *table, uint32_t *n);
+void walk_end(struct vhost_ring *r,
+	      struct vqt_chain *c); /* the chain is complete: widen a short net header */
 
 /* vhost_inflight.c */
-uint64_t inflight_queue_size(uint16_t qsize); /* bytes of one queue's part */
+uint64_t inflight_queue_size(const struct vhost *v, uint16_t qsize); /* bytes of one queue's part */
 /* Attach r to its part of the region, and take over what a predecessor left in flight. */
 int inflight_start(struct vhost_ring *r);
 void inflight_take(struct vhost_ring *r, uint16_t head);
@@ -115,6 +175,47 @@ void inflight_untake(struct vhost_ring *r, uint16_t head);
 int inflight_get(struct vhost *v, struct vhost_inflight_desc *d); /* a new region's fd or -errno */
 int inflight_set(struct vhost *v, const struct vhost_inflight_desc *d, int fd);
 void inflight_drop(struct vhost *v);
+/* Bytes of r's part of the region; NULL in *part: there is no region. -EPROTO: r is not in it. */
+int inflight_part(const struct vhost_ring *r, void **part, uint64_t *size);
+/* Requests to take again: an order to sort by, and a head. */
+struct inflight_mark {
+	uint64_t counter;
+	uint16_t head;
+};
+int inflight_resubmit(struct vhost_ring *r, struct inflight_mark *marks, unsigned n); /* -ENOMEM */
+
+/* vhost_pinflight.c: the same of a packed ring. */
+int pinflight_start(struct vhost_ring *r);
+void pinflight_note(struct vhost_ring *r, uint16_t slot,
+		    const struct walk_desc *d);		    /* one descriptor taken */
+void pinflight_take(struct vhost_ring *r, uint16_t head);   /* the chain is whole */
+void pinflight_untake(struct vhost_ring *r, uint16_t head); /* and was not used after all */
+struct walk_desc pinflight_desc(const struct vhost_ring *r, uint16_t slot);
+/* A completion: before and after the used descriptor is written. */
+void pinflight_completing(struct vhost_ring *r, uint16_t head, uint16_t used);
+void pinflight_completed(struct vhost_ring *r, uint16_t head, uint16_t used);
+
+/* vhost_packed.c, for the two above and below. */
+static inline uint16_t packed_slot(const struct vhost_ring *r, uint16_t pos)
+{
+	return pos & (uint16_t)(r->num - 1);
+}
+/* The wrap counter starts as 1, virtio 1.2 section 2.8.1. */
+static inline bool packed_wrap(const struct vhost_ring *r, uint16_t pos)
+{
+	return !(pos & r->num);
+}
+static inline uint16_t packed_pos(const struct vhost_ring *r, uint16_t slot, bool wrap)
+{
+	return wrap ? slot : (uint16_t)(slot + r->num);
+}
+bool packed_available(const struct vhost_ring *r, uint16_t pos); /* the driver made it so, nobody used it */
+void packed_put_used(struct vhost_ring *r, uint16_t pos, uint16_t id, uint32_t len);
+
+/* vhost_saved.c: where a packed net ring goes on after our death. */
+int saved_start(struct vhost_ring *r); /* sets r->saved; moves used_idx where it stands. -ENOMEM */
+void saved_push(struct vhost_ring *r, uint16_t id, uint16_t ndesc, uint32_t len);
+void saved_publish(struct vhost_ring *r);
 
 /* vhost_vring.c: life of a queue, and the messages about it. */
 struct vhost_call; /* vhost_msg.h */

@@ -101,7 +101,7 @@ static int set_mem_table(struct vhost *v, struct vhost_call *c)
 
 		if (r->state == RING_IDLE)
 			ring_eval(r);
-		else if (split_remap(r))
+		else if (ring_remap(r))
 			ring_break(r, "ring outside the new memory table");
 	}
 	vhost_mem_put(old); /* chains in flight hold their own references */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * vhost-user messages as they lie on the socket (host byte order; QEMU docs/interop/vhost-user.rst), the
- * split virtqueue and the inflight region as they lie in shared memory (little endian; virtio 1.2
- * section 2.7 and "Inflight I/O tracking" of the same document). Layouts only.
+ * split and packed virtqueues and the inflight region as they lie in shared memory (little endian; virtio 1.2
+ * sections 2.7 and 2.8, and "Inflight I/O tracking" of the same document). Layouts only.
  */
 #ifndef OUTRIGGER_VHOST_PROTO_H
 #define OUTRIGGER_VHOST_PROTO_H
@@ -166,6 +166,29 @@ struct vring_used {
 
 static_assert(sizeof(struct vring_desc) == 16, "descriptor");
 
+/* Packed virtqueue, virtio 1.2 section 2.8. Flags are those of vring_desc and two more. */
+struct vring_packed_desc {
+	uint64_t addr;
+	uint32_t len;
+	uint16_t id; /* buffer ID: of the last descriptor of a chain */
+	uint16_t flags;
+};
+#define VRING_DESC_AVAIL (1u << 7)
+#define VRING_DESC_USED	 (1u << 15)
+
+/* Event suppression, section 2.8.10: one structure each of the driver and of the device. */
+struct vring_packed_event {
+	uint16_t off_wrap; /* descriptor offset, bit 15 wrap counter */
+	uint16_t flags;
+};
+#define VRING_EVENT_ENABLE  0u
+#define VRING_EVENT_DISABLE 1u
+#define VRING_EVENT_DESC    2u
+#define VRING_EVENT_MASK    3u
+
+static_assert(sizeof(struct vring_packed_desc) == 16, "packed descriptor");
+static_assert(sizeof(struct vring_packed_event) == 4, "packed event suppression");
+
 /* Inflight region of one split queue. */
 struct inflight_desc {
 	uint8_t inflight;
@@ -184,6 +207,32 @@ struct inflight_queue {
 #define INFLIGHT_VERSION 1
 static_assert(sizeof(struct inflight_desc) == 16, "inflight descriptor");
 static_assert(sizeof(struct inflight_queue) == 16, "inflight queue header");
+
+/* Inflight region of one packed queue. */
+struct inflight_packed_desc {
+	uint8_t inflight;
+	uint8_t padding;
+	uint16_t next;	  /* of the chain, or of the free list */
+	uint16_t last;	  /* head alone: last entry of the chain */
+	uint16_t num;	  /* head alone: descriptors of the chain */
+	uint64_t counter; /* head alone */
+	uint16_t id;
+	uint16_t flags;
+	uint32_t len;
+	uint64_t addr;
+};
+struct inflight_packed {
+	uint64_t features;
+	uint16_t version;
+	uint16_t desc_num;
+	uint16_t free_head, old_free_head;
+	uint16_t used_idx, old_used_idx;
+	uint8_t used_wrap, old_used_wrap;
+	uint8_t padding[10];
+	struct inflight_packed_desc desc[];
+};
+static_assert(sizeof(struct inflight_packed_desc) == 32, "packed inflight descriptor");
+static_assert(sizeof(struct inflight_packed) == 32, "packed inflight queue header");
 
 #define VIRTIO_NET_F_MRG_RXBUF	(1ull << 15)
 #define VIRTIO_RING_F_INDIRECT	(1ull << 28)

@@ -17,12 +17,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* virtio 1.2 section 2.7.10: has `now` passed `event` since `old`? */
-static bool need_event(uint16_t event, uint16_t now, uint16_t old)
-{
-	return (uint16_t)(now - event - 1) < (uint16_t)(now - old);
-}
-
 static volatile uint16_t *used_event(struct vhost_ring *r)
 {
 	return &r->avail->ring[r->num];
@@ -32,7 +26,7 @@ static volatile uint16_t *avail_event(struct vhost_ring *r)
 	return (volatile uint16_t *)&r->used->ring[r->num];
 }
 
-int split_remap(struct vhost_ring *r)
+static int split_remap(struct vhost_ring *r)
 {
 	const struct vhost_mem *m = r->v->mem;
 	uint64_t n = r->num, event = r->event_idx ? 2 : 0;
@@ -52,34 +46,10 @@ int split_remap(struct vhost_ring *r)
 	return 0;
 }
 
-static int alloc_lists(struct vhost_ring *r)
+static int split_start(struct vhost_ring *r)
 {
-	if (r->alloc_num != r->num) {
-		free(r->held);
-		free(r->taken);
-		r->alloc_num = 0;
-		r->held = calloc(r->num, sizeof(struct vhost_mem *));
-		r->taken = calloc(r->num, sizeof(*r->taken));
-		if (!r->held || !r->taken)
-			return -ENOMEM;
-		r->alloc_num = r->num;
-	}
-	return 0;
-}
-
-int split_start(struct vhost_ring *r)
-{
-	uint64_t f = r->v->acked;
 	int err;
 
-	r->event_idx = f & VIRTIO_RING_F_EVENT_IDX;
-	r->indirect = f & VIRTIO_RING_F_INDIRECT;
-	r->pad = r->v->cfg.net && !(f & (VIRTIO_F_VERSION_1 | VIRTIO_NET_F_MRG_RXBUF)) ? 2 : 0;
-	err = split_remap(r);
-	if (!err)
-		err = alloc_lists(r);
-	if (err)
-		return err;
 	r->used_idx = le16toh(r->used->idx);
 	r->last_avail = r->used_idx;
 	err = inflight_start(r);
@@ -87,62 +57,19 @@ int split_start(struct vhost_ring *r)
 		return err;
 	r->avail_seen = r->last_avail;
 	r->signalled = r->used_idx;
-	r->npopped = 0;
-	r->armed = true;
-	r->first_signal = true;
 	if (!r->event_idx)
 		r->used->flags = 0;
 	return 0;
 }
 
-static void release(struct vhost_ring *r, uint16_t head)
+static void split_stop(struct vhost_ring *r)
 {
-	vhost_mem_put(r->held[head]);
-	r->held[head] = NULL;
-}
-
-void split_stop(struct vhost_ring *r)
-{
-	for (uint16_t i = 0; i < r->alloc_num; i++)
-		release(r, i);
 	/* With marks, those count as taken; without, what is not completed is not taken. */
 	r->base = r->inflight ? r->last_avail : r->used_idx;
 	r->desc = NULL;
 	r->avail = NULL;
 	r->used = NULL;
 	r->inflight = NULL;
-}
-
-void split_free(struct vhost_ring *r)
-{
-	free(r->held);
-	free(r->taken);
-	free(r->resub);
-	r->held = NULL;
-	r->taken = NULL;
-	r->resub = NULL;
-	r->alloc_num = 0;
-}
-
-static int fail(struct vhost_ring *r, const char *reason)
-{
-	ring_break(r, reason);
-	return -EBADMSG;
-}
-
-/* The device is lost when the file behind one of its mappings shrank. */
-static bool memory_lost(struct vhost_ring *r)
-{
-	struct vhost *v = r->v;
-
-	if (!vhost_faulted(v))
-		return false;
-	if (!v->fault_told) {
-		v->fault_told = true;
-		vhost_count(v, VHOST_C_memory_faults);
-		v->fx->fault(v->fx_arg);
-	}
-	return true;
 }
 
 static uint16_t load_avail(struct vhost_ring *r)
@@ -175,29 +102,21 @@ static int take(struct vhost_ring *r, uint16_t head, struct vqt_chain *c)
 	const char *err;
 
 	if (head >= r->num)
-		return fail(r, "head outside the ring");
+		return ring_fail(r, "head outside the ring");
 	if (r->held[head])
-		return fail(r, "head made available while in use");
+		return ring_fail(r, "head made available while in use");
 	err = split_walk(r, head, c);
 	if (err)
-		return fail(r, err);
-	r->held[head] = vhost_mem_ref(r->v->mem);
-	vhost_count(r->v, VHOST_C_chains);
+		return ring_fail(r, err);
+	ring_hold(r, head);
 	return 1;
 }
 
-static int split_pop(void *ring, struct vqt_chain *c)
+static int split_pop(struct vhost_ring *r, struct vqt_chain *c)
 {
-	struct vhost_ring *r = ring;
 	uint16_t head, slot;
 	int got;
 
-	if (r->broken)
-		return -EBADMSG;
-	if (r->state != RING_RUNNING)
-		return 0;
-	if (memory_lost(r))
-		return fail(r, "guest memory vanished");
 	if (r->resub_at < r->resub_n) {
 		got = take(r, r->resub[r->resub_at], c);
 		if (got == 1) {
@@ -215,7 +134,7 @@ static int split_pop(void *ring, struct vqt_chain *c)
 		if (r->avail_seen == r->last_avail)
 			return 0;
 		if ((uint16_t)(r->avail_seen - r->last_avail) > r->num)
-			return fail(r, "more chains than the ring holds");
+			return ring_fail(r, "more chains than the ring holds");
 	}
 	if (r->armed)
 		disarm(r);
@@ -232,12 +151,8 @@ static int split_pop(void *ring, struct vqt_chain *c)
 	return 1;
 }
 
-static void split_unpop(void *ring, unsigned n)
+static void split_unpop(struct vhost_ring *r, unsigned n)
 {
-	struct vhost_ring *r = ring;
-
-	if (r->state == RING_IDLE)
-		return;
 	for (; n; n--) {
 		uint16_t head;
 
@@ -253,71 +168,39 @@ static void split_unpop(void *ring, unsigned n)
 		} else {
 			return;
 		}
-		release(r, head);
+		ring_release(r, head);
 	}
 }
 
-static void split_push(void *ring, const struct vqt_chain *c, uint32_t written)
+static void split_push(struct vhost_ring *r, uint16_t head, uint32_t written)
 {
-	struct vhost_ring *r = ring;
-	volatile struct vring_used_elem *e;
+	volatile struct vring_used_elem *e = &r->used->ring[r->used_idx & (uint16_t)(r->num - 1)];
 
-	if (r->state == RING_IDLE || c->token >= r->num || !r->held[c->token])
-		return;
-	release(r, (uint16_t)c->token);
-	/* A broken ring is the guest's to reset: it gets nothing more from us. */
-	if (r->broken)
-		return;
-	if (r->pad && !(r->index % 2))
-		written = written >= 12 ? written - 2 : written > 10 ? 10 : written;
-	e = &r->used->ring[r->used_idx & (uint16_t)(r->num - 1)];
-	e->id = htole32(c->token);
+	e->id = htole32(head);
 	e->len = htole32(written);
 	r->used_idx++;
 	if (!r->inflight)
 		return; /* flush() publishes */
-	r->inflight->last_batch_head = htole16((uint16_t)c->token);
+	r->inflight->last_batch_head = htole16(head);
 	__atomic_store_n(&r->used->idx, htole16(r->used_idx), __ATOMIC_RELEASE);
 	__atomic_thread_fence(__ATOMIC_RELEASE);
-	inflight_untake(r, (uint16_t)c->token);
+	inflight_untake(r, head);
 	__atomic_store_n(&r->inflight->used_idx, htole16(r->used_idx), __ATOMIC_RELEASE);
 }
 
-static void call_guest(struct vhost_ring *r)
+static void split_flush(struct vhost_ring *r)
 {
-	if (r->call_fd < 0)
-		return;
-	r->v->sys->signal(r->v->sys_arg, r->call_fd);
-	vhost_count(r->v, VHOST_C_calls);
-}
-
-void split_signal_start(struct vhost_ring *r)
-{
-	if (!r->first_signal || r->call_fd < 0)
-		return;
-	r->first_signal = false;
-	call_guest(r);
-}
-
-static void split_flush(void *ring)
-{
-	struct vhost_ring *r = ring;
 	bool call;
 
-	if (r->state == RING_IDLE || r->broken || r->used_idx == r->signalled)
-		return;
 	__atomic_store_n(&r->used->idx, htole16(r->used_idx), __ATOMIC_RELEASE);
 	/* The guest writes used_event or flags, then looks at used->idx: one of us sees the other. */
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	if (r->event_idx)
-		call = need_event(le16toh(*used_event(r)), r->used_idx, r->signalled);
+		call = ring_need_event(le16toh(*used_event(r)), r->used_idx, r->signalled);
 	else
 		call = !(le16toh(r->avail->flags) & VRING_AVAIL_NO_INTERRUPT);
-	r->signalled = r->used_idx;
-	if (call)
-		call_guest(r);
-	else
-		vhost_count(r->v, VHOST_C_calls_suppressed);
+	ring_call(r, call);
 }
 
-const struct vqt_ring_ops vhost_ring_ops = {split_pop, split_unpop, split_push, split_flush};
+const struct ring_layout ring_split = {split_remap, split_start, split_stop, split_pop,
+				       split_unpop, split_push,	 split_flush};

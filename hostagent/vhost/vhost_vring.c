@@ -43,8 +43,8 @@ void ring_reset(struct vhost_ring *r)
 	replace_fd(r, &r->call_fd, -1);
 	replace_fd(r, &r->err_fd, -1);
 	if (r->state != RING_IDLE)
-		split_stop(r);
-	split_free(r);
+		ring_stop(r);
+	ring_free(r);
 	ring_init(v, index);
 }
 
@@ -84,16 +84,17 @@ void ring_eval(struct vhost_ring *r)
 	struct vhost *v = r->v;
 
 	if (r->state == RING_IDLE && wanted(r) && !r->broken) {
-		int err = split_start(r);
+		int err = ring_start(r);
 
 		if (err) {
 			ring_break(r, err == -EPROTO   ? "inflight region does not fit the ring"
 				      : err == -ENOMEM ? "out of memory"
+				      : err == -ERANGE ? "base outside the ring"
 						       : "ring outside guest memory");
 			return;
 		}
 		r->state = RING_RUNNING;
-		split_signal_start(r);
+		ring_signal_start(r);
 		v->fx->start(v->fx_arg, r->index);
 	} else if (r->state == RING_RUNNING && !wanted(r)) {
 		r->state = RING_STOPPING;
@@ -153,9 +154,9 @@ int vring_base(struct vhost *v, struct vhost_call *c)
 		return -EINVAL;
 	if (r->state != RING_IDLE)
 		return -EBUSY;
-	/* Only kept for a GET_VRING_BASE before any start: where a split ring goes on stands in the ring
-	 * itself (used->idx) and in the inflight region, and is right after a crash of either side too. */
-	r->base = (uint16_t)s->num;
+	/* Where a split ring goes on stands in the ring itself (used->idx) and in the inflight region, and is
+	 * right after a crash of either side too. A packed ring starts here unless something knows better. */
+	r->base = r->told = s->num;
 	return 0;
 }
 
@@ -163,6 +164,7 @@ static void reply_base(struct vhost_ring *r)
 {
 	struct vhost_vring_state s = {r->index, r->base};
 
+	r->told = r->base;
 	vhost_reply(r->v, VHOST_GET_VRING_BASE, &s, sizeof(s), -1);
 }
 
@@ -192,7 +194,7 @@ void vhost_drained(struct vhost *v, unsigned q)
 	if (!r || r->state != RING_STOPPING)
 		return;
 	vhost_ring_ops.flush(r);
-	split_stop(r);
+	ring_stop(r);
 	r->state = RING_IDLE;
 	if (r->reply_base) {
 		r->reply_base = false;
@@ -243,7 +245,7 @@ int vring_call(struct vhost *v, struct vhost_call *c)
 	/* On a running ring this is a vector being masked or unmasked: swap, nothing else. */
 	replace_fd(r, &r->call_fd, fd);
 	if (r->state == RING_RUNNING)
-		split_signal_start(r);
+		ring_signal_start(r);
 	return 0;
 }
 

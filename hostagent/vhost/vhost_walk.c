@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One descriptor chain of a split ring becomes iovecs (virtio 1.2 sections 2.7.5 to 2.7.7). The guest may
- * rewrite any descriptor at any moment: each is read once into a private copy, and only the copy is
- * judged and used. The number of steps is bounded before the walk: a chain in the ring by the ring's size, an
- * indirect table by its length, which is bounded too. Linux makes indirect tables longer than the
- * ring (section 2.7.5.3.1 forbids it), so their bound is the chain's, not the ring's.
+ * One descriptor chain becomes iovecs (virtio 1.2 sections 2.7.5 to 2.7.7; what packed rings share with that
+ * is told apart below). The guest may rewrite any descriptor at any moment: each is read once into a private
+ * copy, and only the copy is judged and used. The number of steps is bounded before the walk: a chain in the
+ * ring by the ring's size, an indirect table by its length, which is bounded too. Linux makes indirect tables
+ * longer than the ring (section 2.7.5.3.1 forbids it), so their bound is the chain's, not the ring's.
  */
 #include "hostagent/vhost/vhost_int.h"
 
@@ -12,35 +12,27 @@
 #include <errno.h>
 #include <string.h>
 
-#define INDIRECT_MAX 256u /* entries looked at in an indirect table */
 #define NET_HDR_FULL 12u
 #define NET_HDR_PAD  2u
 
 /* What an unused num_buffers field of a transmitted header reads as. */
 static const uint8_t zero_pad[NET_HDR_PAD];
 
-struct desc {
-	uint64_t addr;
-	uint32_t len;
-	uint16_t flags;
-	uint16_t next;
-};
-
 /* Two single loads: what is checked is what is used. */
-static struct desc ring_desc(const volatile struct vring_desc *d)
+static struct walk_desc ring_desc(const volatile struct vring_desc *d)
 {
 	const volatile uint64_t *w = (const volatile uint64_t *)d;
 	uint64_t addr = le64toh(w[0]), rest = le64toh(w[1]);
 
-	return (struct desc){addr, (uint32_t)rest, (uint16_t)(rest >> 32), (uint16_t)(rest >> 48)};
+	return (struct walk_desc){addr, (uint32_t)rest, (uint16_t)(rest >> 32), (uint16_t)(rest >> 48)};
 }
 
-static struct desc table_desc(const struct vring_desc *d)
+static struct walk_desc table_desc(const struct vring_desc *d)
 {
-	return (struct desc){le64toh(d->addr), le32toh(d->len), le16toh(d->flags), le16toh(d->next)};
+	return (struct walk_desc){le64toh(d->addr), le32toh(d->len), le16toh(d->flags), le16toh(d->next)};
 }
 
-static const char *add(const struct vhost_mem *m, struct vqt_chain *c, const struct desc *d)
+const char *walk_add(const struct vhost_mem *m, struct vqt_chain *c, const struct walk_desc *d)
 {
 	unsigned used = (unsigned)c->nout + c->nin;
 	bool in = d->flags & VRING_DESC_WRITE;
@@ -79,35 +71,39 @@ static bool copy_in(const struct vhost_mem *m, uint64_t gpa, void *dst, uint32_t
 	return true;
 }
 
-static const char *walk_indirect(const struct vhost_ring *r, const struct desc *at, struct vqt_chain *c)
+const char *walk_table(const struct vhost_ring *r, const struct walk_desc *at, void *table, uint32_t *n)
 {
-	struct vring_desc table[INDIRECT_MAX];
-	uint32_t n = at->len / (uint32_t)sizeof(table[0]), i = 0;
-
+	*n = at->len / (uint32_t)sizeof(struct vring_desc);
 	if (!r->indirect)
 		return "indirect descriptor not negotiated";
 	if (at->flags & VRING_DESC_NEXT)
 		return "indirect descriptor with a next";
-	if (n == 0 || at->len % sizeof(table[0]))
+	if (*n == 0 || at->len % sizeof(struct vring_desc))
 		return "indirect table of a bad size";
-	if (n > INDIRECT_MAX)
+	if (*n > INDIRECT_MAX)
 		return "indirect table too long";
-	if (!copy_in(r->v->mem, at->addr, table, at->len))
-		return "indirect table outside guest memory";
-	for (uint32_t steps = 0; steps < n; steps++) {
-		struct desc d = table_desc(&table[i]);
-		const char *err;
+	return copy_in(r->v->mem, at->addr, table, at->len) ? NULL : "indirect table outside guest memory";
+}
+
+static const char *walk_indirect(const struct vhost_ring *r, const struct walk_desc *at, struct vqt_chain *c)
+{
+	struct vring_desc table[INDIRECT_MAX];
+	uint32_t n, i = 0;
+	const char *err = walk_table(r, at, table, &n);
+
+	for (uint32_t steps = 0; !err && steps < n; steps++) {
+		struct walk_desc d = table_desc(&table[i]);
 
 		if (d.flags & VRING_DESC_INDIRECT)
 			return "indirect table in an indirect table";
-		err = add(r->v->mem, c, &d);
+		err = walk_add(r->v->mem, c, &d);
 		if (err || !(d.flags & VRING_DESC_NEXT))
 			return err;
 		if (d.next >= n)
 			return "next outside the indirect table";
 		i = d.next;
 	}
-	return "loop in an indirect table";
+	return err ? err : "loop in an indirect table";
 }
 
 /*
@@ -137,10 +133,12 @@ static uint16_t widen(struct iovec *iov, unsigned n, unsigned tail, void *pad)
 }
 
 /* The header leads the out part on a transmit queue, the in part on a receive queue. */
-static void widen_header(struct vhost_ring *r, struct vqt_chain *c)
+void walk_end(struct vhost_ring *r, struct vqt_chain *c)
 {
 	uint16_t n;
 
+	if (!r->pad)
+		return;
 	if (r->index % 2) {
 		n = widen(c->iov, c->nout, c->nin, (void *)(uintptr_t)zero_pad);
 		c->nout = (uint16_t)(c->nout + n);
@@ -160,7 +158,7 @@ const char *split_walk(struct vhost_ring *r, uint16_t head, struct vqt_chain *c)
 	c->nout = c->nin = 0;
 	c->out_len = c->in_len = 0;
 	for (uint32_t steps = 0; steps < r->num; steps++) {
-		struct desc d = ring_desc(&r->desc[i]);
+		struct walk_desc d = ring_desc(&r->desc[i]);
 		bool last = !(d.flags & VRING_DESC_NEXT);
 		const char *err;
 
@@ -168,13 +166,12 @@ const char *split_walk(struct vhost_ring *r, uint16_t head, struct vqt_chain *c)
 			err = walk_indirect(r, &d, c);
 			last = true;
 		} else {
-			err = add(r->v->mem, c, &d);
+			err = walk_add(r->v->mem, c, &d);
 		}
 		if (err)
 			return err;
 		if (last) {
-			if (r->pad)
-				widen_header(r, c);
+			walk_end(r, c);
 			return NULL;
 		}
 		if (d.next >= r->num)

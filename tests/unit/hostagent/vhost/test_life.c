@@ -286,7 +286,6 @@ static void create__refuses_bad_configurations(void **state)
 		{.nqueues = 1, .queue_size = 2048},
 		{.net = true, .nqueues = 3, .queue_size = 64},
 		{.nqueues = 1, .queue_size = 64, .features = VHOST_F_LOG_ALL},
-		{.nqueues = 1, .queue_size = 64, .features = VIRTIO_F_RING_PACKED},
 	};
 
 	(void)state;
