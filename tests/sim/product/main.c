@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* sim-product: one world per seed. See product.h. */
 #include <getopt.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,6 +10,23 @@
 #include "tests/sim/product/product.h"
 
 static struct world world; /* large; one at a time */
+static char replay[512];
+
+/* An assertion of a core, or worse: the seed has to be known then, too. */
+static void on_crash(int sig)
+{
+	fflush(stdout);
+	fprintf(stderr, "\nFAILED at %llu ns, step %llu: signal %d\n", (unsigned long long)world.s.now,
+		(unsigned long long)world.s.steps, sig);
+	fprintf(stderr, "replay: ");
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wformat-nonliteral"
+	fprintf(stderr, replay, (unsigned long long)world.s.seed);
+#pragma GCC diagnostic pop
+	fprintf(stderr, "\n");
+	signal(sig, SIG_DFL);
+	raise(sig);
+}
 
 static const char *const level_names[] = {"calm", "lossy", "full"};
 
@@ -89,9 +107,12 @@ int main(int argc, char **argv)
 {
 	struct options o = {.seed = 1, .seeds = 1, .ms = 40, .faults = "mix"};
 	uint64_t sum[S_COUNT] = {0}, trace = 0;
-	char replay[512];
 
 	parse(argc, argv, &o);
+	signal(SIGABRT, on_crash);
+#ifndef __SANITIZE_ADDRESS__ /* which tells more */
+	signal(SIGSEGV, on_crash);
+#endif
 	snprintf(replay, sizeof(replay), "%s --seed %%llu --faults %s --ms %llu", argv[0], o.faults,
 		 (unsigned long long)o.ms);
 	for (uint64_t seed = o.seed; seed < o.seed + o.seeds; seed++) {
