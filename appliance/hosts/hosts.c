@@ -10,8 +10,9 @@
 #include "appliance/hosts/hosts_impl.h"
 #include "fabric/base/log.h"
 
-#define STATS_EVERY 5u /* ticks: an idle agent is woken so seldom for its counters */
-#define HELLO_S	    10u
+#define STATS_EVERY   5u /* ticks: an idle agent is woken so seldom for its counters */
+#define HELLO_S	      10u
+#define CARRIED_QUEUE (1u << 20)
 /* A change waits so long for devices to let go of their former places; then it is answered, and they go on
  * by themselves: a backend that hangs must not stop all other changes. */
 #define APPLY_S 15u
@@ -136,14 +137,15 @@ struct control_ops hosts_control_ops(struct hosts *h)
 	return (struct control_ops){.ctx = h, .apply = apply, .host_revoked = host_revoked};
 }
 
-/* The channel has its own queue; what it cannot take is lost like any packet. */
+/* What the channel's queue has no room for is lost like any packet; most of the queue is kept for what must
+ * not be. */
 void hosts_carry(void *ctx, uint64_t session_id, const uint8_t *data, uint32_t len)
 {
 	struct session *s = session_by_id(ctx, session_id);
 	Outrigger__Session__V1__Message m = OUTRIGGER__SESSION__V1__MESSAGE__INIT;
 	Outrigger__Session__V1__Carrier c = OUTRIGGER__SESSION__V1__CARRIER__INIT;
 
-	if (!s || !s->chan || s->state != SESSION_LIVE)
+	if (!s || !s->chan || s->state != SESSION_LIVE || chan_queued(s->chan) > CARRIED_QUEUE)
 		return;
 	c.packet.data = (uint8_t *)data;
 	c.packet.len = len;

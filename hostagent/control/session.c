@@ -15,6 +15,7 @@
 #include "proto/session/session.h"
 
 #define SESSION_WORKED_NS (2 * NSEC_PER_SEC)
+#define CARRIED_QUEUE	  (1u << 20)
 
 struct agent_session {
 	struct event_base *base;
@@ -502,14 +503,15 @@ static void engine_lost(void *ctx, const char *reason)
 	chan_close(s->chan);
 }
 
-/* The channel has its own queue; what it cannot take is lost like any packet. */
+/* What the channel's queue has no room for is lost like any packet; most of the queue is kept for what must
+ * not be. */
 static bool engine_carry(void *ctx, const uint8_t *data, uint32_t len)
 {
 	struct agent_session *s = ctx;
 	Outrigger__Session__V1__Message m = OUTRIGGER__SESSION__V1__MESSAGE__INIT;
 	Outrigger__Session__V1__Carrier c = OUTRIGGER__SESSION__V1__CARRIER__INIT;
 
-	if (!s->welcomed)
+	if (!s->welcomed || chan_queued(s->chan) > CARRIED_QUEUE)
 		return false;
 	c.packet.data = (uint8_t *)data;
 	c.packet.len = len;
