@@ -132,7 +132,7 @@ uint64_t vdisk_features(const struct vdisk *d)
 
 	volume(d, &v);
 	return blk_features(&v) | 1ull << VIRTIO_RING_F_INDIRECT_DESC | 1ull << VIRTIO_RING_F_EVENT_IDX |
-	       1ull << VIRTIO_F_VERSION_1;
+	       1ull << VIRTIO_F_VERSION_1 | 1ull << VIRTIO_F_RING_PACKED;
 }
 
 void vdisk_config(const struct vdisk *d, uint8_t out[BLK_CONFIG_LEN])

@@ -362,14 +362,13 @@ static int open_listener(struct fe_vu *f)
 	return f->listen_ev && !event_add(f->listen_ev, NULL) ? 0 : -ENOMEM;
 }
 
-int fe_sock_open(struct fe_vu *f, const char *dir, const char *name)
+int fe_sock_open(struct fe_vu *f)
 {
 	static const struct timeval now;
-	int n = snprintf(f->name, sizeof(f->name), "%s.sock", name);
-	int err;
+	int n, err;
 
 	f->addr.sun_family = AF_UNIX;
-	n = snprintf(f->addr.sun_path, sizeof(f->addr.sun_path), "%s/%s", dir, f->name);
+	n = snprintf(f->addr.sun_path, sizeof(f->addr.sun_path), "%s/%s", f->dir, f->name);
 	if (n < 0 || (size_t)n >= sizeof(f->addr.sun_path))
 		return -ENAMETOOLONG;
 	f->retry_ms = RETRY_FIRST_MS;
@@ -379,7 +378,7 @@ int fe_sock_open(struct fe_vu *f, const char *dir, const char *name)
 	if (!f->retry_ev)
 		return -ENOMEM;
 	f->watcher = (struct fe_watcher){.name = f->name, .seen = on_seen, .arg = f};
-	err = fe_watch_add(f->base, dir, &f->watcher);
+	err = fe_watch_add(f->base, f->dir, &f->watcher);
 	if (err)
 		return err;
 	return evtimer_add(f->retry_ev, &now) ? -ENOMEM : 0;

@@ -11,6 +11,7 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/uio.h>
@@ -222,9 +223,12 @@ static bool name_ok(const char *name)
 static void vu_destroy(struct fe *fe)
 {
 	struct fe_vu *f = (struct fe_vu *)fe;
+	bool used = f->fd >= 0;
 
 	fe_sock_close(f);
 	vhost_destroy(f->v);
+	/* A guest that is there will come back to our successor, its rings as they are now. */
+	fe_saved_close(&f->saved, f->dir, f->device, !used);
 	if (f->settle_ev)
 		event_free(f->settle_ev);
 	free(f);
@@ -232,15 +236,19 @@ static void vu_destroy(struct fe *fe)
 
 static int open_device(struct fe_vu *f, const struct fe_config *cfg)
 {
-	const struct vhost_config vc = {.net = cfg->kind == FE_NET,
-					.nqueues = cfg->nqueues,
-					.queue_size = cfg->queue_size,
-					.mtu = cfg->mtu,
-					.features = cfg->features};
+	struct vhost_config vc = {.net = cfg->kind == FE_NET,
+				  .nqueues = cfg->nqueues,
+				  .queue_size = cfg->queue_size,
+				  .mtu = cfg->mtu,
+				  .features = cfg->features};
 	int err = vhost_guard_install();
 
 	if (err)
 		return err;
+	/* Without it the device works all the same; a crash costs a packed NIC's guest a driver reload. */
+	if (vhost_saved_size(&vc) && fe_saved_open(&f->saved, f->dir, f->device, vhost_saved_size(&vc)))
+		fe_vu_count(f, FE_VU_C_rings_not_saved);
+	vc.saved = f->saved.at;
 	f->v = vhost_create(&vc, &vhost_sys_linux, NULL, &effects, f);
 	if (!f->v)
 		return -EINVAL;
@@ -253,7 +261,7 @@ static int open_device(struct fe_vu *f, const struct fe_config *cfg)
 		f->queues[q] = (struct fe_queue){&vhost_ring_ops, vhost_ring(f->v, q)};
 		f->kick_arg[q] = (struct kick_arg){f, q};
 	}
-	return fe_sock_open(f, cfg->dir ? cfg->dir : "/run/outrigger", cfg->name);
+	return fe_sock_open(f);
 }
 
 static int vu_create(struct fe **out, struct event_base *base, const struct fe_config *cfg,
@@ -275,7 +283,12 @@ static int vu_create(struct fe **out, struct event_base *base, const struct fe_c
 	f->nqueues = cfg->nqueues;
 	f->group = cfg->group;
 	f->fd = f->listen_fd = -1;
-	err = open_device(f, cfg);
+	snprintf(f->device, sizeof(f->device), "%s", cfg->name);
+	snprintf(f->name, sizeof(f->name), "%s.sock", cfg->name);
+	err = snprintf(f->dir, sizeof(f->dir), "%s", cfg->dir ? cfg->dir : "/run/outrigger") <
+			      (int)sizeof(f->dir)
+		      ? open_device(f, cfg)
+		      : -ENAMETOOLONG;
 	f->group = NULL; /* the caller's, needed once */
 	if (err) {
 		vu_destroy(&f->fe);

@@ -9,6 +9,7 @@
 #include <sys/un.h>
 
 #include "fabric/base/counter.h"
+#include "hostagent/frontend/fe_saved.h"
 #include "hostagent/frontend/fe_watch.h"
 #include "hostagent/frontend/frontend.h"
 #include "hostagent/vhost/vhost.h"
@@ -18,7 +19,8 @@
 	X(connections_refused)                                                                               \
 	X(protocol_errors)                                                                                   \
 	X(kicks)                                                                                             \
-	X(kicks_idle)
+	X(kicks_idle)                                                                                        \
+	X(rings_not_saved) /* no file for them: see fe_saved.h */
 #define FE_VU_COUNTER_ENUM(name) FE_VU_C_##name,
 enum fe_vu_counter { FE_VU_COUNTERS(FE_VU_COUNTER_ENUM) FE_VU_NCOUNTERS };
 
@@ -30,6 +32,7 @@ struct fe_vu {
 	enum fe_kind kind;
 	unsigned nqueues;
 	struct vhost *v;
+	struct fe_saved saved; /* its records of packed rings */
 	struct fe_queue queues[FE_QUEUES_MAX];
 	struct event *kick_ev[FE_QUEUES_MAX];
 	struct kick_arg {
@@ -47,7 +50,9 @@ struct fe_vu {
 	struct event *settle_ev;
 
 	/* fe_sock.c */
+	char device[FE_NAME_MAX];
 	char name[FE_NAME_MAX + 8]; /* file name of the socket */
+	char dir[sizeof(((struct sockaddr_un *)0)->sun_path)];
 	struct sockaddr_un addr;
 	const char *group;
 	int fd, listen_fd;	 /* -1: none */
@@ -77,7 +82,7 @@ int fe_vu_message(struct fe_vu *f);
 void fe_vu_disconnected(struct fe_vu *f);
 
 /* fe_sock.c */
-int fe_sock_open(struct fe_vu *f, const char *dir, const char *name);
+int fe_sock_open(struct fe_vu *f);
 void fe_sock_close(struct fe_vu *f); /* for good */
 void fe_sock_drop(struct fe_vu *f);  /* this connection; goes on to wait for the next */
 int fe_sock_send(struct fe_vu *f, const void *msg, size_t len, int fd);

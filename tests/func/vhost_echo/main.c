@@ -31,7 +31,7 @@
 #define VIRTIO_BLK_F_BLK_SIZE (1ull << 6)
 #define VIRTIO_BLK_F_FLUSH    (1ull << 9)
 #define VIRTIO_BLK_F_MQ	      (1ull << 12)
-#define VIRTIO_F_RINGS	      (1ull << 28 | 1ull << 29)
+#define VIRTIO_F_RINGS	      (1ull << 28 | 1ull << 29 | 1ull << 34)
 #define VIRTIO_F_VERSION_1    (1ull << 32)
 /* CSUM, GUEST_CSUM, GUEST_TSO4/6, HOST_TSO4/6, MRG_RXBUF */
 #define VIRTIO_NET_FEATURES                                                                                  \
