@@ -30,15 +30,16 @@
 #define CC_FLOOR   (CC_ONE / 4)
 #define CC_CEILING (RT_WINDOW_MAX * CC_ONE)
 /* Above the path's best, in 1/65536. Averages over some 256 packets tell much, over 2048 more. */
-#define CC_LOSS_MUCH (65536u / 6)
-#define CC_LOSS_MORE (65536u / 100)
-#define CC_LOSS_BEST (65536u / 12) /* more is not held for chance without a trial */
-#define CC_TRIAL     32u	   /* packets */
-#define CC_TRIAL_AGE (1000000000ull)
-#define CC_LOSS_MIN  2u		       /* packets of a round */
-#define CC_BEST_AGE  (20 * 1000000ull) /* the best is remembered for once or twice this */
-#define CC_PACED_RTT 32u	       /* round trips after a cut */
-#define CC_TRAIN     32u	       /* packets that a paced path may send at once, at most */
+#define CC_LOSS_MUCH   (65536u / 6)
+#define CC_LOSS_MORE   (65536u / 100)
+#define CC_LOSS_BEST   (65536u / 12) /* more is not held for chance without a trial */
+#define CC_TRIAL       32u	     /* packets */
+#define CC_TRIAL_AGE   (1000000000ull)
+#define CC_LOSS_LEAVES (16 * CC_ONE)	 /* of the window, while it is not much */
+#define CC_LOSS_MIN    2u		 /* packets of a round */
+#define CC_BEST_AGE    (20 * 1000000ull) /* the best is remembered for once or twice this */
+#define CC_PACED_RTT   32u		 /* round trips after a cut */
+#define CC_TRAIN       32u		 /* packets that a paced path may send at once, at most */
 
 void cc_init(struct cc *cc, uint64_t spare)
 {
@@ -113,6 +114,12 @@ void cc_acked(struct path *p, uint32_t packets, uint64_t rtt, uint64_t now)
 	cut(p, off < 128 ? 256 - (uint32_t)off : 128, now);
 }
 
+/* Something waits on this path. */
+static bool queued(const struct path *p)
+{
+	return p->srtt > path_base_rtt(p) + p->cc.spare / 4;
+}
+
 static void average(uint32_t *avg, uint32_t part, uint32_t n, uint32_t over)
 {
 	*avg = (uint32_t)((int64_t)*avg + ((int64_t)part - (int64_t)*avg) * (int64_t)n / (int64_t)(n + over));
@@ -121,7 +128,7 @@ static void average(uint32_t *avg, uint32_t part, uint32_t n, uint32_t over)
 static void round_loss(struct path *p, uint64_t now)
 {
 	struct cc *cc = &p->cc;
-	uint32_t all = cc->round_acked + cc->round_lost, best, part;
+	uint32_t all = cc->round_acked + cc->round_lost, best, part, much;
 
 	if (!all)
 		return;
@@ -144,10 +151,12 @@ static void round_loss(struct path *p, uint64_t now)
 		best = CC_LOSS_BEST;
 	if (cc->loss_tried > best)
 		best = cc->loss_tried;
-	cc->lossy = cc->loss > best + CC_LOSS_MUCH;
-	if (cc->round_lost >= CC_LOSS_MIN && cc->lossy && part > best + CC_LOSS_MUCH)
+	much = best + best / 8 + CC_LOSS_MUCH;
+	cc->lossy = cc->loss > much;
+	if (cc->round_lost >= CC_LOSS_MIN && cc->lossy && part > much)
 		cut(p, 192, now);
-	else if (cc->round_lost && best <= CC_LOSS_BEST && cc->loss_long > best + best / 8 + CC_LOSS_MORE)
+	else if (cc->round_lost && best <= CC_LOSS_BEST && cc->loss_long > best + best / 8 + CC_LOSS_MORE &&
+		 cc->cwnd > CC_LOSS_LEAVES && queued(p))
 		cut(p, 240, now);
 }
 
@@ -174,7 +183,7 @@ static void trial_round(struct path *p)
 	if (!cc->trial || cc->trial_all < CC_TRIAL)
 		return;
 	cc->trial = false;
-	if (p->srtt > path_base_rtt(p) + cc->spare / 4)
+	if (queued(p))
 		return; /* there is a queue: others load it, this says nothing */
 	cc->loss_tried = cc->trial_lost * 65536 / cc->trial_all;
 	if (cc->loss_tried < CC_LOSS_BEST)
