@@ -276,6 +276,10 @@ int hosts_create(const struct hosts_cfg *cfg, struct hosts **out)
 	list_init(&h->sessions);
 	list_init(&h->nets);
 	RAND_bytes((uint8_t *)&h->net_epoch, sizeof(h->net_epoch));
+	if (spi_issuer_init(&h->issuer)) {
+		free(h);
+		return -EIO;
+	}
 	h->settle = event_new(cfg->base, -1, 0, settle, h);
 	h->tick = event_new(cfg->base, -1, EV_PERSIST, tick, h);
 	if (!h->settle || !h->tick) {
@@ -380,5 +384,6 @@ void hosts_destroy(struct hosts *h)
 		event_free(h->tick);
 	if (h->dp_ev)
 		event_free(h->dp_ev);
+	spi_issuer_fini(&h->issuer);
 	free(h);
 }

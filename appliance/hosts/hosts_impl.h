@@ -12,6 +12,7 @@
 #include "appliance/hosts/hosts.h"
 #include "appliance/port/port.h"
 #include "appliance/switch/switch.h"
+#include "fabric/aead/spi.h"
 #include "fabric/base/list.h"
 #include "fabric/chan/chan.h"
 #include "proto/session/session.h"
@@ -138,6 +139,7 @@ struct hosts {
 	struct hdev *slots[DEVICES_MAX + 1];
 	struct uplink uplinks[DP_UPLINKS];
 	uint32_t next_net;
+	struct spi_issuer issuer;
 	uint32_t net_epoch;
 	/* The apply under way. */
 	void (*apply_done)(void *arg, int err, const char *msg);

@@ -27,14 +27,11 @@
 #define BYTES_MAX    (16u << 20)
 /* Lines of log on an agent's account in a second. */
 #define LINES_MAX 5u
-/* Tries to find SPIs that nobody uses; one in 2^32 is taken per session. */
-#define SPI_TRIES 4
 
 struct session_call {
 	struct dp_call call; /* first */
 	struct session *s;
 	int result;
-	unsigned tries;
 };
 
 struct session *session_by_id(struct hosts *h, uint64_t id)
@@ -204,10 +201,8 @@ static void welcome(struct session *s, bool resumed)
 			path[i].address = address[i];
 		}
 		path[i].rx_spi = s->cfg.keys[i].rx_spi;
-		path[i].agent_to_appliance_key.data = s->cfg.keys[i].rx_key;
-		path[i].agent_to_appliance_key.len = AEAD_KEY_LEN;
-		path[i].appliance_to_agent_key.data = s->cfg.keys[i].tx_key;
-		path[i].appliance_to_agent_key.len = AEAD_KEY_LEN;
+		path[i].key.data = s->cfg.keys[i].rx_key;
+		path[i].key.len = AEAD_KEY_LEN;
 		paths[i] = &path[i];
 	}
 	w.version = SESSION_VERSION;
@@ -235,23 +230,18 @@ static enum dp_verdict worker_add(struct worker *w, struct dp_call *c)
 	return DP_DONE;
 }
 
-static void start(struct session *s, unsigned tries);
+static void start(struct session *s);
 
 static void worker_added(struct dp_call *c)
 {
 	struct session_call *sc = (struct session_call *)c;
 	struct session *s = sc->s;
 	int r = sc->result;
-	unsigned tries = sc->tries;
 
 	free(sc);
 	s->letter = false;
 	if (s->state == SESSION_ENDING) {
 		hosts_wake(s->h);
-		return;
-	}
-	if (r == -EEXIST && tries < SPI_TRIES) {
-		start(s, tries + 1);
 		return;
 	}
 	if (r) {
@@ -268,7 +258,7 @@ static void worker_added(struct dp_call *c)
 }
 
 /* Keys and SPIs are fresh for every session: what an earlier incarnation sent can never be taken. */
-static void start(struct session *s, unsigned tries)
+static void start(struct session *s)
 {
 	struct session_call *c = calloc(1, sizeof(*c));
 
@@ -279,16 +269,15 @@ static void start(struct session *s, unsigned tries)
 	for (unsigned i = 0; i < s->cfg.npaths; i++) {
 		struct rt_path_cfg *k = &s->cfg.keys[i];
 
-		do
-			RAND_bytes((uint8_t *)&k->rx_spi, sizeof(k->rx_spi));
-		while (!k->rx_spi);
-		RAND_bytes(k->tx_key, sizeof(k->tx_key));
-		RAND_bytes(k->rx_key, sizeof(k->rx_key));
+		if (spi_issue(&s->h->issuer, &k->rx_spi, k->rx_key)) {
+			free(c);
+			refuse(s, "the appliance's cryptographic library gives no keys");
+			return;
+		}
 	}
 	s->state = SESSION_STARTING;
 	s->letter = true;
 	c->s = s;
-	c->tries = tries;
 	c->call.fn = worker_add;
 	c->call.done = worker_added;
 	dp_call(s->h->dp, &c->call);
@@ -316,12 +305,13 @@ static const char *take_paths(struct session *s, const Outrigger__Session__V1__H
 		const Outrigger__Session__V1__PathOffer *o = m->paths[i];
 		unsigned n = s->cfg.npaths;
 
-		if (o->index >= RT_PATHS || !o->rx_spi || seen >> o->index & 1)
-			return "a hello with a path out of range, without an SPI, or twice the same";
+		if (o->index >= RT_PATHS || !o->rx_spi || o->key.len != AEAD_KEY_LEN || seen >> o->index & 1)
+			return "a hello with a path out of range, without SPI and key, or twice the same";
 		seen |= 1u << o->index;
 		s->cfg.path[n] = o->index;
 		s->cfg.link[n] = n < s->h->cfg.nfabrics ? n : DP_CARRIER;
 		s->cfg.keys[n].tx_spi = o->rx_spi;
+		memcpy(s->cfg.keys[n].tx_key, o->key.data, AEAD_KEY_LEN);
 		s->cfg.npaths++;
 	}
 	return s->cfg.npaths ? NULL : "a hello without a path";
@@ -383,7 +373,7 @@ static const char *on_hello(struct session *s, const Outrigger__Session__V1__Hel
 	s->cfg.rt.keepalive_ns = KEEPALIVE_MS * NSEC_PER_MSEC;
 	s->cfg.rt.lost_ns = LOST_MS * NSEC_PER_MSEC;
 	s->since = (int64_t)time(NULL);
-	start(s, 0);
+	start(s);
 	return NULL;
 }
 

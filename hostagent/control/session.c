@@ -10,6 +10,7 @@
 
 #include "fabric/base/clock.h"
 #include "fabric/base/log.h"
+#include "fabric/aead/spi.h"
 #include "fabric/chan/chan.h"
 #include "hostagent/engine/engine.h"
 #include "proto/session/session.h"
@@ -34,8 +35,10 @@ struct agent_session {
 	uint64_t since; /* when the appliance welcomed us */
 	struct rng rng;
 	uint8_t boot_id[16];
-	uint32_t spi[RT_PATHS]; /* offered in Hello */
-	bool quiet;		/* the same failure was logged already */
+	struct spi_issuer issuer;
+	uint32_t spi[RT_PATHS]; /* offered in Hello, with their keys */
+	uint8_t key[RT_PATHS][AEAD_KEY_LEN];
+	bool quiet; /* the same failure was logged already */
 	char last_reason[256];
 };
 
@@ -58,10 +61,14 @@ static void hello(struct agent_session *s)
 	for (unsigned i = 0; i < RT_PATHS; i++) {
 		outrigger__session__v1__path_offer__init(&offer[i]);
 		offer[i].index = i;
-		do
-			RAND_bytes((uint8_t *)&s->spi[i], sizeof(s->spi[i]));
-		while (!s->spi[i]);
+		if (spi_issue(&s->issuer, &s->spi[i], s->key[i])) {
+			log_err("session: the cryptographic library gives no keys");
+			chan_close(s->chan);
+			return;
+		}
 		offer[i].rx_spi = s->spi[i];
+		offer[i].key.data = s->key[i];
+		offer[i].key.len = AEAD_KEY_LEN;
 		offers[i] = &offer[i];
 	}
 	h.version_min = SESSION_VERSION_MIN;
@@ -85,15 +92,14 @@ static const char *take_path(const struct agent_session *s, const Outrigger__Ses
 		return "a path index is out of range";
 	if (!p->carrier && link_addr_parse(&out->peer, p->address, LINK_FABRIC_PORT))
 		return "a path's address cannot be read";
-	if (!p->rx_spi || p->agent_to_appliance_key.len != AEAD_KEY_LEN ||
-	    p->appliance_to_agent_key.len != AEAD_KEY_LEN)
-		return "a path's SPI or keys have a wrong size";
+	if (!p->rx_spi || p->key.len != AEAD_KEY_LEN)
+		return "a path's SPI or key has a wrong size";
 	out->index = p->index;
 	out->carrier = p->carrier;
 	out->keys.tx_spi = p->rx_spi;
 	out->keys.rx_spi = s->spi[p->index];
-	memcpy(out->keys.tx_key, p->agent_to_appliance_key.data, AEAD_KEY_LEN);
-	memcpy(out->keys.rx_key, p->appliance_to_agent_key.data, AEAD_KEY_LEN);
+	memcpy(out->keys.tx_key, p->key.data, AEAD_KEY_LEN);
+	memcpy(out->keys.rx_key, s->key[p->index], AEAD_KEY_LEN);
 	return NULL;
 }
 
@@ -154,6 +160,7 @@ static const char *on_welcome(struct agent_session *s, const Outrigger__Session_
 	}
 	r = engine_session_up(s->engine, &es);
 	OPENSSL_cleanse(&es, sizeof(es));
+	OPENSSL_cleanse(s->key, sizeof(s->key));
 	if (r) {
 		log_err("session: cannot set up the fabric (%s)", strerror(-r));
 		return "the fabric could not be set up";
@@ -540,7 +547,7 @@ int agent_session_create(const struct agent_session_cfg *cfg, struct agent_sessi
 	};
 	struct timeval now = {0};
 	uint64_t seed;
-	int r = -ENOMEM;
+	int r;
 
 	if (!s)
 		return -ENOMEM;
@@ -555,10 +562,13 @@ int agent_session_create(const struct agent_session_cfg *cfg, struct agent_sessi
 	}
 	s->retry = evtimer_new(cfg->base, try_connect, s);
 	RAND_bytes(s->boot_id, sizeof(s->boot_id));
+	r = spi_issuer_init(&s->issuer);
 	RAND_bytes((uint8_t *)&seed, sizeof(seed));
 	rng_init(&s->rng, seed);
 	chan_backoff_init(&s->backoff, 50, 2000);
-	if (s->ntargets == cfg->ntargets && s->retry)
+	if (s->ntargets != cfg->ntargets || !s->retry)
+		r = -ENOMEM;
+	if (!r)
 		r = engine_create(&ecfg, &s->engine);
 	if (r) {
 		agent_session_destroy(s);
@@ -582,5 +592,7 @@ void agent_session_destroy(struct agent_session *s)
 	SSL_CTX_free(s->tls);
 	for (unsigned i = 0; i < s->ntargets; i++)
 		free((char *)s->target[i].host);
+	spi_issuer_fini(&s->issuer);
+	OPENSSL_cleanse(s->key, sizeof(s->key));
 	free(s);
 }

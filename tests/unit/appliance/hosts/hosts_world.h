@@ -271,6 +271,8 @@ static inline void say_hello_(struct agent *a, uint32_t vmin, uint32_t vmax, uin
 
 	o.index = path;
 	o.rx_spi = spi;
+	o.key.data = (uint8_t *)"sixteen bytes...";
+	o.key.len = 16;
 	h.version_min = vmin;
 	h.version_max = vmax;
 	h.software = (char *)"test\n\x01\xff";
