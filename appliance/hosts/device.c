@@ -170,7 +170,8 @@ static void guest_said(struct dp_call *call)
  */
 static void say_guest(struct hdev *d)
 {
-	struct device_call c = {.features = d->features};
+	/* Without a running queue there is no driver: the next one may promise other things to its writes. */
+	struct device_call c = {.features = d->running ? d->features : 0};
 
 	d->guest_changed = d->guest_letter;
 	if (d->guest_letter)
