@@ -51,30 +51,40 @@ def accelerator(image, directory):
         probe.kill()
 
 
-def net_vhost(socket_path, mac, tcg):
-    """QEMU arguments for a NIC whose back-end connects to SOCKET_PATH."""
+def net_vhost(socket_path, mac, tcg, queues=1, packed=False, mtu=None):
+    """QEMU arguments for a NIC of so many queue pairs whose back-end connects to SOCKET_PATH."""
+    device = f"virtio-net-pci,netdev=net0,mac={mac},romfile="
+    if queues > 1:
+        device += ",mq=on" + ("" if tcg else f",vectors={2 * queues + 2}")
+    if packed:
+        device += ",packed=on"
+    if mtu:
+        device += f",host_mtu={mtu}"
     # QEMU 7.2 crashes under TCG when a vhost-user NIC uses MSI-X: vectors=0 gives it INTx.
     return ["-chardev", f"socket,id=nic,path={socket_path},server=on,wait=off",
-            "-netdev", "vhost-user,id=net0,chardev=nic,queues=1",
-            "-device", f"virtio-net-pci,netdev=net0,mac={mac},romfile=" + (",vectors=0" if tcg else "")]
+            "-netdev", f"vhost-user,id=net0,chardev=nic,queues={queues}",
+            "-device", device + (",vectors=0" if tcg else "")]
 
 
-def disk_vhost(socket_path):
+def disk_vhost(socket_path, queues=1, packed=False):
     """QEMU arguments for a disk whose back-end listens at SOCKET_PATH and may go away and come back."""
     return ["-chardev", f"socket,id=disk,path={socket_path},reconnect=1",
-            "-device", "vhost-user-blk-pci-non-transitional,chardev=disk,num-queues=1"]
+            "-device", f"vhost-user-blk-pci-non-transitional,chardev=disk,num-queues={queues}"
+                       + (",packed=on" if packed else "")]
 
 
 class Guest:
     """One virtual machine. `devices` are QEMU arguments, `address` the guest's own addresses ("a/len,b/len")."""
 
-    def __init__(self, name, image, directory, accel="tcg", devices=(), address="", memory=384, prefix=(), mtu=None):
+    def __init__(self, name, image, directory, accel="tcg", devices=(), address="", memory=384, prefix=(), mtu=None,
+                 cpus=1):
         self.name = name
         self.image = image
         self.accel = accel
         self.directory = directory
         self.devices = list(devices)
         self.memory = memory
+        self.cpus = cpus
         self.prefix = list(prefix)
         self.append = f"{APPEND} og.name={name}"
         if address:
@@ -96,7 +106,8 @@ class Guest:
         cpu = "host" if self.accel == "kvm" else TCG_CPU
         return self.prefix + [
             "qemu-system-x86_64", "-name", self.name, "-nodefaults", "-no-user-config", "-display", "none",
-            "-accel", self.accel, "-cpu", cpu, "-bios", "qboot.rom", "-smp", "1", "-m", str(self.memory), "-no-reboot",
+            "-accel", self.accel, "-cpu", cpu, "-bios", "qboot.rom", "-smp", str(self.cpus),
+            "-m", str(self.memory), "-no-reboot",
             "-object", f"memory-backend-memfd,id=mem,size={self.memory}M,share=on",
             "-machine", "q35,memory-backend=mem,hpet=off,usb=off,smbus=off,sata=off",
             "-kernel", f"{self.image}/vmlinux", "-initrd", f"{self.image}/initramfs", "-append", self.append,

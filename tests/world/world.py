@@ -276,8 +276,9 @@ class World:
 
     # ---- guests ----
 
-    def launch(self, name, host=None):
-        """Starts QEMU for a guest at a host and returns at once; wait_ready() follows."""
+    def launch(self, name, host=None, queues=1, packed=False, mtu=None):
+        """Starts QEMU for a guest at a host and returns at once; wait_ready() follows. The guest has a processor for
+        each of its `queues`; an `mtu` is what the NIC tells it."""
         if self.accel is None:
             self.accel = probe_accel(self.image, f"{self.record}/probe")
         place = host or GUESTS[name]["host"]
@@ -285,8 +286,9 @@ class World:
         disk = wait_for(f"{name}-disk at {place}", lambda: self.attached("vdisk", f"{name}-disk", place), 20, self.check)
         spec = GUESTS[name]
         guest = vm.Guest(name, self.image, f"{self.record}/vm", self.accel,
-                         vm.net_vhost(nic, spec["mac"], self.accel == "tcg") + vm.disk_vhost(disk),
-                         f"{spec['ip4']}/24,{spec['ip6']}/64", prefix=self.net.inside(place))
+                         vm.net_vhost(nic, spec["mac"], self.accel == "tcg", queues, packed, mtu)
+                         + vm.disk_vhost(disk, queues, packed),
+                         f"{spec['ip4']}/24,{spec['ip6']}/64", prefix=self.net.inside(place), cpus=queues)
         guest.log_path = f"{self.directory}/logs/{name}.qemu.log"
         guest.console_log = f"{self.directory}/logs/{name}.console.log"
         self.guests[name] = guest
