@@ -212,7 +212,10 @@ static void settle(struct rt *rt, struct tx_ring *t, unsigned cls, const struct 
 			cc_acked(&rt->path[p], h->packets[p], p == echo_path ? rtt : 0, now);
 		if (h->largest[p] > t->acked[p])
 			t->acked[p] = h->largest[p];
-		progress |= h->packets[p] > 0;
+		if (h->packets[p]) {
+			progress = true;
+			rt->path[p].acked_at = now;
+		}
 		if (h->reordered >> p & 1) {
 			rt->path[p].reo_recent = true;
 			if (rt->path[p].reo_mult < RT_REO_MAX)

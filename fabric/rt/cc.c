@@ -35,7 +35,8 @@
 #define CC_LOSS_BEST   (65536u / 12) /* more is not held for chance without a trial */
 #define CC_TRIAL       32u	     /* packets */
 #define CC_TRIAL_AGE   (1000000000ull)
-#define CC_LOSS_LEAVES (16 * CC_ONE)	 /* of the window, while it is not much */
+#define CC_LOSS_LEAVES (16 * CC_ONE)	 /* of the window, while it is not much; */
+#define CC_LOSS_FLOOR  (2 * CC_ONE)	 /* and in any case: one packet at a time would wait for timeouts */
 #define CC_LOSS_MIN    2u		 /* packets of a round */
 #define CC_BEST_AGE    (20 * 1000000ull) /* the best is remembered for once or twice this */
 #define CC_PACED_RTT   32u		 /* round trips after a cut */
@@ -153,7 +154,7 @@ static void round_loss(struct path *p, uint64_t now)
 		best = cc->loss_tried;
 	much = best + best / 8 + CC_LOSS_MUCH;
 	cc->lossy = cc->loss > much;
-	if (cc->round_lost >= CC_LOSS_MIN && cc->lossy && part > much)
+	if (cc->round_lost >= CC_LOSS_MIN && cc->lossy && part > much && cc->cwnd > CC_LOSS_FLOOR)
 		cut(p, 192, now);
 	else if (cc->round_lost && best <= CC_LOSS_BEST && cc->loss_long > best + best / 8 + CC_LOSS_MORE &&
 		 cc->cwnd > CC_LOSS_LEAVES && queued(p))

@@ -167,6 +167,7 @@ struct path {
 	uint64_t reply_stamp;
 
 	uint64_t last_rx, tx_packets, rx_packets, retransmits;
+	uint64_t acked_at; /* when a packet sent here was last acknowledged: then both directions work */
 };
 
 struct rt {

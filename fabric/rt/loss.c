@@ -151,7 +151,7 @@ static void probe_timeout(struct rt *rt, unsigned cls, uint64_t now)
 			return;
 	}
 	if (t->lost.head != SLOT_NIL)
-		t->probes = 1;
+		t->probes = t->backoff > 1 ? 2 : 1; /* something new too: the old may have arrived, unheard */
 }
 
 uint64_t loss_deadline(const struct rt *rt)

@@ -51,7 +51,8 @@ int path_other(const struct rt *rt, int path)
 
 		if (i == path || !p->used || p->state != RT_PATH_UP)
 			continue;
-		if (best < 0 || p->srtt < rt->path[best].srtt)
+		if (best < 0 || p->backup < rt->path[best].backup ||
+		    (p->backup == rt->path[best].backup && p->srtt < rt->path[best].srtt))
 			best = i;
 	}
 	return best;
@@ -65,7 +66,8 @@ void path_choose(struct rt *rt)
 	int best = path_other(rt, -1);
 
 	if (best >= 0) {
-		if (!now || now->state != RT_PATH_UP || now->srtt > 2 * rt->path[best].srtt + 100000)
+		if (!now || now->state != RT_PATH_UP || now->backup != rt->path[best].backup ||
+		    now->srtt > 2 * rt->path[best].srtt + 100000)
 			rt->primary = best;
 		return;
 	}
@@ -182,6 +184,13 @@ static void probe_missed(struct rt *rt, unsigned path, uint64_t now)
 {
 	struct path *p = &rt->path[path];
 
+	if (p->acked_at > p->stamp_first) { /* the probe fell, the path works */
+		if (p->state == RT_PATH_UP)
+			probing_ends(p);
+		p->stamp_first = p->acked_at;
+		p->misses = 0;
+		return;
+	}
 	if (++p->misses >= RT_PROBE_DEAD && p->state == RT_PATH_SUSPECT)
 		path_state(rt, path, RT_PATH_DOWN, now);
 	else if (p->misses >= RT_PROBE_SUSPECT && p->state == RT_PATH_UP)
@@ -219,6 +228,8 @@ void path_tick(struct rt *rt, uint64_t now)
 			continue;
 		if (p->stamp)
 			probe_missed(rt, i, now);
+		if (p->state == RT_PATH_UP && !p->stamp)
+			continue;
 		p->probe_at = RT_NEVER;
 		p->probe_due = rt->cfg.active || p->state != RT_PATH_DOWN;
 		if (!p->probe_due)

@@ -134,6 +134,7 @@ int rt_path_add(struct rt *rt, unsigned path, const struct rt_path_cfg *cfg, uin
 	p->last_rx = now;
 	p->phase_peer = 2;
 	cc_init(&p->cc, rt->cfg.rto_floor_ns / 2);
+	p->backup = cfg->backup;
 	p->used = true;
 	if (rt->keep_at == RT_NEVER) {
 		rt->keep_at = now + rt->cfg.keepalive_ns;
