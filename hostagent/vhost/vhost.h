@@ -63,9 +63,9 @@ struct vhost_sys {
 	/* A new zeroed file of len bytes that cannot shrink: fd or -errno. */
 	int (*memfd)(void *arg, uint64_t len);
 	void (*close)(void *arg, int fd);
-	/* 0 if fd is an eventfd, and make it non-blocking; -EINVAL: anything else. */
+	/* 0 if fd is an eventfd; -EINVAL: anything else. */
 	int (*event)(void *arg, int fd);
-	/* Add 1 to an eventfd; errors are the peer's loss. */
+	/* Add 1 to an eventfd; errors are the peer's loss. Must not wait, whatever the peer did to it. */
 	void (*signal)(void *arg, int fd);
 	/* Bytes on the front-end's back channel, best effort. */
 	int (*send)(void *arg, int fd, const void *bytes, size_t len);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* struct vhost_sys over Linux: mmap with guard, memfd, eventfd. */
+/* struct vhost_sys over Linux: mmap with guard, memfd. vhost_signal.c has the eventfds. */
 #include "hostagent/vhost/vhost_guard.h"
+#include "hostagent/vhost/vhost_signal.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -77,33 +78,23 @@ static void sys_close(void *arg, int fd)
 	close(fd);
 }
 
-/* A front-end may hand over any file; one that blocks in write() would stop every device. */
+/* A front-end may hand over any file. */
 static int sys_event(void *arg, int fd)
 {
 	static const char want[] = "anon_inode:[eventfd]";
 	char path[32], is[sizeof(want)];
 	ssize_t n;
-	int flags;
 
 	(void)arg;
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
 	n = readlink(path, is, sizeof(is));
-	if (n != sizeof(want) - 1 || memcmp(is, want, sizeof(want) - 1))
-		return -EINVAL;
-	flags = fcntl(fd, F_GETFL);
-	if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK))
-		return -errno;
-	return 0;
+	return n == sizeof(want) - 1 && !memcmp(is, want, sizeof(want) - 1) ? 0 : -EINVAL;
 }
 
 static void sys_signal(void *arg, int fd)
 {
-	uint64_t one = 1;
-	ssize_t n = write(fd, &one, sizeof(one));
-
-	/* A full counter (EAGAIN) means that a notification is pending already. */
-	(void)n;
 	(void)arg;
+	vhost_signal(fd);
 }
 
 static int sys_send(void *arg, int fd, const void *bytes, size_t len)
