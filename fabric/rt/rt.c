@@ -65,6 +65,8 @@ struct rt *rt_create(const struct rt_cfg *cfg, uint64_t now, int *err)
 	rt->tag = cfg->aead->tag_len;
 	if (!rt->cfg.rto_floor_ns)
 		rt->cfg.rto_floor_ns = 1000000ull;
+	if (!rt->cfg.delay_spare_ns)
+		rt->cfg.delay_spare_ns = rt->cfg.rto_floor_ns / 2;
 	if (!rt->cfg.keepalive_ns)
 		rt->cfg.keepalive_ns = 1000000000ull;
 	if (!rt->cfg.lost_ns)
@@ -133,7 +135,7 @@ int rt_path_add(struct rt *rt, unsigned path, const struct rt_path_cfg *cfg, uin
 	p->probe_due = rt->cfg.active;
 	p->last_rx = now;
 	p->phase_peer = 2;
-	cc_init(&p->cc, rt->cfg.rto_floor_ns / 2);
+	cc_init(&p->cc, rt->cfg.delay_spare_ns);
 	p->backup = cfg->backup;
 	p->used = true;
 	if (rt->keep_at == RT_NEVER) {
