@@ -372,6 +372,7 @@ static const char *on_hello(struct session *s, const Outrigger__Session__V1__Hel
 	s->cfg.rt.chunk = m->max_chunk < h->cfg.chunk ? m->max_chunk : h->cfg.chunk;
 	s->cfg.rt.keepalive_ns = KEEPALIVE_MS * NSEC_PER_MSEC;
 	s->cfg.rt.lost_ns = LOST_MS * NSEC_PER_MSEC;
+	s->cfg.rt.delay_spare_ns = RT_SPARE_SLEEPING_NS;
 	s->since = (int64_t)time(NULL);
 	start(s);
 	return NULL;

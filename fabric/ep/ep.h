@@ -22,6 +22,10 @@
 #include "fabric/link/link.h"
 #include "fabric/rt/rt.h"
 
+/* rt_cfg.delay_spare_ns between an agent that sleeps in epoll on a busy host and an appliance: wake-ups take
+ * milliseconds there, and a queue of less is left to the kernel's and the switch's own limits. */
+#define RT_SPARE_SLEEPING_NS 10000000ull
+
 #define EP_LINKS 5 /* RT_PATHS, and the carrier */
 
 #define EP_COUNTERS(X) X(drop_short) X(drop_unknown_spi) X(drop_no_address) X(drop_auth)

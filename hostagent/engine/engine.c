@@ -251,6 +251,7 @@ int engine_session_up(struct engine *e, const struct engine_session *cfg)
 		.chunk = cfg->chunk,
 		.keepalive_ns = cfg->keepalive_ns,
 		.lost_ns = cfg->lost_ns,
+		.delay_spare_ns = RT_SPARE_SLEEPING_NS,
 		.active = true,
 	};
 	struct rt *rt;
