@@ -109,6 +109,9 @@ struct rt_cfg {
 	uint32_t window[RT_NCLASS]; /* packets in flight per class and direction; power of 2, 64..4096; 0:
 				       default */
 	uint64_t rto_floor_ns;	    /* 200 us between pollers, 1 ms where a peer sleeps; 0: 1 ms */
+	/* Delay beyond the empty path's that is not taken for congestion. Where a peer sleeps or shares its
+	 * processor, its wake-ups look like a queue: give as much as those take. 0: rto_floor_ns / 2. */
+	uint64_t delay_spare_ns;
 	uint64_t keepalive_ns; /* an authenticated packet at least this often on each path while idle; 0: 1 s
 				*/
 	uint64_t lost_ns;      /* no authenticated packet on any path for so long: rt_lost(); 0: 3 s */
