@@ -121,7 +121,7 @@ bool ack_blocks_ok(const struct rt *rt, struct cur_r c)
 
 		if (psn_diff(a.cum_ack, t->next) > 0 || a.rwnd == 0 || a.nwords > t->window / 64 + 1)
 			return false;
-		if (a.largest_txn && (!p->used || a.largest_txn >= p->txn))
+		if (a.largest_txn && a.largest_txn >= p->txn) /* the path itself may be gone since */
 			return false;
 		for (uint32_t i = 0; i < a.nwords; i++, psn += 64) {
 			int32_t sent = psn_diff(t->next, psn);

@@ -66,6 +66,8 @@ struct tx_slot {
 	uint8_t path;	     /* of the last transmission */
 	uint8_t rel;	     /* enum rt_rel: the strongest of its messages */
 	uint8_t rexmits;
+	bool plain;   /* not sealed: the key that sealed it is gone */
+	uint8_t gen;  /* of the key that sealed it: path.gen */
 	bool patient; /* moved from a failed path: its time limit does not count */
 };
 
@@ -148,7 +150,16 @@ struct path {
 	uint8_t state; /* enum rt_path_state */
 	uint32_t tx_spi, rx_spi;
 	struct aead_key *tx_key, *rx_key;
-	uint64_t txn; /* of the next transmission */
+	/* Rekeying: new until the peer uses them (receive) or is known to have them (send), old until
+	 * wipe_at. 0 and NULL: none. */
+	struct path_keys {
+		uint32_t tx_spi, rx_spi;
+		struct aead_key *tx_key, *rx_key;
+	} fresh, old;
+	uint64_t wipe_at;
+	uint8_t gen; /* counts changes of tx_key */
+
+	uint64_t txn; /* of the next transmission; goes on for a path number's next keys and next life */
 	struct replay replay;
 	uint16_t ce_seen, ce_peer;
 	uint8_t phase_peer; /* the peer's clock as last seen; 2: not yet */
@@ -167,6 +178,8 @@ struct path {
 	uint64_t reply_stamp;
 
 	uint64_t last_rx, tx_packets, rx_packets, retransmits;
+	uint64_t tx_mark;	 /* tx_packets at the last keepalive */
+	uint32_t share_permille; /* of the data sent between the last two keepalives */
 	uint64_t acked_at; /* when a packet sent here was last acknowledged: then both directions work */
 };
 
@@ -300,6 +313,23 @@ void cc_echo(struct path *p, uint64_t txn, uint64_t now);
 void cc_sent(struct path *p, uint64_t now); /* of a paced path only */
 /* Lets the path run empty if it was full. */
 void cc_pause(struct path *p, uint64_t now);
+
+/* key.c */
+static inline void key_nonce(uint8_t *nonce, uint32_t spi, uint64_t txn)
+{
+	struct cur_w c;
+
+	cur_w_init(&c, nonce, AEAD_NONCE_LEN);
+	cur_put_u32(&c, spi);
+	cur_put_u64(&c, txn);
+}
+/* The key and path of a datagram's SPI; -1: none. */
+int key_find(const struct rt *rt, uint32_t spi, struct aead_key **key);
+/* An authentic packet came under spi. */
+void key_heard(struct rt *rt, struct path *p, uint32_t spi, uint64_t now);
+/* The packet in slot psn, which is not DONE, as it was before it was sealed. */
+void key_reopen(struct rt *rt, struct tx_ring *t, uint32_t psn);
+void key_tick(struct rt *rt, unsigned path, uint64_t now);
 
 /* path.c */
 static inline uint64_t path_base_rtt(const struct path *p)

@@ -36,14 +36,6 @@ static enum rt_counter why_header(int err)
 	return RT_C_drop_replay; /* number 0 is older than any */
 }
 
-static int path_of(const struct rt *rt, uint32_t spi)
-{
-	for (int i = 0; i < RT_PATHS; i++)
-		if (rt->path[i].used && rt->path[i].rx_spi == spi)
-			return i;
-	return -1;
-}
-
 static bool records_ok(const uint8_t *data, uint32_t len)
 {
 	struct cur_r c;
@@ -190,7 +182,7 @@ int rt_input(struct rt *rt, uint8_t *data, uint32_t len, struct buf *owner, bool
 {
 	uint8_t nonce[AEAD_NONCE_LEN];
 	struct wire_hdr h;
-	struct cur_w c;
+	struct aead_key *key;
 	struct path *p;
 	int r;
 
@@ -199,15 +191,13 @@ int rt_input(struct rt *rt, uint8_t *data, uint32_t len, struct buf *owner, bool
 	r = wire_hdr_decode(&h, data, len);
 	if (r)
 		return drop(rt, why_header(r));
-	r = path_of(rt, h.spi);
+	r = key_find(rt, h.spi, &key);
 	if (r < 0 || r != h.path)
 		return drop(rt, RT_C_drop_spi);
 	p = &rt->path[r];
 	len -= WIRE_HDR_LEN + rt->tag;
-	cur_w_init(&c, nonce, sizeof(nonce));
-	cur_put_u32(&c, h.spi);
-	cur_put_u64(&c, h.txn);
-	if (rt->cfg.aead->open(p->rx_key, nonce, data, WIRE_HDR_LEN, data + WIRE_HDR_LEN, len,
+	key_nonce(nonce, h.spi, h.txn);
+	if (rt->cfg.aead->open(key, nonce, data, WIRE_HDR_LEN, data + WIRE_HDR_LEN, len,
 			       data + WIRE_HDR_LEN + len))
 		return drop(rt, RT_C_drop_auth);
 	if (!replay_fresh(&p->replay, h.txn))
@@ -215,6 +205,8 @@ int rt_input(struct rt *rt, uint8_t *data, uint32_t len, struct buf *owner, bool
 	replay_update(&p->replay, h.txn);
 	count(rt, RT_C_rx_packets);
 	counter_add(&rt->counters[RT_C_rx_bytes], len + WIRE_HDR_LEN + rt->tag);
+	if (h.spi != p->rx_spi)
+		key_heard(rt, p, h.spi, now);
 	path_heard(rt, (unsigned)r, now);
 	return take(rt, &h, data + WIRE_HDR_LEN, len, owner, ce, now);
 }

@@ -26,15 +26,6 @@ struct batch {
 	uint8_t phase; /* WIRE_F_PHASE or 0 */
 };
 
-static void nonce_of(uint8_t *nonce, uint32_t spi, uint64_t txn)
-{
-	struct cur_w c;
-
-	cur_w_init(&c, nonce, AEAD_NONCE_LEN);
-	cur_put_u32(&c, spi);
-	cur_put_u64(&c, txn);
-}
-
 /* Header, cipher and tag of the datagram at data with len payload bytes; into the batch. */
 static void emit(struct batch *b, unsigned path, uint8_t *data, uint32_t len, uint8_t type, uint8_t flags,
 		 unsigned cls, uint32_t psn)
@@ -56,7 +47,7 @@ static void emit(struct batch *b, unsigned path, uint8_t *data, uint32_t len, ui
 	uint8_t nonce[AEAD_NONCE_LEN];
 
 	wire_hdr_encode(&h, data);
-	nonce_of(nonce, h.spi, h.txn);
+	key_nonce(nonce, h.spi, h.txn);
 	rt->cfg.aead->seal(p->tx_key, nonce, data, WIRE_HDR_LEN, data + WIRE_HDR_LEN, len,
 			   data + WIRE_HDR_LEN + len);
 	len += WIRE_HDR_LEN + rt->tag;
@@ -187,6 +178,8 @@ static void out_slot(struct batch *b, unsigned cls, uint32_t psn, unsigned path,
 	s->txn = p->txn;
 	s->sent = b->now;
 	s->path = (uint8_t)path;
+	s->gen = p->gen;
+	s->plain = false;
 	s->state = SLOT_FLIGHT;
 	list_push(t, &t->flight[path], psn & t->mask);
 	t->flying++;
@@ -194,18 +187,6 @@ static void out_slot(struct batch *b, unsigned cls, uint32_t psn, unsigned path,
 	if (p->cc.paced)
 		cc_sent(p, b->now);
 	emit(b, path, tx_mem(t, psn), s->sealed, WIRE_DATA, flags, cls, psn);
-}
-
-static void reopen(struct rt *rt, struct tx_ring *t, uint32_t psn)
-{
-	const struct tx_slot *s = &t->slots[psn & t->mask];
-	const struct path *p = &rt->path[s->path];
-	uint8_t nonce[AEAD_NONCE_LEN], *data = tx_mem(t, psn);
-
-	nonce_of(nonce, p->tx_spi, s->txn);
-	if (rt->cfg.aead->open(p->tx_key, nonce, data, WIRE_HDR_LEN, data + WIRE_HDR_LEN, s->sealed,
-			       data + WIRE_HDR_LEN + s->sealed))
-		abort(); /* our own memory was overwritten: nothing it says may go out */
 }
 
 static void out_again(struct batch *b, unsigned cls, unsigned path)
@@ -216,7 +197,7 @@ static void out_again(struct batch *b, unsigned cls, unsigned path)
 	struct tx_slot *s = &t->slots[idx];
 
 	list_unlink(t, &t->lost, idx);
-	reopen(rt, t, psn);
+	key_reopen(rt, t, psn);
 	s->sealed = s->len;
 	if (s->rexmits < UINT8_MAX)
 		s->rexmits++;

@@ -172,9 +172,12 @@ uint64_t path_deadline(const struct rt *rt)
 {
 	uint64_t at = rt->keep_at;
 
-	for (unsigned i = 0; i < RT_PATHS; i++)
+	for (unsigned i = 0; i < RT_PATHS; i++) {
 		if (rt->path[i].used && rt->path[i].probe_at < at)
 			at = rt->path[i].probe_at;
+		if (rt->path[i].used && rt->path[i].wipe_at < at)
+			at = rt->path[i].wipe_at;
+	}
 	if (!rt->lost && rt->last_rx + rt->cfg.lost_ns < at)
 		at = rt->last_rx + rt->cfg.lost_ns;
 	return at;
@@ -202,6 +205,20 @@ static void probe_missed(struct rt *rt, unsigned path, uint64_t now)
 	}
 }
 
+static void shares(struct rt *rt)
+{
+	uint64_t sum = 0;
+
+	for (unsigned i = 0; i < RT_PATHS; i++)
+		sum += rt->path[i].tx_packets - rt->path[i].tx_mark;
+	for (unsigned i = 0; i < RT_PATHS; i++) {
+		struct path *p = &rt->path[i];
+
+		p->share_permille = sum ? (uint32_t)((p->tx_packets - p->tx_mark) * 1000 / sum) : 0;
+		p->tx_mark = p->tx_packets;
+	}
+}
+
 static void keepalive(struct rt *rt, uint64_t now)
 {
 	rt->keep_at += rt->cfg.keepalive_ns;
@@ -216,6 +233,7 @@ static void keepalive(struct rt *rt, uint64_t now)
 			p->reo_mult /= 2;
 		p->reo_recent = false;
 	}
+	shares(rt);
 	path_choose(rt);
 }
 
@@ -224,6 +242,8 @@ void path_tick(struct rt *rt, uint64_t now)
 	for (unsigned i = 0; i < RT_PATHS; i++) {
 		struct path *p = &rt->path[i];
 
+		if (p->used)
+			key_tick(rt, i, now);
 		if (!p->used || p->probe_at > now)
 			continue;
 		if (p->stamp)

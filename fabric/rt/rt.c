@@ -97,6 +97,10 @@ void rt_destroy(struct rt *rt)
 	for (unsigned i = 0; i < RT_PATHS; i++) {
 		rt->cfg.aead->destroy(rt->path[i].tx_key);
 		rt->cfg.aead->destroy(rt->path[i].rx_key);
+		rt->cfg.aead->destroy(rt->path[i].fresh.tx_key);
+		rt->cfg.aead->destroy(rt->path[i].fresh.rx_key);
+		rt->cfg.aead->destroy(rt->path[i].old.tx_key);
+		rt->cfg.aead->destroy(rt->path[i].old.rx_key);
 	}
 	for (unsigned c = 0; c < RT_NCLASS; c++) {
 		tx_fini(&rt->tx[c]);
@@ -109,15 +113,15 @@ void rt_destroy(struct rt *rt)
 int rt_path_add(struct rt *rt, unsigned path, const struct rt_path_cfg *cfg, uint64_t now)
 {
 	struct path *p;
+	struct aead_key *unused;
 
 	if (path >= RT_PATHS || !cfg->tx_spi || !cfg->rx_spi)
 		return -EINVAL;
 	p = &rt->path[path];
 	if (p->used)
 		return -EEXIST;
-	for (unsigned i = 0; i < RT_PATHS; i++)
-		if (rt->path[i].used && rt->path[i].rx_spi == cfg->rx_spi)
-			return -EEXIST;
+	if (key_find(rt, cfg->rx_spi, &unused) >= 0)
+		return -EEXIST;
 	p->tx_key = rt->cfg.aead->create(cfg->tx_key);
 	p->rx_key = rt->cfg.aead->create(cfg->rx_key);
 	if (!p->tx_key || !p->rx_key) {
@@ -128,7 +132,9 @@ int rt_path_add(struct rt *rt, unsigned path, const struct rt_path_cfg *cfg, uin
 	}
 	p->tx_spi = cfg->tx_spi;
 	p->rx_spi = cfg->rx_spi;
-	p->txn = rt->cfg.txn_start ? rt->cfg.txn_start : 1;
+	if (!p->txn)
+		p->txn = rt->cfg.txn_start ? rt->cfg.txn_start : 1;
+	p->wipe_at = RT_NEVER;
 	p->state = RT_PATH_PROBING;
 	p->probe_gap = RT_PROBE_FIRST;
 	p->probe_at = RT_NEVER;
@@ -158,6 +164,12 @@ void rt_path_info(const struct rt *rt, unsigned path, struct rt_path_info *info)
 		.rx_packets = p->rx_packets,
 		.retransmits = p->retransmits,
 		.last_rx_ns = p->last_rx,
+		.base_rtt_ns = path_base_rtt(p),
+		.loss_ppm = (uint32_t)(p->cc.loss_long * 1000000ull >> 16),
+		.share_permille = p->share_permille,
+		.window = cc_window(&p->cc),
+		.backup = p->backup,
+		.rekeying = p->fresh.rx_key || p->fresh.tx_key || p->old.rx_key || p->old.tx_key,
 	};
 }
 

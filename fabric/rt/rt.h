@@ -139,6 +139,12 @@ struct rt_path_info {
 	uint64_t srtt_ns, min_rtt_ns;
 	uint64_t tx_packets, rx_packets, retransmits;
 	uint64_t last_rx_ns;
+	uint64_t base_rtt_ns;	 /* without queues, of the last one to two seconds */
+	uint32_t loss_ppm;	 /* of what was sent here, lately */
+	uint32_t share_permille; /* of what all paths carried between the last two keepalives */
+	uint32_t window;	 /* congestion window, packets; 0: less than one */
+	bool backup;
+	bool rekeying; /* old or new keys besides the present ones: both SPIs must reach this rt */
 };
 
 /* Every packet that is not delivered is counted under one of the drop_ names. */
@@ -163,6 +169,18 @@ void rt_destroy(struct rt *rt); /* NULL is fine */
 /* Add path number `path` (< RT_PATHS, not in use). It carries data once a probe was answered
  * (active end) or an authenticated packet arrived (passive end). -EEXIST, -EINVAL, -ENOMEM. */
 int rt_path_add(struct rt *rt, unsigned path, const struct rt_path_cfg *cfg, uint64_t now);
+/* Removes it; keys are wiped, what it carried goes elsewhere or waits. Both ends should. The number may be
+ * added again with fresh SPIs. Not between an rt_output() and the sending of its datagrams. -ENOENT. */
+int rt_path_del(struct rt *rt, unsigned path, uint64_t now);
+/* Fresh SPIs and keys for a path under load; nothing is dropped. Received are both from now on: the glue maps
+ * next->rx_spi to this rt before the peer learns of it. Sending changes with the first authentic packet under
+ * the new rx_spi, or with rt_path_rekey_send(), which the end calls that knows the peer to have them (it got
+ * the peer's SPI in the answer to its own). The old ones are wiped a second after both changed; until then
+ * rt_path_info() says `rekeying`, and then the glue may forget the old rx_spi. Transmission numbers go on, so
+ * that replay window and acknowledgements need not know. next->backup is ignored.
+ * -ENOENT, -EINVAL, -EBUSY (under way), -EEXIST (rx_spi), -ENOMEM. */
+int rt_path_rekey(struct rt *rt, unsigned path, const struct rt_path_cfg *next, uint64_t now);
+int rt_path_rekey_send(struct rt *rt, unsigned path, uint64_t now); /* -ENOENT: nothing to change to */
 void rt_path_info(const struct rt *rt, unsigned path, struct rt_path_info *info);
 
 /* Queue bytes [rec->offset, rec->offset + sum of iov) of message rec->id. rec->len is ignored. All or

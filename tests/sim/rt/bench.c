@@ -63,8 +63,10 @@ static double stream(const struct options *o, uint64_t seed, unsigned cls, uint3
 
 	if (o->gobackn)
 		return gobackn_run(seed, LINE_BPS, ONE_WAY_NS, OVERHEAD, loss, warm_up(loss), span, gap);
-	bulk(&c, cls, loss, 1);
+	bulk(&c, cls, 0, 1);
 	world_init(&world, seed, &c, replay);
+	world_run(&world, UINT64_MAX, world.s.now + MS); /* the path is up */
+	world.link[0][0].cfg.loss = world.link[1][0].cfg.loss = loss;
 	world_run(&world, UINT64_MAX, world.s.now + warm_up(loss));
 	from = in->bytes;
 	in->longest_gap = 0;
