@@ -362,6 +362,35 @@ static int open_listener(struct fe_vu *f)
 	return f->listen_ev && !event_add(f->listen_ev, NULL) ? 0 : -ENOMEM;
 }
 
+static void close_listener(struct fe_vu *f)
+{
+	struct stat st;
+
+	if (f->listen_ev)
+		event_free(f->listen_ev);
+	f->listen_ev = NULL;
+	if (f->listen_fd < 0)
+		return;
+	if (f->listen_stat.st_ino && !lstat(f->addr.sun_path, &st) && st.st_ino == f->listen_stat.st_ino &&
+	    st.st_dev == f->listen_stat.st_dev)
+		unlink(f->addr.sun_path);
+	close(f->listen_fd);
+	f->listen_fd = -1;
+}
+
+/* The directory may be a new one without our socket, or somebody removed it. */
+static void on_listener_seen(void *arg)
+{
+	struct fe_vu *f = arg;
+	struct stat st;
+
+	if (!lstat(f->addr.sun_path, &st) || errno != ENOENT)
+		return;
+	close_listener(f);
+	if (open_listener(f))
+		close_listener(f);
+}
+
 int fe_sock_open(struct fe_vu *f)
 {
 	static const struct timeval now;
@@ -372,12 +401,17 @@ int fe_sock_open(struct fe_vu *f)
 	if (n < 0 || (size_t)n >= sizeof(f->addr.sun_path))
 		return -ENAMETOOLONG;
 	f->retry_ms = RETRY_FIRST_MS;
-	if (f->kind == FE_BLK)
-		return open_listener(f);
+	f->watcher = (struct fe_watcher){.name = f->name,
+					 .seen = f->kind == FE_BLK ? on_listener_seen : on_seen,
+					 .arg = f,
+					 .own = f->kind == FE_BLK};
+	if (f->kind == FE_BLK) {
+		err = open_listener(f);
+		return err ? err : fe_watch_add(f->base, f->dir, &f->watcher);
+	}
 	f->retry_ev = evtimer_new(f->base, on_retry, f);
 	if (!f->retry_ev)
 		return -ENOMEM;
-	f->watcher = (struct fe_watcher){.name = f->name, .seen = on_seen, .arg = f};
 	err = fe_watch_add(f->base, f->dir, &f->watcher);
 	if (err)
 		return err;
@@ -386,20 +420,10 @@ int fe_sock_open(struct fe_vu *f)
 
 void fe_sock_close(struct fe_vu *f)
 {
-	struct stat st;
-
 	end_connection(f);
 	fe_watch_del(&f->watcher);
 	if (f->retry_ev)
 		event_free(f->retry_ev);
-	if (f->listen_ev)
-		event_free(f->listen_ev);
-	f->retry_ev = f->listen_ev = NULL;
-	if (f->listen_fd < 0)
-		return;
-	if (f->listen_stat.st_ino && !lstat(f->addr.sun_path, &st) && st.st_ino == f->listen_stat.st_ino &&
-	    st.st_dev == f->listen_stat.st_dev)
-		unlink(f->addr.sun_path);
-	close(f->listen_fd);
-	f->listen_fd = -1;
+	f->retry_ev = NULL;
+	close_listener(f);
 }

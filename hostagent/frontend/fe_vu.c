@@ -231,6 +231,7 @@ static void vu_destroy(struct fe *fe)
 	fe_saved_close(&f->saved, f->dir, f->device, !used);
 	if (f->settle_ev)
 		event_free(f->settle_ev);
+	free(f->group);
 	free(f);
 }
 
@@ -281,15 +282,18 @@ static int vu_create(struct fe **out, struct event_base *base, const struct fe_c
 	f->arg = arg;
 	f->kind = cfg->kind;
 	f->nqueues = cfg->nqueues;
-	f->group = cfg->group;
+	f->group = cfg->group ? strdup(cfg->group) : NULL;
 	f->fd = f->listen_fd = -1;
 	snprintf(f->device, sizeof(f->device), "%s", cfg->name);
 	snprintf(f->name, sizeof(f->name), "%s.sock", cfg->name);
+	if (cfg->group && !f->group) {
+		free(f);
+		return -ENOMEM;
+	}
 	err = snprintf(f->dir, sizeof(f->dir), "%s", cfg->dir ? cfg->dir : "/run/outrigger") <
 			      (int)sizeof(f->dir)
 		      ? open_device(f, cfg)
 		      : -ENAMETOOLONG;
-	f->group = NULL; /* the caller's, needed once */
 	if (err) {
 		vu_destroy(&f->fe);
 		return err;

@@ -54,7 +54,7 @@ struct fe_vu {
 	char name[FE_NAME_MAX + 8]; /* file name of the socket */
 	char dir[sizeof(((struct sockaddr_un *)0)->sun_path)];
 	struct sockaddr_un addr;
-	const char *group;
+	char *group;		 /* of the socket file; NULL: the process's */
 	int fd, listen_fd;	 /* -1: none */
 	struct stat listen_stat; /* of the socket file we bound, to unlink no other */
 	struct event *read_ev, *hup_ev, *listen_ev, *retry_ev, *stall_ev;
