@@ -1,0 +1,927 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* fuzz-rooms: appliance/control appliance/device appliance/bdev proto/session fabric/link fabric/aead */
+/* fuzz-pkgs: libevent libcrypto libdpdk */
+/*
+ * Agents without manners: session messages and what is done with them, in any order.
+ *
+ * The input is a script: channels open and close, messages come (made here, or raw bytes of the input), the
+ * desired state changes, letters to the worker and back arrive late. The room appliance/hosts is compiled in
+ * here with its neighbours played: the channels, the store, the worker. The played worker checks the order of
+ * things: a device is bound once, a disk under a new epoch each time, a session goes after its devices, and
+ * nothing that the published configuration names is freed (it is touched with every letter). At the end
+ * everything must have been given back.
+ */
+#define chan_close		f_chan_close
+#define chan_queued		f_chan_queued
+#define chan_set_user		f_chan_set_user
+#define chan_user		f_chan_user
+#define chan_listen		f_chan_listen
+#define chan_listener_free	f_chan_listener_free
+#define chan_listener_counters	f_chan_listener_counters
+#define session_send		f_session_send
+#define control_host_check	f_control_host_check
+#define control_store		f_control_store
+#define store_epoch_raise	f_store_epoch_raise
+#define store_error		f_store_error
+#define dp_call			f_dp_call
+#define dp_reply		f_dp_reply
+#define dp_carried		f_dp_carried
+#define dp_control_drain	f_dp_control_drain
+#define dp_control_fd		f_dp_control_fd
+#define dp_counters		f_dp_counters
+#define dp_ep_counters		f_dp_ep_counters
+#define dp_frames		f_dp_frames
+#define dp_link			f_dp_link
+#define port_dpdk_create	f_port_dpdk_create
+#define worker_counters		f_worker_counters
+#define worker_network_counters f_worker_network_counters
+#define worker_switch_counters	f_worker_switch_counters
+#define worker_publish		f_worker_publish
+#define worker_session_add	f_worker_session_add
+#define worker_session_del	f_worker_session_del
+#define worker_vdisk_add	f_worker_vdisk_add
+#define worker_vdisk_bind	f_worker_vdisk_bind
+#define worker_vdisk_del	f_worker_vdisk_del
+#define worker_vdisk_unbind	f_worker_vdisk_unbind
+#define worker_vnic_bind	f_worker_vnic_bind
+#define worker_vnic_unbind	f_worker_vnic_unbind
+#define wsession_peer		f_wsession_peer
+#define wsession_rt		f_wsession_rt
+#define rt_path_info		f_rt_path_info
+#define storage_open		f_storage_open
+#define storage_release		f_storage_release
+#define log_msg			f_log_msg
+
+#include <assert.h>
+
+#include "appliance/bdev/bdev_mem.h"
+
+#include "appliance/hosts/attach.c"
+#include "appliance/hosts/device.c"
+#include "appliance/hosts/devmodel.c"
+#include "appliance/hosts/hosts.c"
+#include "appliance/hosts/publish.c"
+#include "appliance/hosts/session.c"
+
+#define CHANS	6
+#define LETTERS 4096
+#define BINDS	64
+
+struct chan {
+	bool up;
+	void *user;
+	unsigned host;
+};
+
+struct wsession {
+	unsigned bound;
+};
+
+/* What is bound at the played worker. */
+struct bind {
+	const void *dev;
+	struct wsession *ws;
+};
+
+struct fifo {
+	struct dp_call *c[LETTERS];
+	unsigned head, tail;
+};
+
+static struct play {
+	struct hosts *h;
+	struct event_base *base;
+	struct model *m;
+	struct chan *chan[CHANS];
+	struct chan *in; /* inside its message(): freed afterwards */
+	struct fifo down, up;
+	struct bind bind[BINDS];
+	const void *joined[BINDS];
+	struct {
+		void (*fn)(void *arg);
+		void *arg;
+	} draining[BINDS];
+	const struct dp_config *config;
+	uint64_t epoch, bound_epoch;
+	uint64_t last_id; /* of a session that was welcomed */
+	unsigned sessions, bdevs;
+	/* What goes wrong, set by the input. */
+	bool send_fails, store_fails, open_fails, bind_fails, publish_fails, host_refused, slow_drain;
+	int session_error;
+	bool applying, shut;
+} P;
+
+static const uint8_t *input;
+static size_t rest;
+
+static uint8_t byte(void)
+{
+	return rest ? rest--, *input++ : 0;
+}
+
+/* ---- the neighbours ---- */
+
+void f_log_msg(enum log_level level, const char *fmt, ...)
+{
+	char line[4096];
+	va_list ap;
+
+	(void)level;
+	va_start(ap, fmt);
+	vsnprintf(line, sizeof(line), fmt, ap); /* every argument is looked at */
+	va_end(ap);
+}
+
+void f_chan_set_user(struct chan *c, void *user)
+{
+	c->user = user;
+}
+
+void *f_chan_user(const struct chan *c)
+{
+	return c->user;
+}
+
+size_t f_chan_queued(const struct chan *c)
+{
+	return c->up ? 0 : 1;
+}
+
+void f_chan_close(struct chan *c)
+{
+	if (!c || !c->up)
+		return;
+	c->up = false;
+	for (int i = 0; i < CHANS; i++)
+		if (P.chan[i] == c)
+			P.chan[i] = NULL;
+	session_chan_ops.down(P.h, c, "closed");
+	if (P.in != c)
+		free(c);
+}
+
+int f_chan_listen(const struct chan_listen_cfg *cfg, struct chan_listener **out)
+{
+	(void)cfg, (void)out;
+	return -ENOMEM;
+}
+
+void f_chan_listener_free(struct chan_listener *l)
+{
+	assert(!l);
+}
+
+const uint64_t *f_chan_listener_counters(const struct chan_listener *l)
+{
+	(void)l;
+	return NULL;
+}
+
+int f_session_send(struct chan *c, const Outrigger__Session__V1__Message *m)
+{
+	size_t len = outrigger__session__v1__message__get_packed_size(m);
+	uint8_t *bytes = malloc(len + 1);
+	Outrigger__Session__V1__Message *copy;
+
+	assert(c->up);
+	outrigger__session__v1__message__pack(m, bytes);
+	copy = session_unpack(bytes, len);
+	assert(copy && copy->body_case == m->body_case);
+	if (copy->body_case == OUTRIGGER__SESSION__V1__MESSAGE__BODY_WELCOME)
+		P.last_id = copy->welcome->session_id;
+	outrigger__session__v1__message__free_unpacked(copy, NULL);
+	free(bytes);
+	return P.send_fails ? -ENOBUFS : 0;
+}
+
+int f_control_host_check(struct control *c, const char *name, const uint8_t fingerprint[32])
+{
+	(void)c, (void)name, (void)fingerprint;
+	return P.host_refused ? -EACCES : 0;
+}
+
+struct store *f_control_store(struct control *c)
+{
+	(void)c;
+	return NULL;
+}
+
+int f_store_epoch_raise(struct store *s, const char *volume, uint64_t *out)
+{
+	(void)s, (void)volume;
+	if (P.store_fails)
+		return -EIO;
+	*out = ++P.epoch;
+	return 0;
+}
+
+const char *f_store_error(const struct store *s)
+{
+	(void)s;
+	return "full";
+}
+
+int f_storage_open(struct storage *s, const char *pool, const char *volume, uint64_t size, bool read_only,
+		   struct bdev **out)
+{
+	(void)s, (void)pool, (void)volume, (void)read_only;
+	if (P.open_fails || P.bdevs) /* one opener at a time */
+		return -EBUSY;
+	assert(!bdev_mem_open(size, 512, out));
+	P.bdevs++;
+	return 0;
+}
+
+void f_storage_release(struct storage *s, struct bdev *b)
+{
+	(void)s;
+	P.bdevs--;
+	bdev_close(b);
+}
+
+struct port *f_port_dpdk_create(const struct port_dpdk_cfg *cfg, int *err, char *why, size_t why_len)
+{
+	snprintf(why, why_len, "no port %s", cfg->dev);
+	*err = -ENODEV;
+	return NULL;
+}
+
+/* ---- the worker ---- */
+
+static void put(struct fifo *f, struct dp_call *c)
+{
+	assert(f->tail - f->head < LETTERS);
+	f->c[f->tail++ % LETTERS] = c;
+}
+
+void f_dp_call(struct dp *dp, struct dp_call *c)
+{
+	(void)dp;
+	put(&P.down, c);
+}
+
+void f_dp_reply(struct dp_call *c)
+{
+	put(&P.up, c);
+}
+
+void f_dp_carried(struct dp *dp, uint64_t id, const uint8_t *data, size_t len)
+{
+	(void)dp, (void)id;
+	for (size_t i = 0; i < len; i++)
+		P.epoch += data[i] & 0; /* read */
+}
+
+void f_dp_control_drain(struct dp *dp)
+{
+	(void)dp;
+}
+
+int f_dp_control_fd(struct dp *dp)
+{
+	(void)dp;
+	return -1;
+}
+
+struct frame_pool *f_dp_frames(struct dp *dp)
+{
+	(void)dp;
+	return NULL;
+}
+
+static struct bind *bind_of(const void *dev)
+{
+	for (int i = 0; i < BINDS; i++)
+		if (P.bind[i].dev == dev)
+			return &P.bind[i];
+	return NULL;
+}
+
+static int bind_to(const void *dev, struct wsession *ws)
+{
+	struct bind *b = bind_of(NULL);
+
+	assert(!bind_of(dev) && b);
+	if (P.bind_fails)
+		return -ENOMEM;
+	*b = (struct bind){dev, ws};
+	ws->bound++;
+	return 0;
+}
+
+static void unbind_from(const void *dev)
+{
+	struct bind *b = bind_of(dev);
+
+	if (!b)
+		return;
+	b->ws->bound--;
+	*b = (struct bind){NULL, NULL};
+}
+
+int f_worker_vnic_bind(struct worker *w, struct wsession *s, struct vnic *v, uint16_t wire, uint32_t epoch,
+		       uint32_t window, enum rt_rel rel)
+{
+	(void)w, (void)epoch, (void)window, (void)rel;
+	assert(wire && wire <= DEVICES_MAX && vnic_counters(v));
+	return bind_to(v, s);
+}
+
+void f_worker_vnic_unbind(struct worker *w, struct vnic *v)
+{
+	(void)w;
+	unbind_from(v);
+}
+
+static const void **joined_slot(const void *d)
+{
+	for (int i = 0; i < BINDS; i++)
+		if (P.joined[i] == d)
+			return &P.joined[i];
+	return NULL;
+}
+
+int f_worker_vdisk_add(struct worker *w, struct vdisk *d)
+{
+	(void)w;
+	assert(!joined_slot(d));
+	*joined_slot(NULL) = d;
+	return 0;
+}
+
+void f_worker_vdisk_del(struct worker *w, struct vdisk *d)
+{
+	(void)w;
+	assert(!bind_of(d));
+	if (joined_slot(d))
+		*joined_slot(d) = NULL;
+}
+
+int f_worker_vdisk_bind(struct worker *w, struct wsession *s, struct vdisk *d, uint16_t wire, uint32_t epoch)
+{
+	(void)w, (void)wire;
+	assert(joined_slot(d) && epoch > P.bound_epoch);
+	P.bound_epoch = epoch;
+	return bind_to(d, s);
+}
+
+void f_worker_vdisk_unbind(struct worker *w, struct vdisk *d, void (*unbound)(void *arg), void *arg)
+{
+	(void)w;
+	unbind_from(d);
+	for (int i = 0; P.slow_drain && i < BINDS; i++) {
+		if (!P.draining[i].fn) {
+			P.draining[i].fn = unbound;
+			P.draining[i].arg = arg;
+			return;
+		}
+	}
+	unbound(arg);
+}
+
+static void drain_backends(void)
+{
+	for (int i = 0; i < BINDS; i++) {
+		if (!P.draining[i].fn)
+			continue;
+		P.draining[i].fn(P.draining[i].arg);
+		P.draining[i].fn = NULL;
+	}
+}
+
+int f_worker_session_add(struct worker *w, const struct wsession_cfg *cfg, struct wsession **out)
+{
+	(void)w;
+	assert(cfg->id && cfg->npaths && cfg->npaths <= RT_PATHS && cfg->rt.chunk >= RT_CHUNK_MIN &&
+	       cfg->rt.chunk <= RT_CHUNK_MAX);
+	for (unsigned i = 0; i < cfg->npaths; i++)
+		assert(cfg->path[i] < RT_PATHS && cfg->keys[i].rx_spi && cfg->keys[i].tx_spi);
+	if (P.session_error)
+		return P.session_error;
+	*out = calloc(1, sizeof(**out));
+	P.sessions++;
+	return 0;
+}
+
+void f_worker_session_del(struct worker *w, struct wsession *s)
+{
+	(void)w;
+	assert(!s->bound);
+	P.sessions--;
+	free(s);
+}
+
+int f_worker_publish(struct worker *w, const struct dp_config *next, const struct dp_config **prev)
+{
+	(void)w;
+	if (P.publish_fails)
+		return -ENOSPC;
+	*prev = P.config;
+	P.config = next;
+	return 0;
+}
+
+void f_worker_counters(struct worker *w)
+{
+	(void)w;
+}
+
+const uint64_t *f_worker_switch_counters(struct worker *w, uint32_t port)
+{
+	(void)w, (void)port;
+	return NULL;
+}
+
+const uint64_t *f_worker_network_counters(struct worker *w, uint32_t network)
+{
+	(void)w, (void)network;
+	return NULL;
+}
+
+bool f_wsession_peer(const struct wsession *s, unsigned path, struct link_addr *peer)
+{
+	(void)path, (void)peer;
+	return s->bound > 1000; /* reads it */
+}
+
+struct rt *f_wsession_rt(struct wsession *s)
+{
+	return s->bound > 1000 ? (struct rt *)s : NULL;
+}
+
+void f_rt_path_info(const struct rt *rt, unsigned path, struct rt_path_info *info)
+{
+	(void)rt, (void)path, (void)info;
+}
+
+static bool worker_step(void)
+{
+	struct dp_call *c;
+
+	if (P.down.head == P.down.tail)
+		return false;
+	c = P.down.c[P.down.head++ % LETTERS];
+	if (c->fn(NULL, c) == DP_DONE)
+		put(&P.up, c);
+	for (uint32_t i = 0; P.config && i < P.config->nvnics; i++)
+		if (P.config->vnics[i])
+			assert(vnic_counters(P.config->vnics[i])[0] == 0);
+	return true;
+}
+
+static bool control_step(void)
+{
+	struct dp_call *c;
+
+	if (P.up.head == P.up.tail)
+		return false;
+	c = P.up.c[P.up.head++ % LETTERS];
+	c->done(c);
+	return true;
+}
+
+static void loop(void)
+{
+	event_base_loop(P.base, EVLOOP_NONBLOCK);
+}
+
+static void run_all(void)
+{
+	do {
+		while (worker_step() || control_step())
+			;
+		loop();
+	} while (P.down.head != P.down.tail || P.up.head != P.up.tail);
+}
+
+/* ---- the desired state ---- */
+
+static int some_bytes(void *ctx, const char *pool, struct pool_bytes *out)
+{
+	(void)ctx, (void)pool;
+	*out = (struct pool_bytes){.capacity = 1ull << 30, .free = 1ull << 30};
+	return 0;
+}
+
+static void some_random(void *ctx, void *buf, size_t len)
+{
+	static uint64_t x = 88172645463325252ull;
+
+	(void)ctx;
+	for (size_t i = 0; i < len; i++) {
+		x ^= x << 13;
+		x ^= x >> 7;
+		x ^= x << 17;
+		((uint8_t *)buf)[i] = (uint8_t)x;
+	}
+}
+
+static void change(int rc, struct change *chg)
+{
+	if (!rc)
+		model_commit(P.m, chg);
+	change_clear(chg);
+}
+
+static void create(enum kind k, const void *obj)
+{
+	struct api_err err = {0};
+	struct change chg = {0};
+
+	change(model_prepare_create(P.m, k, obj, &chg, &err), &chg);
+}
+
+static void update(enum kind k, const void *obj, const char *mask)
+{
+	struct api_err err = {0};
+	struct change chg = {0};
+
+	change(model_prepare_update(P.m, k, obj, mask, &chg, &err), &chg);
+}
+
+static void drop(enum kind k, const char *name)
+{
+	struct api_err err = {0};
+	struct change chg = {0};
+
+	change(model_prepare_delete(P.m, k, name, 0, &chg, &err), &chg);
+}
+
+static const char *const host_names[] = {"a", "b", ""};
+
+static void make_vnic(unsigned i)
+{
+	Outrigger__V1__VNic v = OUTRIGGER__V1__VNIC__INIT;
+	char name[8];
+
+	snprintf(name, sizeof(name), "v%u", i);
+	v.name = name;
+	v.profile = (char *)(i & 1 ? "pb" : "pa");
+	v.network = (char *)"n";
+	create(KIND_VNIC, &v);
+}
+
+static void make_vdisk(void)
+{
+	Outrigger__V1__VDisk d = OUTRIGGER__V1__VDISK__INIT;
+
+	d.name = (char *)"d";
+	d.profile = (char *)"pa";
+	d.volume = (char *)"vol";
+	create(KIND_VDISK, &d);
+}
+
+static void make_model(void)
+{
+	Outrigger__V1__Host h = OUTRIGGER__V1__HOST__INIT;
+	Outrigger__V1__Profile p = OUTRIGGER__V1__PROFILE__INIT;
+	Outrigger__V1__Network n = OUTRIGGER__V1__NETWORK__INIT;
+	Outrigger__V1__StoragePool s = OUTRIGGER__V1__STORAGE_POOL__INIT;
+	Outrigger__V1__MemoryPool mem = OUTRIGGER__V1__MEMORY_POOL__INIT;
+	Outrigger__V1__Volume v = OUTRIGGER__V1__VOLUME__INIT;
+
+	for (unsigned i = 0; i < 2; i++) {
+		h.name = (char *)host_names[i];
+		create(KIND_HOST, &h);
+		p.name = (char *)(i ? "pb" : "pa");
+		p.host = h.name;
+		create(KIND_PROFILE, &p);
+	}
+	n.name = (char *)"n";
+	create(KIND_NETWORK, &n);
+	s.name = (char *)"mem";
+	s.kind_case = OUTRIGGER__V1__STORAGE_POOL__KIND_MEMORY;
+	s.memory = &mem;
+	mem.capacity_bytes = 1 << 22;
+	create(KIND_POOL, &s);
+	v.name = (char *)"vol";
+	v.pool = s.name;
+	v.size_bytes = 1 << 20;
+	create(KIND_VOLUME, &v);
+	make_vnic(0);
+	make_vnic(1);
+	make_vdisk();
+}
+
+static void on_applied(void *arg, int err, const char *msg)
+{
+	(void)arg, (void)msg;
+	assert(P.applying && (err == 0 || err == -EINVAL));
+	P.applying = false;
+}
+
+static void apply_model(void)
+{
+	struct control_ops ops = hosts_control_ops(P.h);
+
+	if (P.applying) /* one change at a time, as the API has it */
+		return;
+	P.applying = true;
+	if (ops.apply(ops.ctx, P.m, on_applied, NULL) < 0)
+		P.applying = false;
+}
+
+static void alter(uint8_t what)
+{
+	Outrigger__V1__Profile p = OUTRIGGER__V1__PROFILE__INIT;
+	Outrigger__V1__VNic v = OUTRIGGER__V1__VNIC__INIT;
+	Outrigger__V1__VDisk d = OUTRIGGER__V1__VDISK__INIT;
+	char name[8], mac[20];
+
+	if (P.applying)
+		return;
+	snprintf(name, sizeof(name), "v%u", what >> 4 & 3);
+	v.name = name;
+	d.name = (char *)"d";
+	switch (what & 7) {
+	case 0:
+	case 1:
+		p.name = (char *)(what & 1 ? "pb" : "pa");
+		p.host = (char *)host_names[(what >> 3) % 3];
+		update(KIND_PROFILE, &p, "host");
+		break;
+	case 2:
+		make_vnic(what >> 4 & 3);
+		break;
+	case 3:
+		drop(KIND_VNIC, name);
+		break;
+	case 4:
+		snprintf(mac, sizeof(mac), "02:00:00:00:00:%02x", what);
+		v.mac = mac;
+		update(KIND_VNIC, &v, "mac");
+		break;
+	case 5:
+		v.admin_state = d.admin_state = what & 8 ? OUTRIGGER__V1__ADMIN_STATE__ADMIN_STATE_DOWN
+							 : OUTRIGGER__V1__ADMIN_STATE__ADMIN_STATE_UP;
+		update(KIND_VNIC, &v, "admin_state");
+		update(KIND_VDISK, &d, "admin_state");
+		break;
+	case 6:
+		make_vdisk();
+		break;
+	default:
+		drop(KIND_VDISK, "d");
+		break;
+	}
+	apply_model();
+}
+
+/* ---- agents ---- */
+
+static void connect_agent(unsigned i)
+{
+	struct chan_peer peer = {.role = "host", .address = "192.0.2.1:1"};
+	struct chan *c;
+
+	if (P.chan[i])
+		return;
+	c = calloc(1, sizeof(*c));
+	c->up = true;
+	c->host = i & 1;
+	P.chan[i] = c;
+	snprintf(peer.name, sizeof(peer.name), "%s", host_names[c->host]);
+	P.in = c;
+	session_chan_ops.up(P.h, c, &peer);
+	P.in = NULL;
+	if (!c->up)
+		free(c);
+}
+
+static void deliver(unsigned i, const uint8_t *bytes, size_t len)
+{
+	struct chan *c = P.chan[i];
+	uint8_t *own;
+
+	if (!c || !len)
+		return;
+	own = malloc(len); /* its end is where the sanitizer watches */
+	memcpy(own, bytes, len);
+	P.in = c;
+	session_chan_ops.message(P.h, c, own, len);
+	P.in = NULL;
+	free(own);
+	if (!c->up)
+		free(c);
+}
+
+static void speak(unsigned i, Outrigger__Session__V1__Message *m)
+{
+	uint8_t bytes[8192];
+	size_t len = outrigger__session__v1__message__get_packed_size(m);
+
+	assert(len <= sizeof(bytes));
+	outrigger__session__v1__message__pack(m, bytes);
+	deliver(i, bytes, len);
+}
+
+static void hello_of(unsigned i, uint8_t how)
+{
+	Outrigger__Session__V1__Message m = OUTRIGGER__SESSION__V1__MESSAGE__INIT;
+	Outrigger__Session__V1__Hello h = OUTRIGGER__SESSION__V1__HELLO__INIT;
+	Outrigger__Session__V1__PathOffer o[5], *os[5];
+	uint8_t key[32] = {1};
+
+	for (unsigned k = 0; k < 5; k++) {
+		outrigger__session__v1__path_offer__init(&o[k]);
+		o[k].index = how & 4 ? byte() : k;
+		o[k].rx_spi = how & 8 ? byte() : k + 1;
+		o[k].key.data = key;
+		o[k].key.len = how & 8 ? byte() % 32 : AEAD_KEY_LEN;
+		os[k] = &o[k];
+	}
+	h.version_min = 1;
+	h.version_max = how & 16 ? byte() : 1;
+	h.n_paths = how & 3 ? how & 3 : 5;
+	h.paths = os;
+	h.max_chunk = how & 32 ? (uint32_t)byte() << 8 : 1344;
+	h.resume = how & 64 ? P.last_id : 0;
+	m.body_case = OUTRIGGER__SESSION__V1__MESSAGE__BODY_HELLO;
+	m.hello = &h;
+	speak(i, &m);
+}
+
+static void canned(unsigned i, uint8_t what)
+{
+	Outrigger__Session__V1__Message m = OUTRIGGER__SESSION__V1__MESSAGE__INIT;
+	Outrigger__Session__V1__Attached at = OUTRIGGER__SESSION__V1__ATTACHED__INIT;
+	Outrigger__Session__V1__Detached de = OUTRIGGER__SESSION__V1__DETACHED__INIT;
+	Outrigger__Session__V1__DeviceState st = OUTRIGGER__SESSION__V1__DEVICE_STATE__INIT;
+	Outrigger__Session__V1__Stats ss = OUTRIGGER__SESSION__V1__STATS__INIT;
+	Outrigger__Session__V1__DeviceStats ds = OUTRIGGER__SESSION__V1__DEVICE_STATS__INIT, *dsp = &ds;
+	Outrigger__Session__V1__Counter c = OUTRIGGER__SESSION__V1__COUNTER__INIT, *cs[40];
+	uint32_t dev = what >> 3 & 15;
+
+	dev = dev == 15 ? 0xffffffff : dev == 14 ? 4096 : dev;
+	switch (what & 3) {
+	case 0:
+		at.dev = dev;
+		at.error = (char *)(what & 4 ? "no" : "");
+		m.body_case = OUTRIGGER__SESSION__V1__MESSAGE__BODY_ATTACHED;
+		m.attached = &at;
+		break;
+	case 1:
+		de.dev = dev;
+		m.body_case = OUTRIGGER__SESSION__V1__MESSAGE__BODY_DETACHED;
+		m.detached = &de;
+		break;
+	case 2:
+		st.dev = dev;
+		st.connected = what & 4;
+		st.queues_running = (uint64_t)byte() * 0x0101010101010101ull;
+		st.broken = (char *)(what & 4 ? "" : "\x01\xff%s%n");
+		m.body_case = OUTRIGGER__SESSION__V1__MESSAGE__BODY_DEVICE_STATE;
+		m.device_state = &st;
+		break;
+	default:
+		for (int k = 0; k < 40; k++)
+			cs[k] = &c;
+		c.name = (char *)"a counter with a name that is longer than what is kept of such names";
+		ds.dev = dev;
+		ds.n_counters = byte() % 41;
+		ds.counters = cs;
+		ss.n_devices = 1;
+		ss.devices = &dsp;
+		ss.n_fabric = ds.n_counters;
+		ss.fabric = cs;
+		m.body_case = OUTRIGGER__SESSION__V1__MESSAGE__BODY_STATS;
+		m.stats = &ss;
+		break;
+	}
+	speak(i, &m);
+}
+
+static void raw(unsigned i)
+{
+	size_t n = byte();
+
+	n = n < rest ? n : rest;
+	deliver(i, input, n);
+	input += n;
+	rest -= n;
+}
+
+static void trouble_of(uint8_t t)
+{
+	P.send_fails = t & 1;
+	P.store_fails = t & 2;
+	P.open_fails = t & 4;
+	P.bind_fails = t & 8;
+	P.publish_fails = t & 16;
+	P.host_refused = t & 32;
+	P.slow_drain = t & 64;
+	P.session_error = t & 128 ? (t & 1 ? -EEXIST : -ENOMEM) : 0;
+}
+
+static void fire(uint8_t n)
+{
+	list_for_each (it, &P.h->devs) {
+		if (n--)
+			continue;
+		event_active(container_of(it, struct hdev, node)->late, EV_TIMEOUT, 0);
+		return;
+	}
+}
+
+static void one_step(void)
+{
+	uint8_t op = byte();
+	unsigned i = op % CHANS;
+	struct control_ops ops = hosts_control_ops(P.h);
+
+	switch (op / CHANS % 16) {
+	case 0:
+		connect_agent(i);
+		break;
+	case 1:
+		hello_of(i, byte());
+		break;
+	case 2:
+		canned(i, byte());
+		break;
+	case 3:
+		raw(i);
+		break;
+	case 4:
+		f_chan_close(P.chan[i]);
+		break;
+	case 5:
+		worker_step();
+		break;
+	case 6:
+		control_step();
+		break;
+	case 7:
+		run_all();
+		break;
+	case 8:
+		alter(byte());
+		break;
+	case 9:
+		trouble_of(byte());
+		break;
+	case 10:
+		fire(byte() & 7);
+		break;
+	case 11:
+		event_active(P.h->tick, EV_TIMEOUT, 0);
+		break;
+	case 12:
+		hosts_session_lost(P.h, P.last_id, "silent");
+		break;
+	case 13:
+		ops.host_revoked(ops.ctx, host_names[i & 1]);
+		break;
+	case 14:
+		drain_backends();
+		break;
+	default:
+		loop();
+		break;
+	}
+}
+
+static void on_shut(void *arg)
+{
+	(void)arg;
+	P.shut = true;
+}
+
+static void finish(void)
+{
+	/* One that never closes its side is closed by the listener. */
+	hosts_shutdown(P.h, on_shut, NULL);
+	for (int i = 0; i < CHANS; i++)
+		f_chan_close(P.chan[i]);
+	trouble_of(0);
+	for (int i = 0; i < 100 && !P.shut; i++) {
+		drain_backends();
+		run_all();
+	}
+	assert(P.shut && !P.sessions && !P.bdevs);
+	hosts_destroy(P.h);
+	model_free(P.m);
+	event_base_free(P.base);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	static const struct model_env env = {.pool_bytes = some_bytes, .random = some_random};
+	struct hosts_cfg hc = {.nfabrics = 1, .chunk = 1344};
+
+	input = data;
+	rest = size < 4096 ? size : 4096;
+	memset(&P, 0, sizeof(P));
+	P.base = event_base_new();
+	hc.base = P.base;
+	assert(P.base && !model_new(&env, &P.m) && !hosts_create(&hc, &P.h));
+	make_model();
+	apply_model();
+	run_all();
+	assert(!P.applying);
+	while (rest)
+		one_step();
+	finish();
+	return 0;
+}
