@@ -264,6 +264,8 @@ void ack_blocks_apply(struct rt *rt, struct cur_r c, uint64_t now)
 			t->echo[a.path] = a.largest_txn;
 		if (a.largest_txn)
 			cc_echo(p, a.largest_txn, now);
+		if (p->cc.hot >= RT_REPATH_ROUNDS)
+			path_repath(rt, a.path);
 		settle(rt, t, a.cls, &h, a.path, rtt, now);
 	}
 }

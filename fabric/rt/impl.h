@@ -43,6 +43,7 @@
 #define RT_PROBE_FIRST	 (1000000ull)	   /* between the first probes of a new path; doubles */
 #define RT_PROBE_SUSPECT 2u		   /* unanswered probes */
 #define RT_PROBE_DEAD	 5u
+#define RT_REPATH_ROUNDS 8u  /* congested ones */
 #define RT_SCRATCH	 16u /* datagrams of acknowledgements and probes per rt_output() */
 
 static inline int32_t psn_diff(uint32_t a, uint32_t b)
@@ -346,5 +347,7 @@ void path_probe(struct rt *rt, unsigned path, const struct wire_probe *b, bool r
 uint64_t path_deadline(const struct rt *rt);
 void path_tick(struct rt *rt, uint64_t now);
 void path_choose(struct rt *rt);
+/* The path was congested for long: another one is primary from now on, if it looks better. */
+void path_repath(struct rt *rt, unsigned path);
 
 #endif

@@ -79,6 +79,17 @@ void path_choose(struct rt *rt)
 			rt->primary = i;
 }
 
+void path_repath(struct rt *rt, unsigned path)
+{
+	struct path *p = &rt->path[path];
+	int other = path_other(rt, (int)path);
+
+	p->cc.hot = 0;
+	if (rt->primary == (int)path && other >= 0 && rt->path[other].backup == p->backup &&
+	    rt->path[other].srtt + p->cc.spare / 2 < p->srtt)
+		rt->primary = other;
+}
+
 /* A path works again: what flew on paths that do not must fly again, and clocks start anew. */
 static void resume(struct rt *rt, unsigned path, bool was_down, uint64_t now)
 {

@@ -4,12 +4,59 @@
 #include <string.h>
 
 #include "fabric/rt/impl.h"
-#include "tests/sim/rt/world.h"
+#include "tests/sim/rt/modes.h"
 
 #define PATTERN_MASK 0xffffu /* where in the pattern a message begins */
 #define RING_BITS    8192u
 
 static const char *const class_name[RT_NCLASS] = {"CTL", "CMD", "DATA", "NET"};
+
+struct check_key {
+	struct aead_key *key;
+	uint8_t last[AEAD_NONCE_LEN];
+	bool sealed;
+};
+
+static struct aead_key *check_create(const uint8_t *key)
+{
+	struct check_key *k = calloc(1, sizeof(*k));
+
+	if (!k)
+		abort();
+	k->key = aead_crc.create(key);
+	return (struct aead_key *)k;
+}
+
+static void check_destroy(struct aead_key *key)
+{
+	struct check_key *k = (struct check_key *)key;
+
+	if (k)
+		aead_crc.destroy(k->key);
+	free(k);
+}
+
+static void check_seal(struct aead_key *key, const uint8_t *nonce, const uint8_t *hdr, size_t hdr_len,
+		       uint8_t *data, size_t len, uint8_t *tag)
+{
+	struct check_key *k = (struct check_key *)key;
+
+	/* Big-endian: bytes compare like numbers. */
+	if (k->sealed)
+		sim_check(&world.s, !memcmp(nonce, k->last, 4) && memcmp(nonce, k->last, AEAD_NONCE_LEN) > 0,
+			  "a nonce was used twice");
+	memcpy(k->last, nonce, AEAD_NONCE_LEN);
+	k->sealed = true;
+	aead_crc.seal(k->key, nonce, hdr, hdr_len, data, len, tag);
+}
+
+static int check_open(struct aead_key *key, const uint8_t *nonce, const uint8_t *hdr, size_t hdr_len,
+		      uint8_t *data, size_t len, const uint8_t *tag)
+{
+	return aead_crc.open(((struct check_key *)key)->key, nonce, hdr, hdr_len, data, len, tag);
+}
+
+const struct aead_ops check_aead = {"checked", 4, check_create, check_destroy, check_seal, check_open};
 
 static const uint8_t *pattern_of(const struct world *w, unsigned side, unsigned cls, uint32_t id)
 {

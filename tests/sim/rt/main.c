@@ -46,7 +46,8 @@ static void draw_world(struct world_cfg *c, const struct options *o, struct rng 
 	c->rt.chunk = chunk[rng_below(r, sizeof(chunk) / sizeof(chunk[0]))];
 	for (unsigned i = 0; i < RT_NCLASS; i++)
 		c->rt.window[i] = rng_chance(r, 500000) ? 0 : 64u << rng_below(r, 5);
-	c->rt.aead = &aead_crc;
+	c->rt.aead = &check_aead;
+	c->backup = rng_chance(r, 300000);
 	c->rt.rto_floor_ns = rng_chance(r, 500000) ? 200000 : 1000000;
 	c->rt.keepalive_ns = rng_chance(r, 500000) ? 0 : 1000000 + rng_below(r, 100000000);
 	if (rng_chance(r, 100000)) {
@@ -68,7 +69,7 @@ static void draw_world(struct world_cfg *c, const struct options *o, struct rng 
 	}
 }
 
-/* Cuts and heals paths at random, the last one too. */
+/* Cuts and heals paths at random, the last one too; changes their keys, removes and adds them. */
 static void meddle(struct sim *s, void *ctx, uint64_t arg)
 {
 	struct world *w = ctx;
@@ -77,8 +78,17 @@ static void meddle(struct sim *s, void *ctx, uint64_t arg)
 	(void)arg;
 	if (w->stop)
 		return;
-	l->cfg.cut = !l->cfg.cut;
-	w->cuts++;
+	switch (rng_below(&s->rng, 4)) {
+	case 0:
+		world_rekey(w, (unsigned)rng_below(&s->rng, w->cfg.npaths));
+		break;
+	case 1:
+		world_bounce(w, (unsigned)rng_below(&s->rng, w->cfg.npaths));
+		break;
+	default:
+		l->cfg.cut = !l->cfg.cut;
+		w->cuts++;
+	}
 	sim_at(s, s->now + 1 + rng_below(&s->rng, l->cfg.cut ? 30000000 : 100000000), meddle, w, 0);
 }
 
@@ -96,12 +106,13 @@ static void say(const struct world *w, uint64_t seed)
 		}
 	printf("seed %llu: %.3f s, %llu packets (%llu fell, %llu sent again, %llu given up), %llu messages, "
 	       "%llu "
-	       "dropped, %llu cuts, trace %016llx\n",
+	       "dropped, %llu cuts, %llu rekeys, %llu paths away, trace %016llx\n",
 	       (unsigned long long)seed, (double)(w->s.now - 1000000000ull) / 1e9,
 	       (unsigned long long)w->packets, (unsigned long long)lost,
 	       (unsigned long long)(a[RT_C_tx_retransmits] + b[RT_C_tx_retransmits]),
 	       (unsigned long long)(a[RT_C_tx_abandoned] + b[RT_C_tx_abandoned]), (unsigned long long)done,
-	       (unsigned long long)open, (unsigned long long)w->cuts, (unsigned long long)w->s.trace);
+	       (unsigned long long)open, (unsigned long long)w->cuts, (unsigned long long)w->rekeys,
+	       (unsigned long long)w->bounces, (unsigned long long)w->s.trace);
 }
 
 static uint64_t run_seed(const struct options *o, uint64_t seed, uint64_t *trace)
@@ -113,7 +124,7 @@ static uint64_t run_seed(const struct options *o, uint64_t seed, uint64_t *trace
 	rng_init(&r, seed);
 	draw_world(&c, o, &r);
 	world_init(&world, seed, &c, replay);
-	if (rng_chance(&r, 300000))
+	if (rng_chance(&r, 500000))
 		sim_at(&world.s, world.s.now + 1000000, meddle, &world, 0);
 	world_run(&world, o->packets ? o->packets : 20000, world.s.now + 100 * 1000000000ull);
 	world_finish(&world);

@@ -162,6 +162,82 @@ static void burst(struct sim *s, void *ctx, uint64_t arg)
 	sim_at(s, s->now + 1 + rng_below(&s->rng, 2 * t->gap_ns), burst, e, 0);
 }
 
+/* Fresh SPIs and keys for both ends of a path. */
+static void draw_keys(struct world *w, unsigned path)
+{
+	struct rt_path_cfg *c = w->next[path];
+
+	memset(c, 0, 2 * sizeof(*c));
+	c[0].tx_spi = c[1].rx_spi = ++w->spi;
+	c[1].tx_spi = c[0].rx_spi = ++w->spi;
+	memcpy(c[0].tx_key, &c[0].tx_spi, sizeof(c[0].tx_spi));
+	memcpy(c[1].tx_key, &c[1].tx_spi, sizeof(c[1].tx_spi));
+	memcpy(c[0].rx_key, c[1].tx_key, sizeof(c[0].rx_key));
+	memcpy(c[1].rx_key, c[0].tx_key, sizeof(c[1].rx_key));
+	c[0].backup = c[1].backup = path && path + 1 == w->cfg.npaths && w->cfg.backup;
+}
+
+/* The answer came: this end knows that the other has the keys. */
+static void rekey_answer(struct sim *s, void *ctx, uint64_t arg)
+{
+	struct end *e = ctx;
+
+	sim_check(s, !rt_path_rekey(e->rt, (unsigned)arg, &e->w->next[arg][e->side], s->now),
+		  "rt_path_rekey");
+	sim_check(s, !rt_path_rekey_send(e->rt, (unsigned)arg, s->now), "rt_path_rekey_send");
+	e->w->changing[arg] = false;
+	pump(e->w, e);
+}
+
+void world_rekey(struct world *w, unsigned path)
+{
+	unsigned first = (unsigned)rng_below(&w->s.rng, 2);
+	struct rt_path_info i[2];
+
+	rt_path_info(w->end[0].rt, path, &i[0]);
+	rt_path_info(w->end[1].rt, path, &i[1]);
+	if (w->changing[path] || i[0].rekeying || i[1].rekeying)
+		return;
+	w->changing[path] = true;
+	w->rekeys++;
+	draw_keys(w, path);
+	sim_check(&w->s, !rt_path_rekey(w->end[first].rt, path, &w->next[path][first], w->s.now),
+		  "rt_path_rekey");
+	sim_at(&w->s, w->s.now + rng_below(&w->s.rng, 1000000), rekey_answer, &w->end[!first], path);
+}
+
+static void path_away(struct sim *s, void *ctx, uint64_t arg)
+{
+	struct end *e = ctx;
+
+	sim_check(s, !rt_path_del(e->rt, (unsigned)arg, s->now), "rt_path_del");
+	pump(e->w, e);
+}
+
+static void path_back(struct sim *s, void *ctx, uint64_t arg)
+{
+	struct end *e = ctx;
+
+	sim_check(s, !rt_path_add(e->rt, (unsigned)arg, &e->w->next[arg][e->side], s->now), "rt_path_add");
+	if (e->side)
+		e->w->changing[arg] = false;
+	pump(e->w, e);
+}
+
+void world_bounce(struct world *w, unsigned path)
+{
+	if (w->changing[path])
+		return;
+	w->changing[path] = true;
+	w->bounces++;
+	draw_keys(w, path);
+	for (unsigned side = 0; side < 2; side++) {
+		sim_at(&w->s, w->s.now + rng_below(&w->s.rng, 1000000), path_away, &w->end[side], path);
+		sim_at(&w->s, w->s.now + 1000000 + side * 1000 + rng_below(&w->s.rng, 1000), path_back,
+		       &w->end[side], path);
+	}
+}
+
 static void init_end(struct world *w, unsigned side)
 {
 	struct end *e = &w->end[side];
@@ -184,12 +260,9 @@ static void init_end(struct world *w, unsigned side)
 		sim_check(&w->s, e->in[c].msg, "out of memory");
 	}
 	for (unsigned p = 0; p < w->cfg.npaths; p++) {
-		struct rt_path_cfg pc = {.tx_spi = 0x100 * (2 - side) + p + 1,
-					 .rx_spi = 0x100 * (1 + side) + p + 1};
-
-		memset(pc.tx_key, (int)(16 * side + p), sizeof(pc.tx_key));
-		memset(pc.rx_key, (int)(16 * !side + p), sizeof(pc.rx_key));
-		sim_check(&w->s, !rt_path_add(e->rt, p, &pc, w->s.now), "rt_path_add");
+		if (!side)
+			draw_keys(w, p);
+		sim_check(&w->s, !rt_path_add(e->rt, p, &w->next[p][side], w->s.now), "rt_path_add");
 	}
 }
 

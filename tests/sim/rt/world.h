@@ -72,6 +72,7 @@ struct world_cfg {
 	unsigned npaths;
 	struct sim_link_cfg link[2];
 	struct traffic traffic[2];
+	bool backup;	  /* the last path is one */
 	uint64_t poll_ns; /* from an arrival to the drain that takes it */
 	bool verbose;
 };
@@ -82,7 +83,10 @@ struct world {
 	struct end end[2];
 	struct sim_link link[2][RT_PATHS];
 	uint64_t packets; /* put on links */
-	uint64_t cuts;
+	uint64_t cuts, rekeys, bounces;
+	uint32_t spi;			      /* last one given out */
+	struct rt_path_cfg next[RT_PATHS][2]; /* keys on their way */
+	bool changing[RT_PATHS];
 	bool stop; /* no more messages */
 	uint8_t *pattern;
 };
@@ -94,7 +98,14 @@ void world_run(struct world *w, uint64_t packets, uint64_t until);
 void world_finish(struct world *w);
 void world_fini(struct world *w);
 
+/* Glue: fresh keys for a path at both ends, the second end later; a path away and back. */
+void world_rekey(struct world *w, unsigned path);
+void world_bounce(struct world *w, unsigned path);
+
 /* check.c */
+/* aead_crc that fails the run when a key seals a number that is not higher than its last, or for another
+ * SPI: no nonce is ever used twice. */
+extern const struct aead_ops check_aead;
 bool check_send(struct world *w, struct end *from, unsigned cls, uint32_t len, enum rt_rel rel);
 void check_record(struct end *to, enum rt_class cls, uint32_t psn, const struct rt_rec *rec,
 		  const uint8_t *data);
