@@ -36,7 +36,7 @@ struct options {
 	unsigned nfabrics, nports;
 	bool sleep_idle, clear, impaired;
 	enum eal_memory memory;
-	int ready_fd, worker_cpu;
+	int ready_fd, worker_cpu, rekey_s;
 	enum log_level level;
 	struct link_impair_cfg impair;
 };
@@ -74,6 +74,7 @@ static const char usage_text[] =
 	"      --hugepages        fail when no hugepages are free (default: use them when they are)\n"
 	"      --no-hugepages     do without\n"
 	"      --integrity-only   do not encrypt fabric packets: only on a physically isolated fabric\n"
+	"      --rekey SECONDS    fresh keys for every path so often (3600); 0: never\n"
 	"      --impair SPEC      damage the fabric for tests: drop=1%,dup=0.1%,reorder=1%,delay=2ms,\n"
 	"                         corrupt=0.01%,seed=7\n"
 	"      --run-dir DIR      working directory for what does not outlive the process\n"
@@ -105,7 +106,8 @@ enum {
 	O_IMPAIR,
 	O_RUN,
 	O_LEVEL,
-	O_READY
+	O_READY,
+	O_REKEY
 };
 
 static const struct option longs[] = {
@@ -124,6 +126,7 @@ static const struct option longs[] = {
 	{"run-dir", required_argument, NULL, O_RUN},
 	{"log-level", required_argument, NULL, O_LEVEL},
 	{"ready-fd", required_argument, NULL, O_READY},
+	{"rekey", required_argument, NULL, O_REKEY},
 	{"help", no_argument, NULL, 'h'},
 	{"version", no_argument, NULL, 'V'},
 	{NULL, 0, NULL, 0},
@@ -210,6 +213,10 @@ static int parse_one(struct options *o, int c)
 	case O_READY:
 		return parse_number(optarg, INT_MAX, &o->ready_fd)
 			       ? 1 + usage_error("--ready-fd: '%s' is no descriptor", optarg)
+			       : 0;
+	case O_REKEY:
+		return parse_number(optarg, INT_MAX, &o->rekey_s)
+			       ? 1 + usage_error("--rekey: '%s' is no number of seconds", optarg)
 			       : 0;
 	case 'h':
 		fputs(usage_text, stdout);
@@ -331,8 +338,11 @@ static int start_data_plane(struct appliance *a)
 		.session_lost = hosts_session_lost,
 		.carry = hosts_carry,
 	};
-	struct hosts_cfg hc = {
-		.base = a->base, .storage = a->storage, .nfabrics = o->nfabrics, .clear = o->clear};
+	struct hosts_cfg hc = {.base = a->base,
+			       .storage = a->storage,
+			       .nfabrics = o->nfabrics,
+			       .rekey_s = (unsigned)o->rekey_s,
+			       .clear = o->clear};
 	char lcores[64];
 	uint32_t chunk;
 	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
@@ -520,6 +530,7 @@ int main(int argc, char **argv)
 			    .listen_api = "0.0.0.0:7443",
 			    .ready_fd = -1,
 			    .worker_cpu = -1,
+			    .rekey_s = 3600,
 			    .memory = EAL_MEMORY_AUTO,
 			    .level = LOG_INFO};
 	struct appliance a = {.o = &o};

@@ -279,6 +279,12 @@ void worker_session_del(struct worker *w, struct wsession *s)
 	session_free(s);
 }
 
+int worker_session_rekey(struct worker *w, struct wsession *s, unsigned path, const struct rt_path_cfg *next)
+{
+	mark(s);
+	return ep_session_rekey(s->eps, path, next, true, w->now);
+}
+
 struct rt *wsession_rt(struct wsession *s)
 {
 	return s->rt;

@@ -34,6 +34,8 @@ struct wsession_cfg {
 int worker_session_add(struct worker *w, const struct wsession_cfg *cfg, struct wsession **out);
 /* It ends; every device must have been unbound. */
 void worker_session_del(struct worker *w, struct wsession *s);
+/* ep_session_rekey() of its path; the agent has the keys already. */
+int worker_session_rekey(struct worker *w, struct wsession *s, unsigned path, const struct rt_path_cfg *next);
 struct rt *wsession_rt(struct wsession *s);
 bool wsession_peer(const struct wsession *s, unsigned path, struct link_addr *peer);
 

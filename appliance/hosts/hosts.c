@@ -256,6 +256,8 @@ static void tick(evutil_socket_t fd, short what, void *arg)
 		if (s->state != SESSION_LIVE)
 			continue;
 		ask_path(h, s);
+		if (h->cfg.rekey_s && h->ticks - s->rekeyed >= h->cfg.rekey_s)
+			session_rekey(s);
 		if (h->ticks % STATS_EVERY == 0)
 			session_poll_stats(s);
 	}

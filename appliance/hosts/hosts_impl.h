@@ -91,6 +91,10 @@ struct session {
 	bool letter; /* add or delete is on its way */
 	bool asked;  /* the worker is about to say how its path is */
 	bool synced;
+	unsigned rekeyed;  /* tick of the last */
+	unsigned rekeying; /* letters of it on their way */
+	struct rt_path_cfg
+		next[RT_PATHS];	  /* as cfg.path: rx issued, the agent's part awaited; rx_spi 0: none */
 	bool ended;		  /* on purpose: its channel is not waited for */
 	unsigned born;		  /* tick */
 	uint32_t messages, bytes; /* since the last tick */
@@ -201,6 +205,7 @@ bool session_may_log(struct session *s);
 /* Its last device let go: the worker may forget it. From the settling alone: it may free s. */
 void session_del_if_done(struct session *s);
 void session_poll_stats(struct session *s);
+void session_rekey(struct session *s);
 
 /* publish.c */
 int publish_ports(struct hosts *h, const struct model *m, char *why, size_t why_size);

@@ -138,6 +138,7 @@ static void session_free(struct session *s)
 	if (s->closer)
 		event_free(s->closer);
 	OPENSSL_cleanse(&s->cfg, sizeof(s->cfg));
+	OPENSSL_cleanse(s->next, sizeof(s->next));
 	free(s->remote);
 	free(s);
 	hosts_wake(h);
@@ -163,7 +164,7 @@ void session_del_if_done(struct session *s)
 {
 	struct session_call *c;
 
-	if (s->state != SESSION_ENDING || s->letter || s->chan)
+	if (s->state != SESSION_ENDING || s->letter || s->rekeying || s->chan)
 		return;
 	list_for_each (it, &s->h->devs) {
 		struct hdev *d = container_of(it, struct hdev, node);
@@ -374,6 +375,7 @@ static const char *on_hello(struct session *s, const Outrigger__Session__V1__Hel
 	s->cfg.rt.lost_ns = LOST_MS * NSEC_PER_MSEC;
 	s->cfg.rt.delay_spare_ns = RT_SPARE_SLEEPING_NS;
 	s->since = (int64_t)time(NULL);
+	s->rekeyed = h->ticks;
 	start(s);
 	return NULL;
 }
@@ -410,6 +412,85 @@ static void on_stats(struct session *s, const Outrigger__Session__V1__Stats *m)
 	}
 }
 
+/* ---- fresh keys under load: ours are issued and told, the agent answers with its own, the worker changes
+ * ---- */
+
+struct rekey_call {
+	struct dp_call call; /* first */
+	struct wsession *ws;
+	unsigned path;
+	struct rt_path_cfg next;
+	struct session *s; /* lives while its `rekeying` counts this letter */
+	int result;
+};
+
+void session_rekey(struct session *s)
+{
+	s->rekeyed = s->h->ticks;
+	for (unsigned i = 0; i < s->cfg.npaths && s->chan; i++) {
+		Outrigger__Session__V1__Message m = OUTRIGGER__SESSION__V1__MESSAGE__INIT;
+		Outrigger__Session__V1__Rekey k = OUTRIGGER__SESSION__V1__REKEY__INIT;
+
+		if (spi_issue(&s->h->issuer, &s->next[i].rx_spi, s->next[i].rx_key)) {
+			s->next[i].rx_spi = 0;
+			continue;
+		}
+		k.index = s->cfg.path[i];
+		k.rx_spi = s->next[i].rx_spi;
+		k.key.data = s->next[i].rx_key;
+		k.key.len = AEAD_KEY_LEN;
+		m.body_case = OUTRIGGER__SESSION__V1__MESSAGE__BODY_REKEY;
+		m.rekey = &k;
+		session_say(s, &m);
+	}
+}
+
+static enum dp_verdict w_rekey(struct worker *w, struct dp_call *c)
+{
+	struct rekey_call *k = (struct rekey_call *)c;
+
+	k->result = worker_session_rekey(w, k->ws, k->path, &k->next);
+	return DP_DONE;
+}
+
+static void rekeyed(struct dp_call *c)
+{
+	struct rekey_call *k = (struct rekey_call *)c;
+
+	k->s->rekeying--;
+	if (k->result && session_may_log(k->s))
+		log_warn("host %s: path %u keeps its keys: %s", k->s->name, k->path, strerror(-k->result));
+	hosts_wake(k->s->h);
+	OPENSSL_cleanse(&k->next, sizeof(k->next));
+	free(k);
+}
+
+static const char *on_rekeyed(struct session *s, const Outrigger__Session__V1__Rekeyed *m)
+{
+	struct rekey_call *k;
+	unsigned i = 0;
+
+	while (i < s->cfg.npaths && s->cfg.path[i] != m->index)
+		i++;
+	if (i == s->cfg.npaths || !s->next[i].rx_spi || !m->rx_spi || m->key.len != AEAD_KEY_LEN)
+		return "an answer to no rekeying, or one out of range";
+	k = calloc(1, sizeof(*k));
+	if (!k)
+		return "the appliance is out of memory";
+	k->s = s;
+	k->ws = s->ws;
+	k->path = m->index;
+	k->next = s->next[i];
+	k->next.tx_spi = m->rx_spi;
+	memcpy(k->next.tx_key, m->key.data, AEAD_KEY_LEN);
+	OPENSSL_cleanse(&s->next[i], sizeof(s->next[i]));
+	s->rekeying++;
+	k->call.fn = w_rekey;
+	k->call.done = rekeyed;
+	dp_call(s->h->dp, &k->call);
+	return NULL;
+}
+
 /* NULL, or what was wrong: the session ends. */
 static const char *dispatch(struct session *s, const Outrigger__Session__V1__Message *m)
 {
@@ -430,6 +511,8 @@ static const char *dispatch(struct session *s, const Outrigger__Session__V1__Mes
 	case OUTRIGGER__SESSION__V1__MESSAGE__BODY_STATS:
 		on_stats(s, m->stats);
 		return NULL;
+	case OUTRIGGER__SESSION__V1__MESSAGE__BODY_REKEYED:
+		return on_rekeyed(s, m->rekeyed);
 	case OUTRIGGER__SESSION__V1__MESSAGE__BODY_CARRIER:
 		/* Bounded on its own way (dp_carried), and no matter of the control channel's limits. */
 		s->messages--;

@@ -20,6 +20,7 @@ struct ep_path {
 	bool learns;
 	unsigned link;
 	uint32_t rx_spi;
+	uint32_t old_spi; /* before the last rekeying, while rt takes packets under it; 0: none */
 	struct link_addr peer;
 };
 
@@ -110,6 +111,9 @@ void ep_session_del(struct ep_session *s)
 	for (unsigned i = 0; i < RT_PATHS; i++)
 		if (s->path[i].used)
 			idmap_remove(&s->ep->spi, s->path[i].rx_spi);
+	for (unsigned i = 0; i < RT_PATHS; i++)
+		if (s->path[i].old_spi)
+			idmap_remove(&s->ep->spi, s->path[i].old_spi);
 	list_del(&s->all);
 	s->ep->nsessions--;
 	list_del(&s->dirty);
@@ -153,6 +157,48 @@ int ep_session_path(struct ep_session *s, unsigned path, unsigned link, const st
 	}
 	ep_session_touch(s);
 	return 0;
+}
+
+int ep_session_rekey(struct ep_session *s, unsigned path, const struct rt_path_cfg *next, bool sending,
+		     uint64_t now)
+{
+	struct ep_path *p = path < RT_PATHS ? &s->path[path] : NULL;
+	int r;
+
+	if (!p || !p->used)
+		return -ENOENT;
+	if (p->old_spi)
+		return -EBUSY;
+	r = idmap_insert(&s->ep->spi, next->rx_spi, s);
+	if (r)
+		return r;
+	r = rt_path_rekey(s->rt, path, next, now);
+	if (r) {
+		idmap_remove(&s->ep->spi, next->rx_spi);
+		return r;
+	}
+	p->old_spi = p->rx_spi;
+	p->rx_spi = next->rx_spi;
+	if (sending)
+		rt_path_rekey_send(s->rt, path, now);
+	ep_session_touch(s);
+	return 0;
+}
+
+/* SPIs that a finished rekeying has left behind. */
+static void forget_old(struct ep_session *s)
+{
+	struct rt_path_info info;
+
+	for (unsigned i = 0; i < RT_PATHS; i++) {
+		if (!s->path[i].old_spi)
+			continue;
+		rt_path_info(s->rt, i, &info);
+		if (info.rekeying)
+			continue;
+		idmap_remove(&s->ep->spi, s->path[i].old_spi);
+		s->path[i].old_spi = 0;
+	}
 }
 
 bool ep_session_peer(const struct ep_session *s, unsigned path, struct link_addr *peer)
@@ -317,6 +363,7 @@ void ep_reap(struct ep *ep, void (*fn)(struct ep_session *s, void *arg), void *a
 	list_for_each_safe (it, &ep->sessions) {
 		struct ep_session *s = container_of(it, struct ep_session, all);
 
+		forget_old(s);
 		if (rt_lost(s->rt))
 			fn(s, arg);
 	}

@@ -56,6 +56,10 @@ void *ep_session_ctx(struct ep_session *s);
  * taken. */
 int ep_session_path(struct ep_session *s, unsigned path, unsigned link, const struct rt_path_cfg *cfg,
 		    const struct link_addr *peer, uint64_t now);
+/* Fresh SPIs and keys for a path (rt_path_rekey); the old SPI is forgotten when rt no longer needs it.
+ * sending: the peer is known to have them, so send under them at once. Errors of rt_path_rekey(). */
+int ep_session_rekey(struct ep_session *s, unsigned path, const struct rt_path_cfg *next, bool sending,
+		     uint64_t now);
 bool ep_session_peer(const struct ep_session *s, unsigned path, struct link_addr *peer);
 /* rt_send() was called on it: ep_flush() must look at it. Cheap, idempotent. */
 void ep_session_touch(struct ep_session *s);
@@ -66,7 +70,7 @@ void ep_flush(struct ep *ep, uint64_t now);
 uint64_t ep_deadline(
 	const struct ep *ep); /* absolute; when ep_poll() must be called although no fd is readable */
 
-/* Calls fn for every session that rt_lost(); fn may delete that session. */
+/* Now and then: calls fn for every session that rt_lost(), fn may delete that session; forgets old SPIs. */
 void ep_reap(struct ep *ep, void (*fn)(struct ep_session *s, void *arg), void *arg);
 
 const uint64_t *ep_counters(const struct ep *ep);

@@ -350,6 +350,33 @@ out:
 	free(st.dev);
 }
 
+static const char *on_rekey(struct agent_session *s, const Outrigger__Session__V1__Rekey *k)
+{
+	Outrigger__Session__V1__Message m = OUTRIGGER__SESSION__V1__MESSAGE__INIT;
+	Outrigger__Session__V1__Rekeyed reply = OUTRIGGER__SESSION__V1__REKEYED__INIT;
+	struct rt_path_cfg next = {.tx_spi = k->rx_spi};
+	int r;
+
+	if (k->index >= RT_PATHS || !k->rx_spi || k->key.len != AEAD_KEY_LEN)
+		return "a rekeying with a path, SPI or key out of range";
+	memcpy(next.tx_key, k->key.data, AEAD_KEY_LEN);
+	if (spi_issue(&s->issuer, &next.rx_spi, next.rx_key))
+		return "the cryptographic library gives no keys";
+	r = engine_rekey(s->engine, k->index, &next);
+	if (!r) {
+		reply.index = k->index;
+		reply.rx_spi = next.rx_spi;
+		reply.key.data = next.rx_key;
+		reply.key.len = AEAD_KEY_LEN;
+		m.body_case = OUTRIGGER__SESSION__V1__MESSAGE__BODY_REKEYED;
+		m.rekeyed = &reply;
+		send_message(s, &m);
+	}
+	OPENSSL_cleanse(&next, sizeof(next));
+	/* One still under way: the appliance will ask again. */
+	return NULL;
+}
+
 /* NULL, or what was wrong with the message: the session ends. */
 static const char *dispatch(struct agent_session *s, const Outrigger__Session__V1__Message *m)
 {
@@ -380,6 +407,8 @@ static const char *dispatch(struct agent_session *s, const Outrigger__Session__V
 		engine_configure(s->engine, m->configure->dev, m->configure->config.data,
 				 (uint16_t)m->configure->config.len);
 		return NULL;
+	case OUTRIGGER__SESSION__V1__MESSAGE__BODY_REKEY:
+		return on_rekey(s, m->rekey);
 	case OUTRIGGER__SESSION__V1__MESSAGE__BODY_CARRIER:
 		engine_carried(s->engine, m->carrier->packet.data, m->carrier->packet.len);
 		return NULL;

@@ -187,6 +187,14 @@ static int carrier_up(struct engine *e, const struct engine_path *p, uint64_t no
 	return r;
 }
 
+int engine_rekey(struct engine *e, unsigned path, const struct rt_path_cfg *next)
+{
+	int r = e->ep ? ep_session_rekey(e->session, path, next, false, clock_now_ns()) : -ENOTCONN;
+
+	engine_wake(e);
+	return r;
+}
+
 void engine_carried(struct engine *e, const uint8_t *data, size_t len)
 {
 	struct link_addr from;

@@ -98,6 +98,8 @@ int engine_session_up(struct engine *e, const struct engine_session *cfg);
 /* It ended: keys, transport and sockets of the fabric go; devices and what is in flight stay. */
 void engine_session_down(struct engine *e);
 
+/* Fresh SPIs and keys for a path. -ENOTCONN, or ep_session_rekey()'s errors. */
+int engine_rekey(struct engine *e, unsigned path, const struct rt_path_cfg *next);
 /* A packet came out of the control channel. */
 void engine_carried(struct engine *e, const uint8_t *data, size_t len);
 

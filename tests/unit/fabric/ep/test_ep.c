@@ -224,6 +224,52 @@ static void an_spi_is_taken_once(void **state)
 	session(&appliance, 0, false, NULL); /* free again */
 }
 
+static void nobody(struct ep_session *s, void *arg)
+{
+	(void)s;
+	(void)arg;
+	fail();
+}
+
+/* Keys change while messages flow; the old SPI is forgotten afterwards and can be used again. */
+static void keys_change_under_load(void **state)
+{
+	struct rt_path_cfg a = {.tx_spi = 201, .rx_spi = 202}, b = {.tx_spi = 202, .rx_spi = 201};
+
+	(void)state;
+	session(&agent, 0, true, &appliance.addr);
+	session(&appliance, 0, false, NULL);
+	spin(20);
+	memset(a.tx_key, 7, AEAD_KEY_LEN);
+	memset(b.rx_key, 7, AEAD_KEY_LEN);
+	memset(a.rx_key, 8, AEAD_KEY_LEN);
+	memset(b.tx_key, 8, AEAD_KEY_LEN);
+	for (int i = 0; i < 400; i++) {
+		if (i == 100)
+			assert_int_equal(ep_session_rekey(agent.s[0], 0, &a, false, now), 0);
+		if (i == 110) {
+			assert_int_equal(ep_session_rekey(appliance.s[0], 0, &b, true, now), 0);
+			assert_int_equal(ep_session_rekey(appliance.s[0], 0, &b, true, now), -EBUSY);
+		}
+		say(&agent, 0, (uint32_t)i, 100);
+		say(&appliance, 0, (uint32_t)i, 100);
+		spin(2);
+	}
+	assert_int_equal(appliance.got[0], 40000);
+	assert_int_equal(agent.got[0], 40000);
+	assert_int_equal(counted(&appliance, EP_C_drop_auth) + counted(&appliance, EP_C_drop_unknown_spi), 0);
+	assert_int_equal(counted(&agent, EP_C_drop_auth) + counted(&agent, EP_C_drop_unknown_spi), 0);
+	for (int i = 0; i < 30; i++) {
+		now += 100 * MSEC;
+		spin(2);
+		ep_reap(agent.ep, nobody, NULL);
+		ep_reap(appliance.ep, nobody, NULL);
+	}
+	a.rx_spi = b.tx_spi = 100;
+	assert_int_equal(ep_session_rekey(agent.s[0], 0, &a, false, now), 0);
+	assert_int_equal(ep_session_rekey(appliance.s[0], 7, &b, true, now), -ENOENT);
+}
+
 static void forget(struct ep_session *s, void *arg)
 {
 	(*(int *)arg)++;
@@ -257,6 +303,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(sessions_are_told_apart, setup, teardown),
 		cmocka_unit_test_setup_teardown(strangers_are_dropped_and_counted, setup, teardown),
 		cmocka_unit_test_setup_teardown(an_spi_is_taken_once, setup, teardown),
+		cmocka_unit_test_setup_teardown(keys_change_under_load, setup, teardown),
 		cmocka_unit_test_setup_teardown(the_silent_are_reaped, setup, teardown),
 	};
 
