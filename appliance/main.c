@@ -25,8 +25,10 @@
 #include "fabric/link/link_udp.h"
 #include "fabric/rt/rt.h"
 
-#define RX_BUFS		256u
-#define WORKER_LCORE	1u
+#define RX_BUFS	     256u
+#define WORKER_LCORE 1u
+/* The old keys of a path are kept for a second or two: a rekeying must be over before the next. */
+#define REKEY_MIN_S	5
 #define SHUTDOWN_S	5
 #define PACKET_OVERHEAD 48u /* base header and the longer tag */
 
@@ -215,9 +217,9 @@ static int parse_one(struct options *o, int c)
 			       ? 1 + usage_error("--ready-fd: '%s' is no descriptor", optarg)
 			       : 0;
 	case O_REKEY:
-		return parse_number(optarg, INT_MAX, &o->rekey_s)
-			       ? 1 + usage_error("--rekey: '%s' is no number of seconds", optarg)
-			       : 0;
+		if (parse_number(optarg, INT_MAX, &o->rekey_s) || (o->rekey_s && o->rekey_s < REKEY_MIN_S))
+			return 1 + usage_error("--rekey: '%s' is neither 0 nor 5 seconds or more", optarg);
+		return 0;
 	case 'h':
 		fputs(usage_text, stdout);
 		return 1;

@@ -266,6 +266,7 @@ static void keys_change_under_load(void **state)
 		ep_reap(appliance.ep, nobody, NULL);
 	}
 	a.rx_spi = b.tx_spi = 100;
+	a.tx_spi = b.rx_spi = 301;
 	assert_int_equal(ep_session_rekey(agent.s[0], 0, &a, false, now), 0);
 	assert_int_equal(ep_session_rekey(appliance.s[0], 7, &b, true, now), -ENOENT);
 }
