@@ -149,6 +149,8 @@ static void harvest_slot(struct rt *rt, struct tx_ring *t, uint32_t idx, unsigne
 	unsigned p = s->path;
 
 	h->packets[p]++;
+	if (s->len > rt->cfg.chunk)
+		rt->path[p].big_lost = 0;
 	if (s->state == SLOT_FLIGHT)
 		cc_fate(&rt->path[p].cc, s->txn, false);
 	if (s->txn > h->largest[p])

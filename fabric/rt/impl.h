@@ -10,6 +10,8 @@
  *	loss.c	  which packets are lost (RACK, probe timeout), and what becomes of them
  *	cc.c	  congestion window of a path
  *	path.c	  states of paths, probes, round-trip times, choice and failover
+ *	key.c	  keys of paths: found, changed, wiped
+ *	mtu.c	  the size of chunks, found by probes
  *	replay.h  the window of transmission numbers already seen
  *	input.c	  one datagram in
  *
@@ -60,6 +62,8 @@ struct tx_slot {
 	uint64_t txn;	     /* of the last transmission */
 	uint64_t sent;	     /* time of it */
 	uint64_t first;	     /* time of the first */
+	uint32_t off;	     /* place in mem */
+	uint16_t cap;	     /* bytes of payload that fit there */
 	uint16_t len;	     /* bytes of records (zero padding included) */
 	uint16_t sealed;     /* payload bytes of the last transmission: len and an ack area */
 	uint16_t prev, next; /* on a list; slot indexes */
@@ -79,12 +83,12 @@ struct slot_list {
 
 /* Sending half of a class. */
 struct tx_ring {
-	uint8_t *mem;	       /* window slots of stride bytes: header, chunk, tag */
+	uint8_t *mem;	       /* datagrams one behind the other: header, chunk, tag */
 	struct tx_slot *slots; /* by psn & mask */
 	uint64_t *done;	       /* bit psn & mask: SLOT_DONE, of [base, next) */
-	uint32_t window, mask, stride, chunk;
-	uint32_t shift; /* psn + shift & mask is the place in mem: a ring that ran empty starts at place 0
-			   again, so that short bursts use the same few cache lines */
+	uint32_t window, mask, chunk;
+	uint32_t around, size,
+		end; /* bytes besides the chunk in a datagram; of mem; of it up to the last chunk */
 	uint32_t base, next, tail;
 	uint32_t used;	  /* bytes in the slot at tail */
 	uint8_t tail_rel; /* of the slot at tail */
@@ -166,6 +170,10 @@ struct path {
 	uint8_t phase_peer; /* the peer's clock as last seen; 2: not yet */
 
 	uint64_t srtt, rttvar, min_rtt, min_rtt_old, min_rtt_at;
+	uint32_t proven;    /* payload that was seen to get through; at least cfg.chunk */
+	uint64_t mtu_at;    /* next probe of a larger one, or RT_NEVER */
+	uint64_t mtu_stamp; /* of the probe on its way; 0: none */
+	uint32_t mtu_next, mtu_tries, big_lost;
 	uint32_t reo_mult; /* quarters of srtt that reordering is given; 0: none was seen */
 	bool reo_recent;
 	uint32_t inflight;
@@ -196,7 +204,8 @@ struct rt {
 	uint64_t pace_at; /* something waits for this time only, since the last rt_output(); or RT_NEVER */
 	uint8_t phase;	  /* own clock as last seen */
 	uint64_t last_rx;
-	bool lost;
+	bool lost, stuck;
+	uint32_t chunk;	  /* of new packets */
 	uint8_t *scratch; /* RT_SCRATCH slots of scratch_stride bytes */
 	uint32_t scratch_stride, scratch_used;
 	uint64_t counters[RT_NCOUNTERS];
@@ -213,7 +222,8 @@ static inline bool path_usable(const struct path *p)
 }
 
 /* tx.c. idx: a slot index, psn & mask. */
-int tx_init(struct tx_ring *t, uint32_t window, uint32_t chunk, uint32_t tag, uint32_t psn);
+int tx_init(struct tx_ring *t, uint32_t window, uint32_t chunk, uint32_t chunk_max, uint32_t tag,
+	    uint32_t psn);
 void tx_fini(struct tx_ring *t);
 static inline uint32_t tx_psn(const struct tx_ring *t, uint32_t idx)
 {
@@ -221,7 +231,7 @@ static inline uint32_t tx_psn(const struct tx_ring *t, uint32_t idx)
 }
 static inline uint8_t *tx_mem(const struct tx_ring *t, uint32_t psn)
 {
-	return t->mem + (size_t)((psn + t->shift) & t->mask) * t->stride;
+	return t->mem + t->slots[psn & t->mask].off;
 }
 /* A packet that was never sent may go now. */
 static inline bool tx_has_new(const struct tx_ring *t)
@@ -331,6 +341,19 @@ void key_heard(struct rt *rt, struct path *p, uint32_t spi, uint64_t now);
 /* The packet in slot psn, which is not DONE, as it was before it was sealed. */
 void key_reopen(struct rt *rt, struct tx_ring *t, uint32_t psn);
 void key_tick(struct rt *rt, unsigned path, uint64_t now);
+
+/* mtu.c */
+/* Chunks have the least size proven on a usable path. */
+void mtu_update(struct rt *rt);
+/* A path is as narrow as said, until probes say more. */
+void mtu_start(struct rt *rt, unsigned path, uint64_t now);
+/* A packet larger than cfg.chunk was lost there. */
+void mtu_big_lost(struct rt *rt, unsigned path, uint64_t now);
+/* The reply to a probe; false: not to one of size. */
+bool mtu_reply(struct rt *rt, unsigned path, uint64_t stamp, uint64_t now);
+uint64_t mtu_deadline(const struct rt *rt);
+/* Payload of a probe to be sent now, or 0. */
+uint32_t mtu_probe(struct rt *rt, unsigned path, uint64_t now, uint64_t *stamp);
 
 /* path.c */
 static inline uint64_t path_base_rtt(const struct path *p)

@@ -173,6 +173,7 @@ int rt_path_del(struct rt *rt, unsigned path, uint64_t now)
 	/* Late acknowledgements name the path's numbers: they are never used again. */
 	*p = (struct path){.txn = p->txn, .wipe_at = RT_NEVER, .probe_at = RT_NEVER};
 	cc_init(&p->cc, rt->cfg.rto_floor_ns / 2);
+	mtu_update(rt);
 	for (unsigned i = 0; i < RT_PATHS; i++)
 		any |= rt->path[i].used;
 	if (!any)

@@ -72,6 +72,8 @@ static bool lose(struct rt *rt, struct tx_ring *t, uint32_t idx, uint64_t now)
 
 	p->cc.round_lost++;
 	cc_fate(&p->cc, s->txn, true);
+	if (s->len > rt->cfg.chunk)
+		mtu_big_lost(rt, s->path, now);
 	if (give_up(rt, s, now)) {
 		tx_done(rt, t, idx);
 		count(rt, RT_C_tx_abandoned);
@@ -132,6 +134,9 @@ static void probe_timeout(struct rt *rt, unsigned cls, uint64_t now)
 	int p = oldest(t);
 
 	t->pto_from = now;
+	if (p >= 0 && head_of(t, (unsigned)p)->len > rt->chunk &&
+	    now - head_of(t, (unsigned)p)->first > rt->cfg.lost_ns)
+		rt->stuck = true;
 	if (t->backoff < RT_BACKOFF_MAX)
 		t->backoff++;
 	if (p < 0) { /* nothing flies: it is the floor that was not confirmed */

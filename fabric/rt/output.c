@@ -10,6 +10,7 @@
  * the new one, which spares the hot path a copy.
  */
 #include <stdlib.h>
+#include <string.h>
 
 #include "fabric/rt/impl.h"
 
@@ -93,6 +94,27 @@ static void out_probe(struct batch *b, unsigned path, bool reply)
 	     rt->tx[RT_CTL].next);
 }
 
+/* A probe of a packet size; its stamp is no round-trip time. */
+static void out_mtu_probe(struct batch *b, unsigned path)
+{
+	struct rt *rt = b->rt;
+	struct wire_probe body = {.usable = true};
+	uint32_t len;
+	uint8_t *data;
+
+	if (rt->path[path].mtu_at > b->now || rt->path[path].state != RT_PATH_UP)
+		return;
+	data = scratch(b);
+	if (!data)
+		return;
+	len = mtu_probe(rt, path, b->now, &body.stamp);
+	if (!len)
+		return;
+	memset(data + WIRE_HDR_LEN, 0, len);
+	wire_probe_encode(&body, data + WIRE_HDR_LEN);
+	emit(b, path, data, len, WIRE_PROBE, 0, RT_CTL, rt->tx[RT_CTL].next);
+}
+
 static void out_probes(struct batch *b)
 {
 	for (unsigned i = 0; i < RT_PATHS; i++) {
@@ -100,6 +122,7 @@ static void out_probes(struct batch *b)
 			out_probe(b, i, true);
 		if (b->rt->path[i].probe_due)
 			out_probe(b, i, false);
+		out_mtu_probe(b, i);
 	}
 }
 
@@ -124,7 +147,7 @@ static void out_acks(struct batch *b)
 
 		if (!data)
 			return;
-		cur_w_init(&w, data + WIRE_HDR_LEN, rt->scratch_stride - WIRE_HDR_LEN - rt->tag);
+		cur_w_init(&w, data + WIRE_HDR_LEN, rt->cfg.chunk);
 		wrote = ack_write(rt, &w, true, b->now);
 		if (!wrote) /* cannot be: rt_create() made room for the longest block */
 			abort();
@@ -213,9 +236,9 @@ static uint8_t out_ride(struct batch *b, const struct tx_ring *t, struct tx_slot
 	struct cur_w w;
 	uint32_t n;
 
-	if (t->chunk - s->len < WIRE_ACK_LEN + ACK_AREA_LEN || !ack_any_owed(b->rt))
+	if (s->cap < s->len + WIRE_ACK_LEN + ACK_AREA_LEN || !ack_any_owed(b->rt))
 		return 0;
-	cur_w_init(&w, at, t->chunk - s->len - ACK_AREA_LEN);
+	cur_w_init(&w, at, s->cap - s->len - ACK_AREA_LEN);
 	if (!ack_write(b->rt, &w, false, b->now))
 		return 0;
 	n = (uint32_t)(w.p - at);
@@ -257,13 +280,18 @@ static bool path_takes(struct batch *b, const struct path *p)
 }
 
 /* The path for the next packet of cls: the primary one, or, while that has no room, one that is about as
- * good. -1: none has room. */
-static int path_for(struct batch *b, unsigned cls)
+ * good. A packet of len bytes that was cut when chunks were larger goes where they still are. -1: none has
+ * room. */
+static int path_for(struct batch *b, unsigned cls, uint32_t len)
 {
 	struct rt *rt = b->rt;
 	const struct tx_ring *t = &rt->tx[cls];
 	const struct path *first = &rt->path[rt->primary];
 
+	if (len > first->proven)
+		for (int i = 0; i < RT_PATHS; i++)
+			if (path_usable(&rt->path[i]) && rt->path[i].proven >= len)
+				return i;
 	/* Control does not wait for the window of the rest, and a probe must be able to go. */
 	if (t->probes || (cls == RT_CTL && t->flying < CTL_BEYOND) || path_takes(b, first))
 		return rt->primary;
@@ -291,7 +319,7 @@ static int out_class(struct batch *b, unsigned cls, int quantum)
 
 		if (!again && !(tx_has_new(t) && t->next - t->peer_cum < t->peer_rwnd))
 			break;
-		path = path_for(b, cls);
+		path = path_for(b, cls, again ? t->slots[t->lost.head].len : 0);
 		if (path < 0)
 			break;
 		if (again)

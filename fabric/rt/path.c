@@ -112,6 +112,7 @@ void path_state(struct rt *rt, unsigned path, enum rt_path_state state, uint64_t
 		return;
 	p->state = (uint8_t)state;
 	path_choose(rt);
+	mtu_update(rt);
 	if (state == RT_PATH_UP) {
 		if (stranded || old == RT_PATH_DOWN)
 			resume(rt, path, old == RT_PATH_DOWN, now);
@@ -169,7 +170,8 @@ void path_probe(struct rt *rt, unsigned path, const struct wire_probe *b, bool r
 		}
 		return;
 	}
-	if (!p->stamp || b->stamp < p->stamp_first || b->stamp > p->stamp)
+	if (mtu_reply(rt, path, b->stamp, now) || !p->stamp || b->stamp < p->stamp_first ||
+	    b->stamp > p->stamp)
 		return; /* an answer to nothing that we asked lately */
 	path_rtt(p, now - b->stamp, now);
 	probing_ends(p);

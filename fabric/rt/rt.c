@@ -41,7 +41,8 @@ static bool cfg_ok(const struct rt_cfg *cfg)
 	if (!cfg->ops || !cfg->ops->record || !cfg->ops->settled || !cfg->ops->writable || !cfg->aead ||
 	    cfg->aead->tag_len > AEAD_TAG_MAX)
 		return false;
-	if (cfg->chunk < RT_CHUNK_MIN || cfg->chunk > RT_CHUNK_MAX || cfg->txn_start > UINT64_MAX / 2)
+	if (cfg->chunk < RT_CHUNK_MIN || cfg->chunk > RT_CHUNK_MAX || cfg->chunk_max > RT_CHUNK_MAX ||
+	    cfg->txn_start > UINT64_MAX / 2)
 		return false;
 	for (unsigned c = 0; c < RT_NCLASS; c++)
 		if (!window_for(cfg, c))
@@ -74,12 +75,15 @@ struct rt *rt_create(const struct rt_cfg *cfg, uint64_t now, int *err)
 	rt->primary = -1;
 	rt->keep_at = rt->pace_at = RT_NEVER;
 	rt->last_rx = now;
-	rt->scratch_stride = WIRE_HDR_LEN + cfg->chunk + rt->tag;
+	if (rt->cfg.chunk_max < cfg->chunk)
+		rt->cfg.chunk_max = cfg->chunk;
+	rt->chunk = cfg->chunk;
+	rt->scratch_stride = WIRE_HDR_LEN + rt->cfg.chunk_max + rt->tag;
 	rt->scratch = calloc(RT_SCRATCH, rt->scratch_stride);
 	for (unsigned c = 0; c < RT_NCLASS; c++) {
 		uint32_t w = window_for(cfg, c);
 
-		r |= tx_init(&rt->tx[c], w, cfg->chunk, rt->tag, cfg->psn_start);
+		r |= tx_init(&rt->tx[c], w, cfg->chunk, rt->cfg.chunk_max, rt->tag, cfg->psn_start);
 		r |= rx_init(&rt->rx[c], w, cfg->psn_start);
 	}
 	if (r || !rt->scratch) {
@@ -144,6 +148,7 @@ int rt_path_add(struct rt *rt, unsigned path, const struct rt_path_cfg *cfg, uin
 	cc_init(&p->cc, rt->cfg.delay_spare_ns);
 	p->backup = cfg->backup;
 	p->used = true;
+	mtu_start(rt, path, now);
 	if (rt->keep_at == RT_NEVER) {
 		rt->keep_at = now + rt->cfg.keepalive_ns;
 		rt->last_rx = now;
@@ -168,6 +173,7 @@ void rt_path_info(const struct rt *rt, unsigned path, struct rt_path_info *info)
 		.loss_ppm = (uint32_t)(p->cc.loss_long * 1000000ull >> 16),
 		.share_permille = p->share_permille,
 		.window = cc_window(&p->cc),
+		.chunk = p->proven,
 		.backup = p->backup,
 		.rekeying = p->fresh.rx_key || p->fresh.tx_key || p->old.rx_key || p->old.tx_key,
 	};
@@ -215,8 +221,12 @@ uint64_t rt_deadline(const struct rt *rt)
 {
 	uint64_t loss = loss_deadline(rt), path = path_deadline(rt);
 
+	uint64_t mtu = mtu_deadline(rt);
+
 	if (path < loss)
 		loss = path;
+	if (mtu < loss)
+		loss = mtu;
 	return rt->pace_at < loss ? rt->pace_at : loss;
 }
 
@@ -229,7 +239,7 @@ void rt_tick(struct rt *rt, uint64_t now)
 
 bool rt_lost(const struct rt *rt)
 {
-	return rt->lost;
+	return rt->lost || rt->stuck;
 }
 
 bool rt_idle(const struct rt *rt)

@@ -11,8 +11,8 @@
  * A packet is a base header (proto/wire/wire.h), a run of records, and the AEAD's tag. Each record is a piece
  * of a message and says which bytes of which message it is, so any packet can be placed alone.
  * Chunks are filled to their full size whatever the message boundaries; only the last chunk of a
- * burst (rt_flush) is short. Chunks of a class stand in one contiguous ring whose stride is the
- * datagram size: a run of new packets is one contiguous train for UDP_SEGMENT.
+ * burst (rt_flush) is short. Chunks of a class stand one behind the other in a ring: a run of new
+ * packets is one contiguous train of equal datagrams for UDP_SEGMENT.
  *
  * Classes have their own packet number space, window and credit, so that none can block
  * another. RT_CTL always has room for RT_CTL_RESERVE messages.
@@ -105,7 +105,9 @@ struct rt_cfg {
 	const struct rt_ops *ops;
 	void *ctx;
 	const struct aead_ops *aead;
-	uint32_t chunk;		    /* payload bytes per packet, RT_CHUNK_MIN..RT_CHUNK_MAX */
+	uint32_t chunk;	    /* payload bytes per packet that every path carries, RT_CHUNK_MIN..RT_CHUNK_MAX */
+	uint32_t chunk_max; /* probe paths for up to so many (links: DF set, receive buffers of that size);
+			       0: chunk is used as it is */
 	uint32_t window[RT_NCLASS]; /* packets in flight per class and direction; power of 2, 64..4096; 0:
 				       default */
 	uint64_t rto_floor_ns;	    /* 200 us between pollers, 1 ms where a peer sleeps; 0: 1 ms */
@@ -143,6 +145,7 @@ struct rt_path_info {
 	uint32_t loss_ppm;	 /* of what was sent here, lately */
 	uint32_t share_permille; /* of what all paths carried between the last two keepalives */
 	uint32_t window;	 /* congestion window, packets; 0: less than one */
+	uint32_t chunk;		 /* payload bytes that were seen to get through */
 	bool backup;
 	bool rekeying; /* old or new keys besides the present ones: both SPIs must reach this rt */
 };
@@ -151,6 +154,7 @@ struct rt_path_info {
 /* clang-format off */
 #define RT_COUNTERS(X) \
 	X(tx_packets) X(tx_bytes) X(tx_retransmits) X(tx_acks) X(tx_abandoned) \
+	X(mtu_raised) X(mtu_lowered) \
 	X(rx_packets) X(rx_bytes) X(rx_acks) X(rx_skipped) \
 	X(drop_short) X(drop_version) X(drop_spi) X(drop_auth) X(drop_replay) X(drop_duplicate) \
 	X(drop_window) X(drop_type) X(drop_class) X(drop_record) X(drop_ack)
@@ -189,6 +193,8 @@ void rt_path_info(const struct rt *rt, unsigned path, struct rt_path_info *info)
  * on return. */
 int rt_send(struct rt *rt, enum rt_class cls, enum rt_rel rel, const struct rt_rec *rec,
 	    const struct iovec *iov, int niov, uint64_t now);
+/* Payload bytes per packet now: cfg.chunk, or more where all usable paths were proven to carry more. */
+uint32_t rt_chunk(const struct rt *rt);
 /* Bytes that rt_send() would take now in one message of cls. */
 uint32_t rt_room(const struct rt *rt, enum rt_class cls);
 /* End of a burst: what stands in half-filled chunks may go. */

@@ -5,14 +5,14 @@
 
 #include "fabric/rt/impl.h"
 
-int tx_init(struct tx_ring *t, uint32_t window, uint32_t chunk, uint32_t tag, uint32_t psn)
+int tx_init(struct tx_ring *t, uint32_t window, uint32_t chunk, uint32_t chunk_max, uint32_t tag,
+	    uint32_t psn)
 {
 	t->window = window;
 	t->mask = window - 1;
 	t->chunk = chunk;
-	t->stride = WIRE_HDR_LEN + chunk + tag;
+	t->around = WIRE_HDR_LEN + tag;
 	t->base = t->next = t->tail = t->peer_cum = psn;
-	t->shift = -psn;
 	t->peer_rwnd = RT_WINDOW_MIN; /* until the peer says more */
 	t->lost = (struct slot_list){SLOT_NIL, SLOT_NIL};
 	for (unsigned p = 0; p < RT_PATHS; p++) {
@@ -20,7 +20,8 @@ int tx_init(struct tx_ring *t, uint32_t window, uint32_t chunk, uint32_t tag, ui
 		t->reo_at[p] = RT_NEVER;
 	}
 	/* Not touched before use: an idle session keeps none of it resident. */
-	t->mem = calloc(window, t->stride);
+	t->size = (window + 1) * (chunk_max + t->around);
+	t->mem = calloc(1, t->size);
 	t->slots = calloc(window, sizeof(*t->slots));
 	t->done = calloc(window / 64, sizeof(*t->done));
 	return t->mem && t->slots && t->done ? 0 : -ENOMEM;
@@ -109,10 +110,26 @@ static void iov_copy(struct iov_at *at, uint8_t *dst, uint32_t n)
 	}
 }
 
+/* Finds the place of a chunk: behind the one before, or at the start of the ring. There is room: the
+ * ring has one slot of the largest size more than its window. */
+static void begin(struct tx_ring *t)
+{
+	struct tx_slot *s = &t->slots[t->tail & t->mask];
+
+	if (t->base == t->tail || t->size - t->end < t->chunk + t->around)
+		t->end = 0;
+	s->off = t->end;
+	s->cap = (uint16_t)t->chunk;
+	t->end += t->chunk + t->around;
+}
+
 static void put_piece(struct tx_ring *t, struct wire_rec *r, struct iov_at *at, uint32_t n)
 {
-	uint8_t *out = tx_mem(t, t->tail) + WIRE_HDR_LEN + t->used;
+	uint8_t *out;
 
+	if (!t->used)
+		begin(t);
+	out = tx_mem(t, t->tail) + WIRE_HDR_LEN + t->used;
 	r->len = (uint16_t)n;
 	wire_rec_encode(r, out);
 	if (n)
@@ -140,8 +157,6 @@ int tx_put(struct tx_ring *t, enum rt_rel rel, const struct rt_rec *rec, const s
 		t->want = need;
 		return -EAGAIN;
 	}
-	if (tx_empty(t))
-		t->shift = -t->tail;
 	if (need && t->used && !first)
 		tx_close_tail(t, true);
 	for (bool again = true; again;) {

@@ -183,6 +183,10 @@ void sim_link_send(struct sim_link *l, const uint8_t *data, uint32_t len)
 	bool ce = l->cfg.ecn_bytes && queued > l->cfg.ecn_bytes;
 
 	l->stats.packets++;
+	if (l->cfg.mtu && len > l->cfg.mtu) {
+		l->stats.too_large++;
+		return;
+	}
 	l->stats.bytes += len;
 	if (l->cfg.queue_bytes && queued > l->cfg.queue_bytes) {
 		l->stats.queued_out++;

@@ -63,12 +63,13 @@ struct sim_link_cfg {
 	uint64_t reorder_ns;
 	uint32_t dup, corrupt;
 	uint32_t overhead; /* bytes per datagram on the cable that it does not see */
+	uint32_t mtu;	   /* larger datagrams are lost without a word; 0: none is */
 	bool cut;	   /* everything is lost; may be changed while it runs */
 };
 
 /* What fell on the cable. */
 struct sim_link_stats {
-	uint64_t packets, bytes, lost, queued_out, reordered, duplicated, corrupted, marked;
+	uint64_t packets, bytes, lost, queued_out, reordered, duplicated, corrupted, marked, too_large;
 };
 
 struct sim_link {

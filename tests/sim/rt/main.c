@@ -46,6 +46,13 @@ static void draw_world(struct world_cfg *c, const struct options *o, struct rng 
 	c->rt.chunk = chunk[rng_below(r, sizeof(chunk) / sizeof(chunk[0]))];
 	for (unsigned i = 0; i < RT_NCLASS; i++)
 		c->rt.window[i] = rng_chance(r, 500000) ? 0 : 64u << rng_below(r, 5);
+	if (c->rt.chunk < RT_CHUNK_JUMBO && rng_chance(r, 300000)) {
+		static const uint32_t mtu[] = {0, 1472, 2400, 4472, 8972};
+
+		c->rt.chunk_max = rng_chance(r, 500000) ? RT_CHUNK_JUMBO : 3000;
+		for (unsigned i = 0; i < RT_PATHS; i++)
+			c->mtu[i] = mtu[rng_below(r, sizeof(mtu) / sizeof(mtu[0]))];
+	}
 	c->rt.aead = &check_aead;
 	c->backup = rng_chance(r, 300000);
 	c->rt.rto_floor_ns = rng_chance(r, 500000) ? 200000 : 1000000;

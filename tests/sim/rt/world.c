@@ -252,7 +252,8 @@ static void init_end(struct world *w, unsigned side)
 	cfg.active = side == 0;
 	e->rt = rt_create(&cfg, w->s.now, &err);
 	sim_check(&w->s, e->rt, "rt_create: %d", err);
-	e->pool = buf_pool_create(RXQ, WIRE_HDR_LEN + cfg.chunk + AEAD_TAG_MAX);
+	e->pool = buf_pool_create(RXQ,
+				  WIRE_HDR_LEN + (cfg.chunk_max ? cfg.chunk_max : cfg.chunk) + AEAD_TAG_MAX);
 	sim_check(&w->s, e->pool, "out of memory");
 	for (unsigned c = 0; c < RT_NCLASS; c++) {
 		e->in[c].settled = cfg.psn_start;
@@ -281,8 +282,10 @@ void world_init(struct world *w, uint64_t seed, const struct world_cfg *cfg, con
 	}
 	for (unsigned side = 0; side < 2; side++) {
 		init_end(w, side);
-		for (unsigned p = 0; p < cfg->npaths; p++)
+		for (unsigned p = 0; p < cfg->npaths; p++) {
 			sim_link_init(&w->link[side][p], &w->s, &cfg->link[side], deliver, &w->end[!side]);
+			w->link[side][p].cfg.mtu = cfg->mtu[p];
+		}
 	}
 	for (unsigned side = 0; side < 2; side++) {
 		if (cfg->traffic[side].gap_ns)

@@ -72,8 +72,9 @@ struct world_cfg {
 	unsigned npaths;
 	struct sim_link_cfg link[2];
 	struct traffic traffic[2];
-	bool backup;	  /* the last path is one */
-	uint64_t poll_ns; /* from an arrival to the drain that takes it */
+	uint32_t mtu[RT_PATHS]; /* of datagrams, both directions; 0: none */
+	bool backup;		/* the last path is one */
+	uint64_t poll_ns;	/* from an arrival to the drain that takes it */
 	bool verbose;
 };
 
