@@ -269,7 +269,10 @@ static void packed_unpop(struct vhost_ring *r, unsigned n)
 			free_chain(r, head);
 		} else if (r->resub_at) {
 			/* Stays marked: it was in flight before this start. */
-			head = r->resub[--r->resub_at];
+			head = r->resub[r->resub_at - 1];
+			if (!r->held[head])
+				return;
+			r->resub_at--;
 		} else {
 			return;
 		}

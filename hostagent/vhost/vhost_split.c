@@ -157,14 +157,20 @@ static void split_unpop(struct vhost_ring *r, unsigned n)
 		uint16_t head;
 
 		if (r->npopped) {
+			head = r->taken[(uint16_t)(r->last_avail - 1) & (uint16_t)(r->num - 1)];
+			/* Completed already: not to be had again. */
+			if (!r->held[head])
+				return;
 			r->npopped--;
 			r->last_avail--;
-			head = r->taken[r->last_avail & (uint16_t)(r->num - 1)];
 			if (r->inflight)
 				inflight_untake(r, head);
 		} else if (r->resub_at) {
 			/* Stays marked: it was in flight before this start. */
-			head = r->resub[--r->resub_at];
+			head = r->resub[r->resub_at - 1];
+			if (!r->held[head])
+				return;
+			r->resub_at--;
 		} else {
 			return;
 		}

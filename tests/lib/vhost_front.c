@@ -174,19 +174,24 @@ void vfront_queue_up(struct vfront *f, unsigned q, uint16_t num, bool fresh)
 				     .used_uva = vfront_uva(at + 0x8000)};
 
 	vq->num = num;
+	vq->pdesc = vfront_ptr(f, at);
+	vq->driver = vfront_ptr(f, at + 0x4000);
+	vq->device = vfront_ptr(f, at + 0x8000);
 	vq->desc = vfront_ptr(f, at);
 	vq->avail = vfront_ptr(f, at + 0x4000);
 	vq->used = vfront_ptr(f, at + 0x8000);
 	if (fresh) {
 		memset(vq->desc, 0, RING_STRIDE);
 		vq->avail_idx = vq->used_seen = vq->next_free = 0;
+		memset(vq->ndesc, 0, sizeof(vq->ndesc));
+		vq->base = vfront_packed(f) ? 0x80008000 : 0;
 	}
 	if (vq->kick < 0) {
 		vq->kick = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 		vq->call = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	}
 	assert(vfront_tell(f, VHOST_SET_VRING_NUM, &s, sizeof(s), NULL, 0) == 0);
-	s.num = vq->used_seen;
+	s.num = vfront_packed(f) ? vq->base : vq->used_seen;
 	assert(vfront_tell(f, VHOST_SET_VRING_BASE, &s, sizeof(s), NULL, 0) == 0);
 	assert(vfront_tell(f, VHOST_SET_VRING_ADDR, &a, sizeof(a), NULL, 0) == 0);
 	fd_message(f, VHOST_SET_VRING_KICK, q, vq->kick);
@@ -199,13 +204,14 @@ void vfront_queue_up(struct vfront *f, unsigned q, uint16_t num, bool fresh)
 		f->nqueues = q + 1;
 }
 
-uint16_t vfront_queue_down(struct vfront *f, unsigned q)
+uint32_t vfront_queue_down(struct vfront *f, unsigned q)
 {
 	struct vhost_vring_state s = {q, 0}, r;
 
 	assert(vfront_ask(f, VHOST_GET_VRING_BASE, &s, sizeof(s), &r, sizeof(r), NULL) == sizeof(r));
 	assert(r.index == q);
-	return (uint16_t)r.num;
+	f->q[q].base = r.num;
+	return r.num;
 }
 
 void vfront_inflight_get(struct vfront *f, uint16_t queues, uint16_t qsize)
@@ -244,14 +250,80 @@ static struct vring_desc make(const struct vfront_seg *s, bool in, bool more, ui
 	return (struct vring_desc){s->gpa, s->len, flags, more ? next : 0};
 }
 
+bool vfront_packed(const struct vfront *f)
+{
+	return f->features & VIRTIO_F_RING_PACKED;
+}
+
+uint16_t vfront_packed_flags(const struct vfront_queue *vq, uint16_t pos)
+{
+	return pos & vq->num ? VRING_DESC_USED : VRING_DESC_AVAIL;
+}
+
+static uint16_t free_id(struct vfront_queue *vq)
+{
+	for (;;) {
+		uint16_t id = next_desc(vq);
+
+		if (!vq->ndesc[id])
+			return id;
+	}
+}
+
+static struct vring_packed_desc make_packed(const struct vfront_seg *s, bool in, uint16_t id)
+{
+	return (struct vring_packed_desc){s->gpa, s->len, id, in ? VRING_DESC_WRITE : 0};
+}
+
+static uint16_t add_packed(struct vfront *f, unsigned q, const struct vfront_seg *segs, unsigned nout,
+			   unsigned nin, bool indirect)
+{
+	struct vfront_queue *vq = &f->q[q];
+	unsigned n = indirect ? 1 : nout + nin;
+	uint16_t id = free_id(vq), first = 0;
+
+	for (unsigned i = n; i-- > 0;) {
+		uint16_t pos = (uint16_t)(vq->avail_idx + i);
+		struct vring_packed_desc d = make_packed(&segs[i], i >= nout, id);
+
+		if (indirect) {
+			uint64_t gpa = vfront_alloc(f, (nout + nin) * sizeof(d), 16);
+			struct vring_packed_desc *t = vfront_ptr(f, gpa);
+
+			for (unsigned k = 0; k < nout + nin; k++)
+				t[k] = make_packed(&segs[k], k >= nout, 0);
+			d = (struct vring_packed_desc){gpa, (uint32_t)((nout + nin) * sizeof(d)), id,
+						       VRING_DESC_INDIRECT};
+		}
+		d.flags |= (uint16_t)(vfront_packed_flags(vq, pos) | (i + 1 < n ? VRING_DESC_NEXT : 0));
+		if (i == 0)
+			first = d.flags;
+		else
+			vq->pdesc[pos % vq->num] = d;
+		if (i == 0) {
+			vq->pdesc[pos % vq->num].addr = d.addr;
+			vq->pdesc[pos % vq->num].len = d.len;
+			vq->pdesc[pos % vq->num].id = d.id;
+		}
+	}
+	/* The head's flags last: the chain appears whole. */
+	__atomic_store_n(&vq->pdesc[vq->avail_idx % vq->num].flags, first, __ATOMIC_RELEASE);
+	vq->avail_idx = (uint16_t)(vq->avail_idx + n);
+	vq->ndesc[id] = (uint16_t)n;
+	return id;
+}
+
 uint16_t vfront_add(struct vfront *f, unsigned q, const struct vfront_seg *segs, unsigned nout, unsigned nin,
 		    bool indirect)
 {
 	struct vfront_queue *vq = &f->q[q];
 	unsigned n = nout + nin;
-	uint16_t head = next_desc(vq), at = head;
+	uint16_t head, at;
 
 	assert(n > 0);
+	if (vfront_packed(f))
+		return add_packed(f, q, segs, nout, nin, indirect);
+	head = at = next_desc(vq);
 	if (indirect) {
 		uint64_t gpa = vfront_alloc(f, n * sizeof(struct vring_desc), 16);
 		struct vring_desc *t = vfront_ptr(f, gpa);
@@ -284,7 +356,16 @@ bool vfront_kick(struct vfront *f, unsigned q, uint16_t old)
 	bool want;
 
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
-	if (f->features & VIRTIO_RING_F_EVENT_IDX) {
+	if (vfront_packed(f)) {
+		struct vring_packed_event e = *(volatile struct vring_packed_event *)vq->device;
+		uint16_t off = e.off_wrap & 0x7fff, now = vq->avail_idx % vq->num;
+
+		if (!(e.off_wrap >> 15) != !!(vq->avail_idx & vq->num))
+			off = (uint16_t)(off - vq->num);
+		want = e.flags == VRING_EVENT_DESC
+			       ? (uint16_t)(now - off - 1) < (uint16_t)(vq->avail_idx - old)
+			       : e.flags != VRING_EVENT_DISABLE;
+	} else if (f->features & VIRTIO_RING_F_EVENT_IDX) {
 		uint16_t event = *(volatile uint16_t *)&vq->used->ring[vq->num];
 
 		want = (uint16_t)(vq->avail_idx - event - 1) < (uint16_t)(vq->avail_idx - old);
@@ -296,10 +377,32 @@ bool vfront_kick(struct vfront *f, unsigned q, uint16_t old)
 	return want;
 }
 
+static bool used_packed(struct vfront *f, struct vfront_queue *vq, uint32_t *head, uint32_t *len)
+{
+	struct vring_packed_desc *d = &vq->pdesc[vq->used_seen % vq->num];
+	uint16_t flags = __atomic_load_n(&d->flags, __ATOMIC_ACQUIRE),
+		 both = VRING_DESC_AVAIL | VRING_DESC_USED;
+
+	if ((flags & both) != (vq->used_seen & vq->num ? 0 : both))
+		return false;
+	*head = d->id;
+	*len = d->len;
+	assert(d->id < vq->num && vq->ndesc[d->id]);
+	vq->used_seen = (uint16_t)(vq->used_seen + vq->ndesc[d->id]);
+	vq->ndesc[d->id] = 0;
+	if (f->features & VIRTIO_RING_F_EVENT_IDX)
+		*(volatile struct vring_packed_event *)vq->driver = (struct vring_packed_event){
+			(uint16_t)(vq->used_seen % vq->num | (vq->used_seen & vq->num ? 0 : 0x8000)),
+			VRING_EVENT_DESC};
+	return true;
+}
+
 bool vfront_used(struct vfront *f, unsigned q, uint32_t *head, uint32_t *len)
 {
 	struct vfront_queue *vq = &f->q[q];
 
+	if (vfront_packed(f))
+		return used_packed(f, vq, head, len);
 	if (__atomic_load_n(&vq->used->idx, __ATOMIC_ACQUIRE) == vq->used_seen)
 		return false;
 	*head = vq->used->ring[vq->used_seen % vq->num].id;

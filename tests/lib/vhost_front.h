@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A small vhost-user front-end with the guest's driver in it: stands in for a VM in tests. Split rings.
+ * A small vhost-user front-end with the guest's driver in it: stands in for a VM in tests. Its rings are
+ * packed if VIRTIO_F_RING_PACKED was negotiated, else split.
  *
  * Guest memory is one memfd told as two regions that touch in guest-physical space but lie in the file the
  * other way round: what crosses the middle needs two iovecs at the back-end. Guest-physical addresses
@@ -39,6 +40,11 @@ struct vfront_queue {
 	uint16_t avail_idx, used_seen;
 	uint16_t next_free; /* descriptors are given out round the ring */
 	int kick, call;
+	/* Packed. Positions are free-running; avail_idx and used_seen above are such. */
+	struct vring_packed_desc *pdesc;
+	struct vring_packed_event *driver, *device;
+	uint16_t ndesc[VHOST_QSIZE_MAX]; /* by buffer ID: descriptors of the chain; 0: free */
+	uint32_t base;			 /* as last told or heard: stale after a crash, as QEMU's */
 };
 
 struct vfront {
@@ -80,7 +86,7 @@ void vfront_negotiate(struct vfront *f, uint64_t features, uint64_t proto);
 uint64_t vfront_mem_table(struct vfront *f); /* the acknowledgement */
 /* Ring memory, num, base, addresses, call, kick, enable. The ring restarts empty if `fresh`. */
 void vfront_queue_up(struct vfront *f, unsigned q, uint16_t num, bool fresh);
-uint16_t vfront_queue_down(struct vfront *f, unsigned q); /* GET_VRING_BASE */
+uint32_t vfront_queue_down(struct vfront *f, unsigned q); /* GET_VRING_BASE */
 void vfront_inflight_get(struct vfront *f, uint16_t queues, uint16_t qsize);
 void vfront_inflight_set(struct vfront *f);
 
@@ -90,7 +96,10 @@ uint16_t vfront_add(struct vfront *f, unsigned q, const struct vfront_seg *segs,
 		    bool indirect);
 /* As vfront_add() of one buffer of out and one of in bytes, 0: none. */
 uint16_t vfront_add1(struct vfront *f, unsigned q, uint64_t out, uint32_t nout, uint64_t in, uint32_t nin);
-void vfront_publish(struct vfront *f, unsigned q, uint16_t head); /* put head in the avail ring */
+void vfront_publish(struct vfront *f, unsigned q, uint16_t head); /* split: put head in the avail ring */
+bool vfront_packed(const struct vfront *f);
+/* Flags that make a packed descriptor at position pos available. */
+uint16_t vfront_packed_flags(const struct vfront_queue *vq, uint16_t pos);
 /* Kick if the device wants it (old: avail_idx before what was added): whether it did. */
 bool vfront_kick(struct vfront *f, unsigned q, uint16_t old);
 /* The next used element: false: none. */

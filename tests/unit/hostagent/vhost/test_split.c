@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The split ring: chains, order, notification both ways, and guests that break it. Over EVENT_IDX on and off.
+/* Rings: chains, order, notification both ways, over packed and EVENT_IDX on and off; and guests that break a
+ * split one (test_packed.c has the others).
  */
 #include <stdarg.h>
 #include <stddef.h>
@@ -17,10 +18,14 @@
 #define EVENT	 VIRTIO_RING_F_EVENT_IDX
 #define INDIR	 VIRTIO_RING_F_INDIRECT
 #define V1	 VIRTIO_F_VERSION_1
+#define PACKED	 VIRTIO_F_RING_PACKED
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
-static const struct vhost_config blk = {.nqueues = 2, .queue_size = 256, .features = EVENT | INDIR | V1};
-static const uint64_t combinations[] = {V1, V1 | EVENT, V1 | INDIR, V1 | EVENT | INDIR};
+static const struct vhost_config blk = {
+	.nqueues = 2, .queue_size = 256, .features = EVENT | INDIR | V1 | PACKED};
+static const uint64_t combinations[] = {
+	V1,	     V1 | EVENT,	  V1 | INDIR,	       V1 | EVENT | INDIR,
+	V1 | PACKED, V1 | PACKED | EVENT, V1 | PACKED | INDIR, V1 | PACKED | EVENT | INDIR};
 
 static struct vhost_env env;
 static struct vfront *const front = &env.front;
