@@ -22,7 +22,7 @@ sim: ## the simulator's short slice
 
 $(eval $(call room,tests/sim/rt,tests/sim fabric/base fabric/buf fabric/aead fabric/rt proto/wire,,))
 # 8 M packets; a sanitizer costs a factor of five.
-$(eval $(call sim,rt,--packets 20000 --seeds $(if $(SAN),80,400)))
+$(eval $(call sim,rt,--kept tests/sim/rt/seeds --packets 20000 --seeds $(if $(SAN),80,400)))
 
 $(eval $(call room,tests/sim/product,tests/sim fabric/base fabric/buf fabric/aead fabric/rt fabric/vqt appliance/switch appliance/block appliance/bdev appliance/device,,))
 $(eval $(call sim,product,--seeds $(if $(SAN),10,100)))
@@ -31,7 +31,8 @@ $(B)/bin/sim-product: $(B)/appliance/hosts/attach.o $(B)/tests/lib/guard.o
 
 sim: $(SIM_SLICES)
 
-# Not in CI: all scenarios with many seeds, half an hour and more of one core. sim-rt: 6 000 worlds, 120 M packets;
+# Not in CI: all scenarios with many seeds, half an hour and more of one core. sim-rt: 6 000 worlds, 120 M packets,
+# 30 M faults;
 # sim-product: 10 000 worlds, 30 M requests, 330 M datagrams, 100 000 deaths, moves, resets and cuts. SEEDS= changes
 # the number of worlds of each.
 .PHONY: sim-long mutants

@@ -122,11 +122,29 @@ static void say(const struct world *w, uint64_t seed)
 	       (unsigned long long)w->bounces, (unsigned long long)w->s.trace);
 }
 
-static uint64_t run_seed(const struct options *o, uint64_t seed, uint64_t *trace)
+/* What the links did to packets. */
+static uint64_t faults(const struct world *w)
+{
+	uint64_t n = w->cuts + w->rekeys + w->bounces;
+
+	for (unsigned side = 0; side < 2; side++)
+		for (unsigned p = 0; p < w->cfg.npaths; p++) {
+			const struct sim_link_stats *s = &w->link[side][p].stats;
+
+			n += s->lost + s->queued_out + s->reordered + s->duplicated + s->corrupted +
+			     s->marked + s->too_large;
+		}
+	return n;
+}
+
+struct totals {
+	uint64_t seeds, packets, faults, trace;
+};
+
+static void run_seed(const struct options *o, uint64_t seed, struct totals *t)
 {
 	struct world_cfg c;
 	struct rng r;
-	uint64_t packets;
 
 	rng_init(&r, seed);
 	draw_world(&c, o, &r);
@@ -137,24 +155,47 @@ static uint64_t run_seed(const struct options *o, uint64_t seed, uint64_t *trace
 	world_finish(&world);
 	if (o->verbose)
 		say(&world, seed);
-	*trace = *trace * 31 + world.s.trace;
-	packets = world.packets;
+	t->trace = t->trace * 31 + world.s.trace;
+	t->packets += world.packets;
+	t->faults += faults(&world);
+	t->seeds++;
 	world_fini(&world);
-	return packets;
+}
+
+/* Seeds that failed once: a number per line, the rest of it says why. */
+static void run_kept(const struct options *o, struct totals *t)
+{
+	char line[256];
+	FILE *f = fopen(o->kept, "r");
+
+	if (!f) {
+		perror(o->kept);
+		exit(2);
+	}
+	while (fgets(line, sizeof(line), f))
+		if (line[0] >= '0' && line[0] <= '9')
+			run_seed(o, strtoull(line, NULL, 0), t);
+	fclose(f);
 }
 
 static void run_mixed(const struct options *o)
 {
 	struct timespec a, b;
-	uint64_t packets = 0, trace = 0;
+	struct totals t = {0};
 
 	clock_gettime(CLOCK_MONOTONIC, &a);
+	if (o->kept)
+		run_kept(o, &t);
 	for (uint64_t i = 0; i < o->seeds; i++)
-		packets += run_seed(o, o->seed + i, &trace);
+		run_seed(o, o->seed + i, &t);
 	clock_gettime(CLOCK_MONOTONIC, &b);
-	printf("sim-rt: %llu seeds from %llu passed, %llu packets, trace %016llx, %.1f s\n",
-	       (unsigned long long)o->seeds, (unsigned long long)o->seed, (unsigned long long)packets,
-	       (unsigned long long)trace,
+	printf("sim-rt: %llu seeds from %llu passed\n", (unsigned long long)t.seeds,
+	       (unsigned long long)o->seed);
+	printf("{\"sim\":\"rt\",\"seeds\":%llu,\"first_seed\":%llu,\"packets\":%llu,\"faults\":%llu,"
+	       "\"trace\":\"%"
+	       "016llx\",\"seconds\":%.1f,\"violations\":0}\n",
+	       (unsigned long long)t.seeds, (unsigned long long)o->seed, (unsigned long long)t.packets,
+	       (unsigned long long)t.faults, (unsigned long long)t.trace,
 	       (double)(b.tv_sec - a.tv_sec) + (double)(b.tv_nsec - a.tv_nsec) / 1e9);
 }
 
@@ -172,7 +213,8 @@ static const struct mode {
 
 static void usage(void)
 {
-	puts("sim-rt [--seed S] [--seeds N] [--packets N] [--loss PPM] [--gobackn] [--verbose] [MODE]\n"
+	puts("sim-rt [--seed S] [--seeds N] [--packets N] [--loss PPM] [--kept FILE] [--gobackn] [--verbose] "
+	     "[MODE]\n"
 	     "MODE:\n"
 	     "  --mixed     all is drawn from the seed, but --packets and --loss; the default\n"
 	     "  --bench     goodput under loss, median of the seeds; with --gobackn of a go-back-N sender\n"
@@ -189,7 +231,8 @@ int main(int argc, char **argv)
 {
 	static const struct option base[] = {{"seed", 1, NULL, 's'},	{"seeds", 1, NULL, 'n'},
 					     {"packets", 1, NULL, 'p'}, {"loss", 1, NULL, 'l'},
-					     {"verbose", 0, NULL, 'v'}, {"gobackn", 0, NULL, 'g'}};
+					     {"kept", 1, NULL, 'k'},	{"verbose", 0, NULL, 'v'},
+					     {"gobackn", 0, NULL, 'g'}};
 	struct option longs[sizeof(base) / sizeof(base[0]) + MODES + 1] = {0};
 	struct options o = {.seed = 1, .loss = -1};
 	const struct mode *mode = &modes[0];
@@ -212,6 +255,9 @@ int main(int argc, char **argv)
 			break;
 		case 'l':
 			o.loss = atoi(optarg);
+			break;
+		case 'k':
+			o.kept = optarg;
 			break;
 		case 'v':
 			o.verbose = true;

@@ -9,6 +9,7 @@ struct options {
 	uint64_t seed, seeds, packets;
 	int loss; /* ppm, or -1: drawn */
 	bool verbose, gobackn;
+	const char *kept; /* file of seeds */
 };
 
 extern struct world world; /* large; one at a time */
