@@ -6,7 +6,7 @@ A program defines functions test_*(world) and ends with
     if __name__ == "__main__":
         case.main(globals(), case.world_of("api", hosts=()), setup)
 
-setup(world) starts what the cases need. A case raises to fail, or Skip("why").
+setup(world) starts what the cases need. A case raises to fail, or Skip("why"). Words on the command line pick cases.
 """
 
 import contextlib
@@ -57,7 +57,8 @@ def run_cases(cases, world):
 
 
 def main(names, world=None, setup=None):
-    cases = [(name[5:].replace("_", " "), value) for name, value in names.items() if name.startswith("test_")]
+    cases = [(name[5:].replace("_", " "), value) for name, value in names.items() if name.startswith("test_")
+             and (not sys.argv[1:] or any(part in name for part in sys.argv[1:]))]
 
     def work():
         with world or contextlib.nullcontext() as inside:

@@ -9,7 +9,7 @@ from test_tap import (test_ping_both_families, test_restart_of_each_daemon_keeps
 
 
 def test_kernel_still_answers_on_the_fabric_port(world):
-    for address in (net.FABRIC4["app"], net.FABRIC6["app"]):
+    for address in (net.fabric("ipv4", "app"), net.fabric("ipv6", "app")):
         world.net.sh("h1", f"ping -c 2 -i 0.1 -W 2 {address}")
 
 

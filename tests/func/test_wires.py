@@ -64,7 +64,7 @@ def unanswered_datagrams(world):
 
 def test_kernel_sees_nothing_on_the_uplink(world):
     mac = bytes.fromhex(world.net.sh("app", "cat /sys/class/net/upl0/address").strip().replace(":", ""))
-    source, target = socket.inet_aton("10.99.0.77"), socket.inet_aton(net.FABRIC4["app"])
+    source, target = socket.inet_aton("10.99.0.77"), socket.inet_aton(net.fabric("ipv4", "app"))
     header = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 46, 1, 0, 64, 17, 0, source, target)
     total = sum(struct.unpack("!10H", header))
     total = (total & 0xffff) + (total >> 16)

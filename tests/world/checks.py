@@ -248,7 +248,7 @@ def move(report, world, guest, target):
     def same_mac():
         found = moved.must("cat /sys/class/net/eth0/address").strip()
         expect(found == spec["mac"], f"{name}: MAC {found}, not {spec['mac']}")
-        return found[-8:]
+        return found
 
     def same_disk():
         moved.must("mount /dev/vda /mnt", 30)

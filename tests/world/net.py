@@ -7,6 +7,9 @@
 
 Fabric: 10.99.0.0/24 and fd99::/64. Guests and the station: 10.20.0.0/24 and fd20::/64.
 The station's interface tags by BPF (vlan.bpf.c), since not every kernel has 802.1Q devices.
+
+With two paths there is a second switch, rack1, with fab1 in each node and the ports h1q, h2q and appq: 10.99.1.0/24 and
+fd99:0:0:1::/64. With relays, the appliance's port of each switch is behind tests/tools/relay, which loses and delays.
 """
 
 import glob
@@ -17,8 +20,7 @@ import subprocess
 from proc import WorldError
 
 NODES = ("h1", "h2", "rack", "app", "lan")
-FABRIC4 = {"app": "10.99.0.1", "h1": "10.99.0.11", "h2": "10.99.0.12"}
-FABRIC6 = {"app": "fd99::1", "h1": "fd99::11", "h2": "fd99::12"}
+PORTS = ("p", "q")  # what the switch of a path calls a node's port: NODE and this
 STATION4, STATION6 = "10.20.0.100", "fd20::100"
 VLAN = 100
 
@@ -29,6 +31,18 @@ UPLINK_DROP = """table netdev uplink {
 	}
 }
 """
+
+
+# What a wire never sees whole: packets that are to be segmented, or were merged.
+TRAINS = "tcp-segmentation-offload tx-udp-segmentation generic-segmentation-offload generic-receive-offload"
+
+
+def fabric(family, node, path=0):
+    """A node's address in the fabric of a path."""
+    number = {"app": "1", "h1": "11", "h2": "12"}[node]
+    if family == "ipv4":
+        return f"10.99.{path}.{number}"
+    return f"fd99:0:0:{path}::{number}" if path else f"fd99::{number}"
 
 
 def sh(*command, check=True, feed=None, timeout=30):
@@ -42,8 +56,10 @@ def sh(*command, check=True, feed=None, timeout=30):
 class Net:
     """The namespaces PREFIX-h1, PREFIX-h2, ... and what joins them."""
 
-    def __init__(self, prefix, vlan_object, fabric_mtu=1500, dpdk_fabric=False):
+    def __init__(self, prefix, vlan_object, fabric_mtu=1500, dpdk_fabric=False, paths=1, relays=False):
         self.prefix = prefix
+        self.paths = paths
+        self.relays = relays
         self.vlan_object = os.path.abspath(vlan_object)
         self.mtu = fabric_mtu
         self.dpdk_fabric = dpdk_fabric
@@ -63,13 +79,8 @@ class Net:
             sh("ip", "netns", "add", self.name(node))
             self.sh(node, "ip link set lo up")
             self.sh(node, "sysctl -qw net.ipv6.conf.default.accept_dad=0 net.ipv6.conf.default.accept_ra=0")
-        self.sh("rack", "ip link add rack0 type bridge stp_state 0 mcast_snooping 0")
-        self.sh("rack", "ip link set rack0 up")
-        for node in ("h1", "h2", "app"):
-            self.veth(node, "fab0", "rack", f"{node}p", self.mtu)
-            self.sh("rack", f"ip link set {node}p master rack0")
-            self.sh(node, f"ip addr add {FABRIC4[node]}/24 dev fab0")
-            self.sh(node, f"ip addr add {FABRIC6[node]}/64 dev fab0 nodad")
+        for path in range(self.paths):
+            self.create_fabric(path)
         if self.dpdk_fabric:
             # A DPDK port on veth gets no checksums that the sender left to its device, and loses offloaded tags.
             self.offload("rack", "appp", "tx off txvlan off")
@@ -83,6 +94,23 @@ class Net:
         self.sh("lan", f"ip addr add {STATION4}/24 dev uplp")
         self.sh("lan", f"ip addr add {STATION6}/64 dev uplp nodad")
 
+    def create_fabric(self, path):
+        """The switch of a path, and a link to it from each host and the appliance."""
+        rack, link = f"rack{path}", f"fab{path}"
+        self.sh("rack", f"ip link add {rack} type bridge stp_state 0 mcast_snooping 0")
+        self.sh("rack", f"ip link set {rack} up")
+        for node in ("h1", "h2", "app"):
+            port = node + PORTS[path]
+            self.veth(node, link, "rack", port, self.mtu)
+            self.sh(node, f"ip addr add {fabric('ipv4', node, path)}/24 dev {link}")
+            self.sh(node, f"ip addr add {fabric('ipv6', node, path)}/64 dev {link} nodad")
+            if self.relays:
+                self.offload(node, link, " ".join(f"{feature} off" for feature in TRAINS.split()))
+            if self.relays and node == "app":
+                self.veth("rack", f"relay{path}", "rack", f"relayed{path}", self.mtu)
+                port = f"relayed{path}"
+            self.sh("rack", f"ip link set {port} master {rack}")
+
     def veth(self, a, a_link, b, b_link, mtu):
         sh("ip", "link", "add", a_link, "netns", self.name(a), "mtu", str(mtu), "type", "veth",
            "peer", "name", b_link, "netns", self.name(b), "mtu", str(mtu))
@@ -94,6 +122,32 @@ class Net:
         words = settings.split()
         for feature, value in zip(words[::2], words[1::2]):
             self.sh(node, f"ethtool -K {link} {feature} {value}", check=False)
+
+    # ---- faults ----
+
+    def port(self, node, path=0):
+        """What the rack calls a node's port of a path."""
+        return node + PORTS[path]
+
+    def cut(self, node, path=0):
+        """Pulls the cable: the node sees its link go down."""
+        self.sh("rack", f"ip link set {self.port(node, path)} down")
+
+    def mend(self, node, path=0):
+        self.sh("rack", f"ip link set {self.port(node, path)} up")
+
+    def forbid(self, *rules):
+        """The switches drop what one of these nft rules matches, and nothing else any more: links stay up."""
+        chain = "".join(f"\t\t{rule} drop\n" for rule in rules)
+        self.sh("rack", "nft -f -", feed=f"table bridge faults\ndelete table bridge faults\n"
+                f"table bridge faults {{\n\tchain pass {{\n\t\ttype filter hook forward priority 0;\n{chain}\t}}\n}}\n")
+
+    def black_hole(self, node, path=0):
+        """Nothing passes the node's port, though its link is up. allow() ends it."""
+        self.forbid(f"iifname {self.port(node, path)}", f"oifname {self.port(node, path)}")
+
+    def allow(self):
+        self.sh("rack", "nft flush ruleset")
 
     def delete(self):
         delete_namespaces(self.prefix)

@@ -63,10 +63,11 @@ class Report:
 
     def table(self):
         width = max(len(row["name"]) for row in self.rows)
-        lines = [f"  {'check':<{width}}  {'figure':>9}  {'unit':<12}  result"]
+        wide = max(9, *(len(self.text(row["figure"])) for row in self.rows))
+        lines = [f"  {'check':<{width}}  {'figure':>{wide}}  {'unit':<12}  result"]
         lines.append("  " + "-" * (len(lines[0]) - 2))
         for row in self.rows:
-            lines.append(f"  {row['name']:<{width}}  {self.text(row['figure']):>9}  {row['unit']:<12}  "
+            lines.append(f"  {row['name']:<{width}}  {self.text(row['figure']):>{wide}}  {row['unit']:<12}  "
                          f"{'ok' if row['ok'] else 'FAILED'}")
         return "\n".join(lines)
 

@@ -51,7 +51,8 @@ class ControlError(Exception):
 
 
 class World:
-    def __init__(self, directory, link=None, fabric="ipv4", say=None, hosts=("h1", "h2"), keep=False):
+    def __init__(self, directory, link=None, fabric="ipv4", say=None, hosts=("h1", "h2"), keep=False,
+                 paths=1, relays=False):
         self.directory = os.path.join(TOP, directory)
         self.build = os.path.join(TOP, setting("BUILD", "build/gcc"))
         self.image = os.path.join(TOP, setting("GUEST", "build/cache/guest"))
@@ -61,9 +62,12 @@ class World:
         self.say = say or (lambda text: None)
         self.keep = keep
         self.host_names = hosts
-        addresses = net.FABRIC4 if fabric == "ipv4" else net.FABRIC6
-        self.addresses = addresses
-        self.net = net.Net(self.prefix, f"{self.build}/tests/world/vlan.bpf.o", dpdk_fabric=self.link == "dpdk")
+        self.fabric = fabric
+        self.addresses = {node: net.fabric(fabric, node) for node in ("app", "h1", "h2")}  # of the first path
+        self.paths = paths
+        self.net = net.Net(self.prefix, f"{self.build}/tests/world/vlan.bpf.o", dpdk_fabric=self.link == "dpdk",
+                           paths=paths, relays=relays)
+        self.relays = []
         self.appliance = None
         self.agents = {}
         self.guests = {}
@@ -87,6 +91,8 @@ class World:
         try:
             self.undo.append(self.net.delete)
             self.net.create()
+            if self.net.relays:
+                self.relays = [Relay(self, path) for path in range(self.paths)]
         except BaseException:
             self.close()
             raise
@@ -149,17 +155,22 @@ class World:
 
     def appliance_command(self):
         command = [self.binary("outriggerd"), "--state", f"{self.directory}/app", "--run-dir", f"{self.record}/app",
-                   "--listen-api", f"{self.bracket('app')}:{API_PORT}", "--fabric", self.bracket("app"),
-                   "--sleep-idle"]
+                   "--listen-api", f"{self.bracket('app')}:{API_PORT}", "--sleep-idle"]
+        for path in range(self.paths):
+            command += ["--fabric", self.bracket("app", path)]
         if self.link == "dpdk":
             command += ["--fabric-port", "af_xdp:fab0", "--xdp-prog", f"{self.build}/fabric/link/dpdk/fabric.bpf.o"]
         command.append("--hugepages" if reserve_hugepages() else "--no-hugepages")
         return command
 
-    def bracket(self, node):
+    def bracket(self, node, path=0):
         """A node's fabric address as a part of ADDRESS:PORT."""
-        address = self.addresses[node]
+        address = self.net_address(node, path)
         return f"[{address}]" if ":" in address else address
+
+    def net_address(self, node, path):
+        """A node's fabric address of a path."""
+        return net.fabric(self.fabric, node, path)
 
     def start(self):
         """Starts the appliance, then enrols and starts the agent of each host."""
@@ -194,8 +205,11 @@ class World:
         return done.returncode, done.stdout
 
     def agent_command(self, host, state=None):
-        return [self.binary("outrigger-agent"), "--state", state or f"{self.directory}/{host}",
-                "--appliance", f"{self.bracket('app')}:{FABRIC_PORT}", "--run-dir", self.run_dir(host)]
+        command = [self.binary("outrigger-agent"), "--state", state or f"{self.directory}/{host}",
+                   "--run-dir", self.run_dir(host)]
+        for path in range(self.paths):
+            command += ["--appliance", f"{self.bracket('app', path)}:{FABRIC_PORT}"]
+        return command
 
     def run_dir(self, host):
         return f"{self.record}/{host}"
@@ -337,6 +351,40 @@ class World:
         lines.append(f"  logs      {self.directory}/logs")
         lines.append("  remove    make down")
         return "\n".join(lines)
+
+
+class Relay:
+    """The relay in front of the appliance's port of a path; set() changes what it does to every frame."""
+
+    def __init__(self, world, path):
+        command = [*world.net.inside("rack"), world.binary("relay"), world.net.port("app", path), f"relay{path}"]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+                                        start_new_session=True)
+        world.undo.append(self.end)
+        world.adopt(self.process.pid)
+        self.answer("start")
+
+    def answer(self, word):
+        line = self.process.stdout.readline().strip()
+        if line != "ok":
+            raise WorldError(f"relay: {word}: {line or 'it has ended'}")
+
+    def set(self, *words):
+        """Such as "drop=1%,delay=100us", "cut", "heal": the head of tests/tools/relay/main.c has all."""
+        for word in words:
+            self.process.stdin.write(f"{word}\n")
+            self.process.stdin.flush()
+            self.answer(word)
+
+    def stats(self):
+        """Counters of the direction to the hosts and of the one to the appliance."""
+        self.process.stdin.write("stats\n")
+        self.process.stdin.flush()
+        return json.loads(self.process.stdout.readline())
+
+    def end(self):
+        self.process.stdin.close()
+        self.process.wait(10)
 
 
 def need_root():

@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the appliance shows of a host's paths and of its session."""
+
+from case import WorldError, wait_for
+
+CARRIER = "control channel"
+UDP_BLOCKED = ("udp dport 4793", "udp sport 4793")
+
+
+class Path:
+    def __init__(self, shown):
+        self.local = shown["local"]
+        self.remote = shown.get("remote", "")  # none before the host was heard on it
+        self.up = shown["state"] == "LINK_STATE_UP"
+        self.sent = int(shown.get("txPackets", 0))
+        self.received = int(shown.get("rxPackets", 0))
+        self.carrier = self.local == CARRIER
+
+
+def status(world, host):
+    return world.show("host", host)["status"]
+
+
+def paths(world, host):
+    """The paths of a host's session: those of UDP first, in the order of the appliance's addresses."""
+    found = [Path(shown) for shown in status(world, host).get("paths", [])]
+    return sorted(found, key=lambda path: (path.carrier, path.local))
+
+
+def states(world, host):
+    """Whether each UDP path is up."""
+    return [path.up for path in paths(world, host) if not path.carrier]
+
+
+def wait_states(world, host, *wanted, timeout=15):
+    try:
+        wait_for(f"the paths of {host} to be up: {wanted}", lambda: states(world, host) == list(wanted), timeout,
+                 world.check)
+    except WorldError as error:
+        raise WorldError(f"{error}: {status(world, host).get('paths')}") from None
+
+
+def carrier(world, host):
+    return next((path for path in paths(world, host) if path.carrier), None)
+
+
+def session(world, host):
+    return status(world, host).get("sessionId")

@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Two fabrics between hosts and appliance: paths are cut, blackened and given back under traffic, UDP is blocked, the
+control channel is killed. What the hosts' stacks run over their TAPs must go on.
+"""
+
+import time
+
+import case
+import tapworld
+from case import expect, wait_for
+from flow import flow
+from paths import UDP_BLOCKED, carrier, paths, session, status, wait_states
+
+
+def both_up(world):
+    """Whatever was done to the fabric before is undone first."""
+    world.net.allow()
+    for node in ("app", *world.host_names):
+        for path in (0, 1):
+            world.net.mend(node, path)
+    for host in world.host_names:
+        wait_states(world, host, True, True)
+
+
+def hold(world, seconds):
+    """Nothing to wait for: it is the time that counts."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        world.check()
+        time.sleep(0.2)
+
+
+def test_both_paths_are_shown(world):
+    both_up(world)
+    for host in world.host_names:
+        shown = paths(world, host)
+        expect([path.local for path in shown] == ["10.99.0.1:4793", "10.99.1.1:4793", "control channel"],
+               f"{host}: local {[path.local for path in shown]}")
+        for number, path in enumerate(shown[:2]):
+            expect(path.remote.startswith(world.net_address(host, number) + ":"), f"{host}: remote {path.remote}")
+            expect(path.sent and path.received, f"{host}: nothing passed {path.local}")
+
+
+def strike(world, harm, mend, gap=2.0, lost=30):
+    """Harms the first path of h1 under traffic and mends it; what the traffic may notice is bounded: the death of a path
+    that only takes what the other has no room for may be found at its next keepalive, a second later.
+    """
+    both_up(world)
+    before = session(world, "h1")
+    with flow(world) as seen:
+        hold(world, 1)
+        harm()
+        wait_states(world, "h1", False, True)
+        hold(world, 2)
+        mend()
+        both_up(world)
+        hold(world, 1)
+    expect(seen.gap < gap, f"TCP paused for {seen.gap:.2f} s")
+    expect(seen.lost <= lost, f"{seen.lost} of {seen.pings} pings lost")
+    expect(session(world, "h1") == before, "the session is another one")
+
+
+def test_a_cable_is_pulled(world):
+    strike(world, lambda: world.net.cut("h1"), lambda: world.net.mend("h1"))
+
+
+def test_a_path_swallows_everything(world):
+    strike(world, lambda: world.net.black_hole("h1"), world.net.allow)
+
+
+def test_the_appliance_loses_a_port(world):
+    strike(world, lambda: world.net.cut("app"), lambda: world.net.mend("app"))
+
+
+def test_the_other_path_serves_both_ways_too(world):
+    both_up(world)
+    with flow(world, "h2", "h1") as seen:
+        world.net.black_hole("app", 1)
+        wait_states(world, "h1", True, False)
+        wait_states(world, "h2", True, False)
+        world.net.allow()
+        both_up(world)
+    expect(seen.gap < 2 and seen.lost <= 30, "the path that was left served badly")
+
+
+def test_the_control_channel_is_reset(world):
+    both_up(world)
+    before = session(world, "h1")
+    with flow(world) as seen:
+        for _ in range(3):
+            mine = wait_for("a control connection", lambda: control_port(world, "h1"))
+            world.net.sh("h1", f"ss -K dport = :4793 sport = :{mine}")
+            wait_for("another one", lambda mine=mine: control_port(world, "h1") not in (None, mine), 15, world.check)
+    expect(seen.lost <= 1 and seen.gap < 0.5, "the traffic noticed")
+    expect(session(world, "h1") == before, "the session is another one")
+    attaches(world)
+
+
+def control_port(world, host):
+    """The local port of a host's control connection."""
+    lines = world.net.sh(host, "ss -Htn state established dport = :4793").split("\n")
+    found = [line.split()[2].rpartition(":")[2] for line in lines if line]
+    return found[0] if found else None
+
+
+def test_the_path_of_the_control_channel_is_gone_for_40_s(world):
+    both_up(world)
+    before = session(world, "h1")
+    with flow(world, interval=0.1) as seen:
+        world.net.black_hole("h1")
+        wait_states(world, "h1", False, True)
+        hold(world, 40)
+        expect(session(world, "h1") == before, "the session is another one")
+        world.net.allow()
+        both_up(world)
+    expect(seen.gap < 2 and seen.lost <= 5, "the traffic noticed")
+    expect("CONNECTED" in status(world, "h1")["state"] and session(world, "h1") == before, "the session is another one")
+    attaches(world)
+
+
+def attaches(world):
+    """The control channel works: the host gets one more device, and loses it."""
+    world.ctl("vnic", "create", "more", "--profile", "p-h1", "--network", "blue", "--frontend", "tap", "--tap-name", "more")
+    wait_for("one more TAP", lambda: "more" in world.net.sh("h1", "ip -br link"), 15, world.check)
+    world.ctl("vnic", "delete", "more")
+    wait_for("the TAP to go", lambda: "more" not in world.net.sh("h1", "ip -br link"), 15, world.check)
+
+
+def test_both_paths_are_cut_and_come_back(world):
+    both_up(world)
+    with flow(world, interval=0.1) as seen:
+        for path in (0, 1):
+            world.net.cut("h1", path)
+        hold(world, 4)
+        for path in (0, 1):
+            world.net.mend("h1", path)
+        wait_for("h1 connected", lambda: world.host_connected("h1"), 20, world.check)
+        both_up(world)
+        tapworld.ping(world, "h1", tapworld.ADDRESSES["h2"][0], 3)
+    expect(3.5 < seen.gap < 15, f"TCP paused for {seen.gap:.1f} s")
+
+
+def test_udp_is_blocked_under_traffic(world):
+    both_up(world)
+    before = session(world, "h1")
+    with flow(world) as seen:
+        start = carrier(world, "h1").sent
+        world.net.forbid(*UDP_BLOCKED)
+        for host in world.host_names:
+            wait_states(world, host, False, False)
+        wait_for("traffic inside the control channel", lambda: carrier(world, "h1").sent > start + 1000, 15, world.check)
+        expect(carrier(world, "h1").up, "the carrier is not shown as up")
+        world.net.allow()
+        both_up(world)
+        hold(world, 1)
+        end = carrier(world, "h1").sent
+        hold(world, 2)
+        more = carrier(world, "h1").sent - end
+        expect(more < 100, f"traffic stays in the control channel: {more} packets more: {status(world, 'h1')['paths']}")
+    expect(seen.gap < 3 and seen.lost <= 100, "the traffic was away for too long")
+    expect(session(world, "h1") == before, "the session is another one")
+
+
+def test_udp_is_blocked_from_the_start(world):
+    world.net.forbid(*UDP_BLOCKED)
+    world.agents["h1"].stop()
+    world.start_agent("h1")
+    tapworld.set_up_tap(world, "h1")
+    expect(not any(path.up for path in paths(world, "h1") if not path.carrier), "a UDP path is shown as up")
+    with flow(world) as seen:
+        hold(world, 2)
+    expect(seen.bytes > 10e6 and seen.lost <= 3, "the carrier served badly")
+    expect(carrier(world, "h1").sent > 1000, "the traffic is not in the control channel")
+    world.net.allow()
+    both_up(world)
+
+
+if __name__ == "__main__":
+    case.main(globals(), case.world_of("paths", paths=2), tapworld.setup)
