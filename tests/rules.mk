@@ -46,4 +46,5 @@ check: layers format unit sim fuzz-replay ## no root, under a minute
 test: ## everything: check, then func (root, namespaces, guests)
 	$(Q)sh tests/tools/deps
 	$(Q)$(MAKE) --no-print-directory check
+	$(Q)$(MAKE) --no-print-directory fuzz-ring
 	$(Q)$(MAKE) --no-print-directory func

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* fuzz-rooms: hostagent/vhost */
 /*
- * Chains of a hostile guest: a running split ring whose descriptors, avail ring and indirect tables are the
- * input. Guest memory is two heap blocks, so that the address sanitizer sees any byte outside; what is popped
- * must lie in them and add up.
+ * Chains of a hostile guest: a running ring, split or packed, whose descriptors, avail ring and indirect
+ * tables are the input. Guest memory is two heap blocks, so that the address sanitizer sees any byte outside;
+ * what is popped must lie in them and add up.
  *
  * Input: byte 0: bits 0 net, 1 INDIRECT, 2 EVENT_IDX, 3 VERSION_1, 4 MRG_RXBUF, 5 inflight region;
- * byte 1: avail->idx; then the first region's bytes: descriptor table, avail ring (at 0x400), tables and the
- * rest.
+ * 6 the queue (net), 7 packed; byte 1: avail->idx; then the first region's bytes: descriptor table, avail
+ * ring (at 0x400), tables and the rest.
  */
 #include <assert.h>
 #include <errno.h>
@@ -22,7 +22,8 @@
 #define USED   0x480u
 
 static uint8_t *blocks[3]; /* two regions, and the inflight region */
-static const uint32_t lens[3] = {REGION, REGION, 1024};
+#define INFLIGHT 1088u
+static const uint32_t lens[3] = {REGION, REGION, INFLIGHT};
 
 static int fake_map(void *arg, int fd, uint64_t off, uint64_t len, struct vhost_map *m)
 {
@@ -122,10 +123,11 @@ static void tell(struct vhost *v, uint32_t request, const void *payload, uint32_
 static void start(struct vhost *v, uint8_t how, unsigned q)
 {
 	uint64_t u = (how & 2 ? VIRTIO_RING_F_INDIRECT : 0) | (how & 4 ? VIRTIO_RING_F_EVENT_IDX : 0) |
-		     (how & 8 ? VIRTIO_F_VERSION_1 : 0) | (how & 16 ? VIRTIO_NET_F_MRG_RXBUF : 0);
+		     (how & 8 ? VIRTIO_F_VERSION_1 : 0) | (how & 16 ? VIRTIO_NET_F_MRG_RXBUF : 0) |
+		     (how & 128 ? VIRTIO_F_RING_PACKED : 0);
 	struct vhost_mem_desc mem = {.nregions = 2,
 				     .regions = {{0, REGION, 0, 0}, {REGION, REGION, 1ull << 32, 0}}};
-	struct vhost_inflight_desc inflight = {.mmap_size = 1024, .num_queues = 1, .queue_size = NUM};
+	struct vhost_inflight_desc inflight = {.mmap_size = INFLIGHT, .num_queues = 1, .queue_size = NUM};
 	struct vhost_vring_addr addr = {.index = q, .desc_uva = 0, .avail_uva = AVAIL, .used_uva = USED};
 	int fds[3] = {0, 1, 2};
 
@@ -137,6 +139,7 @@ static void start(struct vhost *v, uint8_t how, unsigned q)
 		tell(v, VHOST_SET_INFLIGHT_FD, &inflight, sizeof(inflight), &fds[2], 1);
 	}
 	tell(v, VHOST_SET_VRING_NUM, &(struct vhost_vring_state){q, NUM}, 8, NULL, 0);
+	tell(v, VHOST_SET_VRING_BASE, &(struct vhost_vring_state){q, how & 128 ? 0x80008000 : 0}, 8, NULL, 0);
 	tell(v, VHOST_SET_VRING_ADDR, &addr, sizeof(addr), NULL, 0);
 	u = q;
 	tell(v, VHOST_SET_VRING_KICK, &u, 8, fds, 1);
@@ -169,7 +172,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 				   .nqueues = 2,
 				   .queue_size = NUM,
 				   .features = VIRTIO_RING_F_EVENT_IDX | VIRTIO_RING_F_INDIRECT |
-					       VIRTIO_F_VERSION_1 | VIRTIO_NET_F_MRG_RXBUF};
+					       VIRTIO_F_VERSION_1 | VIRTIO_NET_F_MRG_RXBUF |
+					       VIRTIO_F_RING_PACKED};
 	struct vhost *v = vhost_create(&cfg, &sys, NULL, &fx, NULL);
 	static struct vqt_chain held[NUM];
 	unsigned n = 0;
@@ -178,13 +182,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	for (int i = 0; i < 3; i++)
 		blocks[i] = calloc(1, lens[i]);
 	if (how & 32 && size > 8)
-		memcpy(blocks[2], data + size / 2, size / 2 < 1024 ? size / 2 : 1024);
+		memcpy(blocks[2], data + size / 2, size / 2 < INFLIGHT ? size / 2 : INFLIGHT);
 	start(v, how, q);
 	if (size > 2)
 		memcpy(blocks[0], data + 2, size - 2 < REGION ? size - 2 : REGION);
 	memset(blocks[0] + USED, 0, 4);
-	blocks[0][AVAIL + 2] = size > 1 ? data[1] : 0;
-	blocks[0][AVAIL + 3] = 0;
+	if (!(how & 128)) {
+		blocks[0][AVAIL + 2] = size > 1 ? data[1] : 0;
+		blocks[0][AVAIL + 3] = 0;
+	}
 	while (n < NUM && vhost_ring_ops.pop(vhost_ring(v, q), &held[n]) == 1)
 		check(&held[n++]);
 	vhost_ring_ops.unpop(vhost_ring(v, q), n / 3);

@@ -6,7 +6,8 @@
  * address sanitizer sees an access one byte outside what was told; descriptors are counted, and all must be
  * closed at the end.
  *
- * Input: byte 0 bit 0 net or block; then records: an op byte and its bytes (see step()).
+ * Input: byte 0: bits 0 net, 1 large queues, 2 nothing saved, 3 something saved; then records: an op byte and
+ * its bytes (see step()).
  */
 #include <assert.h>
 #include <errno.h>
@@ -31,6 +32,7 @@ struct world {
 };
 
 static struct world w;
+static uint8_t saved[65536] __attribute__((aligned(64)));
 
 static int fake_map(void *arg, int fd, uint64_t off, uint64_t len, struct vhost_map *m)
 {
@@ -54,7 +56,7 @@ static int fake_memfd(void *arg, uint64_t len)
 {
 	(void)arg;
 	/* 32 queues of 1024 at most. */
-	assert(len <= 32 * 16448);
+	assert(len <= 32 * 32832);
 	w.open++;
 	return 3;
 }
@@ -313,10 +315,17 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct vhost_config cfg = {.net = how & 1,
 				   .nqueues = 4,
 				   .queue_size = how & 2 ? 256 : 16,
+				   .saved = how & 4 ? NULL : saved,
 				   .features = VIRTIO_RING_F_EVENT_IDX | VIRTIO_RING_F_INDIRECT |
-					       VIRTIO_F_VERSION_1 | VIRTIO_NET_F_MRG_RXBUF};
+					       VIRTIO_F_VERSION_1 | VIRTIO_NET_F_MRG_RXBUF |
+					       VIRTIO_F_RING_PACKED};
 
 	memset(&w, 0, sizeof(w));
+	/* What a predecessor left may be anything. */
+	memset(saved, 0, sizeof(saved));
+	if (how & 8)
+		bytes(&in, saved, in.left < 512 ? in.left / 2 : 256);
+	assert(vhost_saved_size(&cfg) <= sizeof(saved));
 	for (int i = 0; i < FILES; i++) {
 		/* malloc gives 16 bytes of alignment, as the rings want. */
 		w.files[i] = calloc(1, FILE_SIZE);
