@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The TAP front-end: the host's own network stack is the guest. Two queues, as a virtio-net pair has:
+ * The TAP front-end: the host's own network stack is the guest. Pairs of queues, as virtio-net has them, each
+ *pair a queue of the TAP with a descriptor of its own (the kernel spreads flows over them):
  *
- *	queue 1 (transmit): pop() reads one frame from the TAP into a slot; push() frees the slot
- *	queue 0 (receive): pop() gives an empty slot that holds any frame; push() keeps the frame for
+ *	odd queue (transmit): pop() reads one frame from the TAP into a slot; push() frees the slot
+ *	even queue (receive): pop() gives an empty slot that holds any frame; push() keeps the frame for
  *		flush(), which writes it to the TAP
  *
  * Slots are private memory, taken last-in first-out so that few of them are ever touched. With no slot
@@ -33,9 +34,7 @@
 #define TAP_HDR	     12
 #define SLOT_BYTES   65600u /* header, Ethernet, VLAN tag, the largest IP packet */
 #define SLOTS	     64
-#define Q_RX	     0
-#define Q_TX	     1
-#define TAP_QUEUES   2
+#define TAP_PAIRS    (FE_QUEUES_MAX / 2)
 #define NET_F(bit)   (1ull << (bit))
 #define F_CSUM	     NET_F(0)
 #define F_GUEST_CSUM NET_F(1)
@@ -70,6 +69,7 @@ static const COUNTERS_DEFINE(fe_tap, FE_TAP_COUNTERS)
 
 struct tap_ring {
 	struct fe_tap *t;
+	struct tap_pair *pair;
 	const struct vqt_ring_ops *ops; /* of its direction */
 	uint8_t *bytes;			/* SLOTS x SLOT_BYTES */
 	uint32_t len[SLOTS];		/* of the frame in the slot */
@@ -79,16 +79,24 @@ struct tap_ring {
 	bool starved;	   /* pop() gave 0 for want of a slot */
 };
 
+struct tap_pair {
+	struct fe_tap *t;
+	unsigned rx, tx; /* queues */
+	int fd;
+	struct event *read_ev, *rx_ev;
+};
+
 struct fe_tap {
 	struct fe fe;
 	const struct fe_up *up;
 	void *arg;
 	uint64_t features;
-	int fd;
 	bool started;
-	struct event *start_ev, *read_ev, *rx_ev;
-	struct tap_ring rings[TAP_QUEUES];
-	struct fe_queue queues[TAP_QUEUES];
+	struct event *start_ev;
+	unsigned npairs;
+	struct tap_pair pairs[TAP_PAIRS];
+	struct tap_ring rings[FE_QUEUES_MAX];
+	struct fe_queue queues[FE_QUEUES_MAX];
 	uint64_t counters[FE_TAP_NCOUNTERS];
 };
 
@@ -155,7 +163,7 @@ static int tx_pop(void *ring, struct vqt_chain *c)
 		return 0;
 	}
 	slot = r->idle.slot[r->idle.n - 1];
-	n = read(r->t->fd, slot_bytes(r, slot), SLOT_BYTES);
+	n = read(r->pair->fd, slot_bytes(r, slot), SLOT_BYTES);
 	if (n < TAP_HDR)
 		return 0;
 	r->idle.n--;
@@ -181,7 +189,7 @@ static void tx_push(void *ring, const struct vqt_chain *c, uint32_t written)
 	if (!pull(&r->held, c->token))
 		return;
 	put(&r->idle, (uint8_t)c->token);
-	unstarve(r, r->t->read_ev);
+	unstarve(r, r->pair->read_ev);
 }
 
 static void tx_flush(void *ring)
@@ -228,7 +236,7 @@ static void rx_flush(void *ring)
 
 	for (unsigned i = 0; i < r->back.n; i++) {
 		uint8_t slot = r->back.slot[i];
-		ssize_t n = r->len[slot] ? write(t->fd, slot_bytes(r, slot), r->len[slot]) : 0;
+		ssize_t n = r->len[slot] ? write(r->pair->fd, slot_bytes(r, slot), r->len[slot]) : 0;
 
 		/* The kernel refuses headers that make no sense, and frames while the interface is down. */
 		counter_add(&t->counters[n < 0 ? FE_TAP_C_drop_tap_write : FE_TAP_C_tap_written_frames],
@@ -236,7 +244,7 @@ static void rx_flush(void *ring)
 		put(&r->idle, slot);
 	}
 	if (r->back.n)
-		unstarve(r, t->rx_ev);
+		unstarve(r, r->pair->rx_ev);
 	r->back.n = 0;
 }
 
@@ -275,46 +283,49 @@ static void on_start(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
-	t->up->attached(t->arg, t->queues, TAP_QUEUES);
+	t->up->attached(t->arg, t->queues, 2 * t->npairs);
 	t->up->features(t->arg, t->features);
 	t->started = true;
-	t->up->queue_start(t->arg, Q_RX);
-	t->up->queue_start(t->arg, Q_TX);
+	for (unsigned q = 0; q < 2 * t->npairs; q++)
+		t->up->queue_start(t->arg, q);
 }
 
 static void on_readable(evutil_socket_t fd, short what, void *arg)
 {
-	struct fe_tap *t = arg;
+	struct tap_pair *p = arg;
+	struct fe_tap *t = p->t;
 
 	(void)fd;
 	(void)what;
 	counter_add(&t->counters[FE_TAP_C_tap_wakeups], 1);
 	if (t->started)
-		t->up->kick(t->arg, Q_TX);
+		t->up->kick(t->arg, p->tx);
 }
 
 static void on_rx_free(evutil_socket_t fd, short what, void *arg)
 {
-	struct fe_tap *t = arg;
+	struct tap_pair *p = arg;
 
 	(void)fd;
 	(void)what;
-	t->up->kick(t->arg, Q_RX);
+	p->t->up->kick(p->t->arg, p->rx);
 }
 
 /* --- the interface --- */
 
-static int open_tun(struct fe_tap *t, const char *name)
+/* The first pair makes the interface, the others join it. */
+static int open_tun(struct fe_tap *t, struct tap_pair *p, const char *name)
 {
-	struct ifreq ifr = {.ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR | IFF_TUN_EXCL};
+	int multi = t->npairs > 1 ? IFF_MULTI_QUEUE : 0, first = p == t->pairs ? IFF_TUN_EXCL : 0;
+	struct ifreq ifr = {.ifr_flags = (short)(IFF_TAP | IFF_NO_PI | IFF_VNET_HDR | multi | first)};
 	int hdr = TAP_HDR;
 	unsigned offload = 0;
 
-	t->fd = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
-	if (t->fd < 0)
+	p->fd = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
+	if (p->fd < 0)
 		return -errno;
 	memcpy(ifr.ifr_name, name, strlen(name));
-	if (ioctl(t->fd, TUNSETIFF, &ifr))
+	if (ioctl(p->fd, TUNSETIFF, &ifr))
 		return errno == EBUSY ? -EEXIST : -errno;
 	if (t->features & F_CSUM) {
 		offload |= TUN_F_CSUM;
@@ -323,7 +334,7 @@ static int open_tun(struct fe_tap *t, const char *name)
 		if (t->features & F_HOST_ECN && t->features & (F_HOST_TSO4 | F_HOST_TSO6))
 			offload |= TUN_F_TSO_ECN;
 	}
-	if (ioctl(t->fd, TUNSETVNETHDRSZ, &hdr) || ioctl(t->fd, TUNSETOFFLOAD, offload))
+	if (ioctl(p->fd, TUNSETVNETHDRSZ, &hdr) || ioctl(p->fd, TUNSETOFFLOAD, offload))
 		return -errno;
 	return 0;
 }
@@ -358,21 +369,28 @@ static int bring_up(const struct fe_config *cfg)
 
 static int open_events(struct fe_tap *t, struct event_base *base)
 {
-	t->read_ev = event_new(base, t->fd, EV_READ | EV_PERSIST | EV_ET, on_readable, t);
-	t->rx_ev = event_new(base, -1, 0, on_rx_free, t);
+	for (unsigned i = 0; i < t->npairs; i++) {
+		struct tap_pair *p = &t->pairs[i];
+
+		p->read_ev = event_new(base, p->fd, EV_READ | EV_PERSIST | EV_ET, on_readable, p);
+		p->rx_ev = event_new(base, -1, 0, on_rx_free, p);
+		if (!p->read_ev || !p->rx_ev || event_add(p->read_ev, NULL))
+			return -ENOMEM;
+	}
 	t->start_ev = event_new(base, -1, 0, on_start, t);
-	if (!t->read_ev || !t->rx_ev || !t->start_ev || event_add(t->read_ev, NULL))
+	if (!t->start_ev)
 		return -ENOMEM;
 	event_active(t->start_ev, EV_TIMEOUT, 0);
 	return 0;
 }
 
-static int open_ring(struct fe_tap *t, unsigned q, const struct vqt_ring_ops *ops)
+static int open_ring(struct fe_tap *t, unsigned q)
 {
 	struct tap_ring *r = &t->rings[q];
 
 	r->t = t;
-	r->ops = ops;
+	r->pair = &t->pairs[q / 2];
+	r->ops = q % 2 ? &tx_ops : &rx_ops;
 	r->bytes = malloc((size_t)SLOTS * SLOT_BYTES);
 	for (unsigned i = 0; i < SLOTS; i++)
 		put(&r->idle, (uint8_t)(SLOTS - 1 - i));
@@ -388,25 +406,29 @@ static void tap_destroy(struct fe *fe)
 
 	if (t->start_ev)
 		event_free(t->start_ev);
-	if (t->rx_ev)
-		event_free(t->rx_ev);
-	if (t->read_ev)
-		event_free(t->read_ev);
-	if (t->fd >= 0)
-		close(t->fd); /* removes the interface */
-	for (unsigned q = 0; q < TAP_QUEUES; q++)
+	for (unsigned i = 0; i < t->npairs; i++) {
+		struct tap_pair *p = &t->pairs[i];
+
+		if (p->rx_ev)
+			event_free(p->rx_ev);
+		if (p->read_ev)
+			event_free(p->read_ev);
+		if (p->fd >= 0)
+			close(p->fd); /* the last one removes the interface */
+	}
+	for (unsigned q = 0; q < 2 * t->npairs; q++)
 		free(t->rings[q].bytes);
 	free(t);
 }
 
 static int tap_open(struct fe_tap *t, struct event_base *base, const struct fe_config *cfg)
 {
-	int err = open_ring(t, Q_RX, &rx_ops);
+	int err = 0;
 
-	if (!err)
-		err = open_ring(t, Q_TX, &tx_ops);
-	if (!err)
-		err = open_tun(t, cfg->name);
+	for (unsigned q = 0; !err && q < 2 * t->npairs; q++)
+		err = open_ring(t, q);
+	for (unsigned i = 0; !err && i < t->npairs; i++)
+		err = open_tun(t, &t->pairs[i], cfg->name);
 	if (!err)
 		err = bring_up(cfg);
 	return err ? err : open_events(t, base);
@@ -418,7 +440,8 @@ static int tap_create(struct fe **out, struct event_base *base, const struct fe_
 	struct fe_tap *t;
 	int err;
 
-	if (cfg->kind != FE_NET || cfg->nqueues != TAP_QUEUES || !cfg->name || !*cfg->name)
+	if (cfg->kind != FE_NET || !cfg->nqueues || cfg->nqueues % 2 || cfg->nqueues > FE_QUEUES_MAX ||
+	    !cfg->name || !*cfg->name)
 		return -EINVAL;
 	if (strlen(cfg->name) >= IFNAMSIZ)
 		return -ENAMETOOLONG;
@@ -428,7 +451,9 @@ static int tap_create(struct fe **out, struct event_base *base, const struct fe_
 	t->fe.ops = &fe_tap;
 	t->up = up;
 	t->arg = arg;
-	t->fd = -1;
+	t->npairs = cfg->nqueues / 2u;
+	for (unsigned i = 0; i < t->npairs; i++)
+		t->pairs[i] = (struct tap_pair){.t = t, .rx = 2 * i, .tx = 2 * i + 1, .fd = -1};
 	t->features = cfg->features & TAP_FEATURES;
 	err = tap_open(t, base, cfg);
 	if (err) {
@@ -456,7 +481,7 @@ static int tap_set_config(struct fe *fe, const void *config, uint16_t len)
 	if (len < 8 || !(t->features & F_STATUS))
 		return 0;
 	carrier = ((const uint8_t *)config)[6] & 1;
-	return ioctl(t->fd, TUNSETCARRIER, &carrier) ? -errno : 0;
+	return ioctl(t->pairs[0].fd, TUNSETCARRIER, &carrier) ? -errno : 0;
 }
 
 static const char *tap_counter(const struct fe *fe, unsigned n, uint64_t *value)

@@ -98,7 +98,7 @@ struct fe_ops {
 };
 
 extern const struct fe_ops fe_vhost_user; /* QEMU and anything that speaks vhost-user */
-extern const struct fe_ops fe_tap;	  /* FE_NET with two queues; needs CAP_NET_ADMIN */
+extern const struct fe_ops fe_tap;	  /* FE_NET; needs CAP_NET_ADMIN */
 
 /*
  * 0, or -EINVAL (configuration), -ENAMETOOLONG (socket path over 107 bytes), -EEXIST (another process listens

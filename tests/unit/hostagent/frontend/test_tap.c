@@ -25,7 +25,7 @@
 static struct event_base *base;
 static struct fe *fe;
 static char said[4096];
-static struct fe_queue queues[2];
+static struct fe_queue queues[8];
 static int raw = -1;
 static struct vqt_chain c;
 
@@ -254,6 +254,62 @@ static void receive__writes_on_flush(void **state)
 	queues[0].ops->push(queues[0].ring, &c, 1);
 }
 
+/* Each pair is a queue of the interface: what any of them writes arrives, and flows are spread over all. */
+static void pairs__are_queues_of_one_interface(void **state)
+{
+	struct fe_config many = cfg;
+	struct sockaddr_ll ll = {.sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_ALL)};
+	struct fe *four = NULL;
+	unsigned seen[4] = {0}, used = 0;
+	uint8_t got[200];
+	ssize_t n;
+	int fd;
+
+	(void)state;
+	many.name = "og4";
+	many.nqueues = 8;
+	assert_int_equal(fe_create(&fe_tap, &four, base, &many, &up, NULL), 0);
+	pump();
+	assert_non_null(strstr(said, "attached; "));
+	fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, htons(ETH_P_ALL));
+	ll.sll_ifindex = (int)if_nametoindex("og4");
+	assert_int_equal(bind(fd, (struct sockaddr *)&ll, sizeof(ll)), 0);
+	for (unsigned q = 0; q < 8; q += 2) {
+		assert_int_equal(pop(q), 1);
+		memset(c.iov[0].iov_base, 0, HDR);
+		memcpy((uint8_t *)c.iov[0].iov_base + HDR, frame(q + 1, 200), 200);
+		queues[q].ops->push(queues[q].ring, &c, HDR + 200);
+		queues[q].ops->flush(queues[q].ring);
+	}
+	while ((n = recv(fd, got, sizeof(got), 0)) > 0)
+		used += n == 200 && got[12] == 0x88 && got[13] == 0xb5;
+	assert_int_equal(used, 4);
+	/* IPv4 and UDP of many flows. */
+	for (unsigned i = 0; i < 200; i++) {
+		uint8_t *f = frame(0, 60);
+
+		f[12] = 8;
+		f[13] = 0;
+		memcpy(f + 14, "\x45\0\0\x2e\0\0\0\0\x40\x11\0\0\x0a\0\0\1\x0a\0\0\2", 20);
+		f[34] = (uint8_t)i;
+		f[35] = (uint8_t)(i * 7);
+		assert_int_equal(send(fd, f, 60, 0), 60);
+	}
+	for (unsigned p = 0; p < 4; p++) {
+		while (pop(2 * p + 1) == 1) {
+			seen[p]++;
+			queues[2 * p + 1].ops->push(queues[2 * p + 1].ring, &c, 0);
+		}
+	}
+	used = 0;
+	for (unsigned p = 0; p < 4; p++)
+		used += seen[p] > 5;
+	assert_true(used > 1);
+	close(fd);
+	fe_destroy(four);
+	assert_int_equal(if_nametoindex("og4"), 0);
+}
+
 static void create__refuses(void **state)
 {
 	struct fe_config bad = cfg;
@@ -265,6 +321,11 @@ static void create__refuses(void **state)
 	assert_int_equal(fe_create(&fe_tap, &twin, base, &bad, &up, NULL), -ENAMETOOLONG);
 	bad = cfg;
 	bad.kind = FE_BLK;
+	assert_int_equal(fe_create(&fe_tap, &twin, base, &bad, &up, NULL), -EINVAL);
+	bad = cfg;
+	bad.nqueues = 3;
+	assert_int_equal(fe_create(&fe_tap, &twin, base, &bad, &up, NULL), -EINVAL);
+	bad.nqueues = FE_QUEUES_MAX + 2;
 	assert_int_equal(fe_create(&fe_tap, &twin, base, &bad, &up, NULL), -EINVAL);
 }
 
@@ -286,6 +347,7 @@ int main(void)
 		T(transmit__pops_frames_in_order_and_kicks),
 		T(transmit__without_slots_waits_and_kicks_when_one_is_free),
 		T(receive__writes_on_flush),
+		T(pairs__are_queues_of_one_interface),
 		T(create__refuses),
 	};
 
