@@ -62,13 +62,11 @@ struct chan_ops {
 	void (*down)(void *ctx, struct chan *c, const char *reason);
 };
 
-#define CHAN_LISTENER_COUNTERS(X)                                                                            \
-	X(accepted)                                                                                          \
-	X(handshakes)                                                                                        \
-	X(up)                                                                                                \
-	X(drop_handshake_cap)                                                                                \
-	X(drop_channel_cap)                                                                                  \
-	X(drop_handshake_timeout) X(drop_handshake_failed) X(drop_role) X(drop_frame) X(drop_stalled)
+/* clang-format off */
+#define CHAN_LISTENER_COUNTERS(X) \
+	X(accepted) X(handshakes) X(up) X(drop_handshake_cap) X(drop_channel_cap) X(drop_handshake_timeout) \
+	X(drop_handshake_failed) X(drop_role) X(drop_frame) X(drop_stalled)
+/* clang-format on */
 #define CHAN_COUNTER_ENUM(name) CHAN_C_##name,
 enum chan_counter { CHAN_LISTENER_COUNTERS(CHAN_COUNTER_ENUM) CHAN_NCOUNTERS };
 extern const char *const chan_counter_names[];

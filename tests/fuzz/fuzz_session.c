@@ -39,6 +39,7 @@
 #define worker_publish		f_worker_publish
 #define worker_session_add	f_worker_session_add
 #define worker_session_del	f_worker_session_del
+#define worker_session_rekey	f_worker_session_rekey
 #define worker_vdisk_add	f_worker_vdisk_add
 #define worker_vdisk_bind	f_worker_vdisk_bind
 #define worker_vdisk_del	f_worker_vdisk_del
@@ -401,6 +402,14 @@ int f_worker_session_add(struct worker *w, const struct wsession_cfg *cfg, struc
 	*out = calloc(1, sizeof(**out));
 	P.sessions++;
 	return 0;
+}
+
+int f_worker_session_rekey(struct worker *w, struct wsession *s, unsigned path,
+			   const struct rt_path_cfg *next)
+{
+	(void)w;
+	(void)s;
+	return next->tx_spi && next->rx_spi && path < RT_PATHS ? 0 : -EINVAL;
 }
 
 void f_worker_session_del(struct worker *w, struct wsession *s)
