@@ -421,6 +421,36 @@ static void death__in_the_middle_of_a_burst(void **state)
 	}
 }
 
+/* Published, its end not noted, and the driver has used the slots again: they are its chains now. */
+static void death__after_a_burst_that_was_taken_up(void **state)
+{
+	uint8_t before[sizeof(saved)];
+	uint32_t head, len;
+
+	(void)state;
+	begin(&net, ALL);
+	for (uint32_t k = 0; k < NUM; k++)
+		add(k, 1, false);
+	for (int k = 0; k < NUM; k++) {
+		assert_int_equal(pop(), 1);
+		push(&c, 7);
+	}
+	memcpy(before, saved, sizeof(saved));
+	flush();
+	memcpy(saved, before, sizeof(saved));
+	for (uint32_t k = 0; k < NUM; k++) {
+		assert_true(vfront_used(front, 0, &head, &len));
+		add(100 + k, 1, false);
+	}
+	die();
+	assert_false(vfront_used(front, 0, &head, &len));
+	for (uint32_t k = 0; k < NUM; k++) {
+		assert_int_equal(pop(), 1);
+		assert_int_equal(number(&c), 100 + k);
+	}
+	end();
+}
+
 static void death__and_a_guest_reset_starts_anew(void **state)
 {
 	(void)state;
@@ -524,6 +554,7 @@ int main(void)
 		cmocka_unit_test(death__net_ring_goes_on_where_it_was),
 		cmocka_unit_test(death__before_the_flush_publishes_the_burst),
 		cmocka_unit_test(death__in_the_middle_of_a_burst),
+		cmocka_unit_test(death__after_a_burst_that_was_taken_up),
 		cmocka_unit_test(death__and_a_guest_reset_starts_anew),
 		cmocka_unit_test(death__with_a_record_that_is_not_of_this_ring),
 		cmocka_unit_test(stop__goes_on_at_the_base),
