@@ -469,8 +469,8 @@ static void chan_down(void *ctx, struct chan *c, const char *reason)
 			 "again",
 			 s->target[s->at].host, s->target[s->at].port, why);
 	else if (!s->quiet)
-		log_warn("session: no appliance at %s port %u: %s; guests' rings wait, trying again",
-			 s->target[s->at].host, s->target[s->at].port, why);
+		log_warn("session: no appliance at %s port %u: %s; %s, trying again", s->target[s->at].host,
+			 s->target[s->at].port, why, s->suspended ? "traffic goes on" : "guests' rings wait");
 	s->quiet = true;
 	s->last_reason[0] = '\0';
 	s->chan = NULL;
