@@ -68,6 +68,14 @@ static struct stream *stream_to(struct world *w, unsigned side, unsigned cls)
 	return &w->end[side].in[cls];
 }
 
+static void close_message(struct stream *st, struct message *m)
+{
+	free(m->map);
+	m->map = NULL;
+	m->open = false;
+	st->open--;
+}
+
 bool check_send(struct world *w, struct end *from, unsigned cls, uint32_t len, enum rt_rel rel)
 {
 	struct stream *st = stream_to(w, !from->side, cls);
@@ -82,6 +90,11 @@ bool check_send(struct world *w, struct end *from, unsigned cls, uint32_t len, e
 	uint32_t cut = len / 3;
 	int r;
 
+	/* Long frames only: the window has gone far beyond this one, what is missing was given up. */
+	if (m->open && cls == RT_NET && w->cfg.traffic[from->side].saturate) {
+		st->dropped++;
+		close_message(st, m);
+	}
 	if (m->open)
 		return false;
 	iov[0].iov_base = (void *)(uintptr_t)pattern_of(w, from->side, cls, st->next_id);
@@ -103,14 +116,6 @@ bool check_send(struct world *w, struct end *from, unsigned cls, uint32_t len, e
 		st->last_at = w->s.now;
 	st->sent++;
 	return true;
-}
-
-static void close_message(struct stream *st, struct message *m)
-{
-	free(m->map);
-	m->map = NULL;
-	m->open = false;
-	st->open--;
 }
 
 /* Marks bytes [off, off + len), none of which may be marked yet. */
