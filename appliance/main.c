@@ -134,19 +134,6 @@ static const struct option longs[] = {
 	{NULL, 0, NULL, 0},
 };
 
-static int parse_level(const char *text, enum log_level *out)
-{
-	static const char *const names[] = {"error", "warning", "info", "debug"};
-
-	for (unsigned i = 0; i < 4; i++) {
-		if (!strcmp(text, names[i])) {
-			*out = (enum log_level)i;
-			return 0;
-		}
-	}
-	return -EINVAL;
-}
-
 static int parse_number(const char *text, int max, int *out)
 {
 	char *end;
@@ -208,7 +195,7 @@ static int parse_one(struct options *o, int c)
 			return 1 + usage_error("--run-dir: cannot use %s", optarg);
 		return 0;
 	case O_LEVEL:
-		return parse_level(optarg, &o->level)
+		return log_level_parse(optarg, &o->level)
 			       ? 1 + usage_error("--log-level: '%s' is none of error, warning, info, debug",
 						 optarg)
 			       : 0;

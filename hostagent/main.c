@@ -59,19 +59,6 @@ static int usage_error(const char *fmt, const char *arg)
 	return 2;
 }
 
-static int parse_level(const char *text, enum log_level *out)
-{
-	static const char *const names[] = {"error", "warning", "info", "debug"};
-
-	for (unsigned i = 0; i < 4; i++) {
-		if (!strcmp(text, names[i])) {
-			*out = (enum log_level)i;
-			return 0;
-		}
-	}
-	return -EINVAL;
-}
-
 /* 0: go on; else the exit status + 1. */
 static int parse(int argc, char **argv, struct options *o)
 {
@@ -119,7 +106,7 @@ static int parse(int argc, char **argv, struct options *o)
 			o->impaired = true;
 			break;
 		case 'l':
-			if (parse_level(optarg, &o->level))
+			if (log_level_parse(optarg, &o->level))
 				return 1 +
 				       usage_error("--log-level: '%s' is none of error, warning, info, debug",
 						   optarg);

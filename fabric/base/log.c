@@ -2,6 +2,7 @@
 #include "fabric/base/log.h"
 
 #include <errno.h>
+#include <string.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -78,4 +79,18 @@ void log_msg(enum log_level level, const char *fmt, ...)
 	while (write(STDERR_FILENO, line, len) < 0 && errno == EINTR)
 		;
 	errno = saved;
+}
+
+int log_level_parse(const char *text, enum log_level *out)
+{
+	static const char *const names[] = {
+		[LOG_ERR] = "error", [LOG_WARN] = "warning", [LOG_INFO] = "info", [LOG_DEBUG] = "debug"};
+
+	for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		if (!strcmp(text, names[i])) {
+			*out = (enum log_level)i;
+			return 0;
+		}
+	}
+	return -EINVAL;
 }

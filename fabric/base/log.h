@@ -15,6 +15,9 @@ enum log_level { LOG_ERR, LOG_WARN, LOG_INFO, LOG_DEBUG };
 /* Program name shown in each line and the most verbose level printed. Call once, before threads. */
 void log_init(const char *program, enum log_level level);
 
+/* "error", "warning", "info", "debug". 0 or -EINVAL. */
+int log_level_parse(const char *text, enum log_level *out);
+
 void log_msg(enum log_level level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 #define log_err(...)   log_msg(LOG_ERR, __VA_ARGS__)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <stdarg.h>
 #include <stddef.h>
+#include <errno.h>
 #include <setjmp.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -65,9 +66,24 @@ static void log__overlong_is_cut_not_overrun(void **state)
 	assert_int_equal(out[strlen(out) - 1], '\n');
 }
 
+static void levels_by_name(void **state)
+{
+	enum log_level l = LOG_ERR;
+
+	(void)state;
+	assert_int_equal(log_level_parse("debug", &l), 0);
+	assert_int_equal(l, LOG_DEBUG);
+	assert_int_equal(log_level_parse("warning", &l), 0);
+	assert_int_equal(l, LOG_WARN);
+	assert_int_equal(log_level_parse("warn", &l), -EINVAL);
+	assert_int_equal(log_level_parse("", &l), -EINVAL);
+	assert_int_equal(l, LOG_WARN);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(levels_by_name),
 		cmocka_unit_test(log__journal_prefix_and_one_line),
 		cmocka_unit_test(log__time_stamp_otherwise),
 		cmocka_unit_test(log__overlong_is_cut_not_overrun),
