@@ -12,6 +12,7 @@ setup(world) starts what the cases need. A case raises to fail, or Skip("why"). 
 import contextlib
 import os
 import sys
+import time
 import traceback
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../world"))
@@ -38,11 +39,12 @@ def one_line(error):
 def run_cases(cases, world):
     failed = 0
     for name, function in cases:
+        started = time.monotonic()
         try:
             function(world)
             if world:
                 world.check()
-            print(f"ok {name}", flush=True)
+            print(f"  {time.monotonic() - started:.1f} s\nok {name}", flush=True)
         except Skip as reason:
             print(f"skip {name}: {reason}", flush=True)
         except (CheckFailed, WorldError, w.ControlError, vm.GuestError, OSError) as error:

@@ -3,8 +3,6 @@
 control channel is killed. What the hosts' stacks run over their TAPs must go on.
 """
 
-import time
-
 import case
 import tapworld
 from case import expect, wait_for
@@ -20,14 +18,6 @@ def both_up(world):
             world.net.mend(node, path)
     for host in world.host_names:
         wait_states(world, host, True, True)
-
-
-def hold(world, seconds):
-    """Nothing to wait for: it is the time that counts."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        world.check()
-        time.sleep(0.2)
 
 
 def test_both_paths_are_shown(world):
@@ -48,13 +38,13 @@ def strike(world, harm, mend, gap=2.0, lost=30):
     both_up(world)
     before = session(world, "h1")
     with flow(world) as seen:
-        hold(world, 1)
+        world.wait(1)
         harm()
         wait_states(world, "h1", False, True)
-        hold(world, 2)
+        world.wait(2)
         mend()
         both_up(world)
-        hold(world, 1)
+        world.wait(1)
     expect(seen.gap < gap, f"TCP paused for {seen.gap:.2f} s")
     expect(seen.lost <= lost, f"{seen.lost} of {seen.pings} pings lost")
     expect(session(world, "h1") == before, "the session is another one")
@@ -109,7 +99,7 @@ def test_the_path_of_the_control_channel_is_gone_for_40_s(world):
     with flow(world, interval=0.1) as seen:
         world.net.black_hole("h1")
         wait_states(world, "h1", False, True)
-        hold(world, 40)
+        world.wait(40)
         expect(session(world, "h1") == before, "the session is another one")
         world.net.allow()
         both_up(world)
@@ -131,7 +121,7 @@ def test_both_paths_are_cut_and_come_back(world):
     with flow(world, interval=0.1) as seen:
         for path in (0, 1):
             world.net.cut("h1", path)
-        hold(world, 4)
+        world.wait(4)
         for path in (0, 1):
             world.net.mend("h1", path)
         wait_for("h1 connected", lambda: world.host_connected("h1"), 20, world.check)
@@ -152,9 +142,9 @@ def test_udp_is_blocked_under_traffic(world):
         expect(carrier(world, "h1").up, "the carrier is not shown as up")
         world.net.allow()
         both_up(world)
-        hold(world, 1)
+        world.wait(1)
         end = carrier(world, "h1").sent
-        hold(world, 2)
+        world.wait(2)
         more = carrier(world, "h1").sent - end
         expect(more < 100, f"traffic stays in the control channel: {more} packets more: {status(world, 'h1')['paths']}")
     expect(seen.gap < 3 and seen.lost <= 100, "the traffic was away for too long")
@@ -168,7 +158,7 @@ def test_udp_is_blocked_from_the_start(world):
     tapworld.set_up_tap(world, "h1")
     expect(not any(path.up for path in paths(world, "h1") if not path.carrier), "a UDP path is shown as up")
     with flow(world) as seen:
-        hold(world, 2)
+        world.wait(2)
     expect(seen.bytes > 10e6 and seen.lost <= 3, "the carrier served badly")
     expect(carrier(world, "h1").sent > 1000, "the traffic is not in the control channel")
     world.net.allow()

@@ -126,15 +126,16 @@ def make_disk(guest):
 
 
 class Writer:
-    """Writes WRITE_MIB of random data to the disk in a guest, one MiB with fsync after the other."""
+    """Writes random data to the disk in a guest, one MiB with fsync after the other."""
 
-    def __init__(self, guest, check):
+    def __init__(self, guest, check, mebibytes=WRITE_MIB):
         self.guest = guest
+        self.mebibytes = mebibytes
         self.check = check
-        guest.must(f"rm -f /run/progress; dd if=/dev/urandom of=/tmp/data bs=1M count={WRITE_MIB} 2>/dev/null", 60)
+        guest.must(f"rm -f /run/progress; dd if=/dev/urandom of=/tmp/data bs=1M count={mebibytes} 2>/dev/null", 60)
         self.sum = guest.must("sha256sum < /tmp/data", 60).split()[0]
         self.job = guest.start(
-            f"i=0; while [ $i -lt {WRITE_MIB} ]; do "
+            f"i=0; while [ $i -lt {mebibytes} ]; do "
             "dd if=/tmp/data of=/mnt/data bs=1M count=1 skip=$i seek=$i conv=notrunc,fsync 2>/run/dd.err || "
             "{ cat /run/dd.err; exit 1; }; i=$((i + 1)); echo $i > /run/next; mv /run/next /run/progress; done")
 
@@ -156,7 +157,7 @@ def kill_and_restart(world, writer, kill, restart):
     started = time.monotonic()
     kill()
     restart()
-    writer.reach(min(before + 2, WRITE_MIB), 60)  # one MiB may have been on its way back when the daemon died
+    writer.reach(min(before + 2, writer.mebibytes), 60)  # one MiB may have been on its way back when the daemon died
     return time.monotonic() - started
 
 
@@ -166,11 +167,12 @@ def disk_sum(guest):
     return guest.must("sha256sum < /mnt/data", 60).split()[0]
 
 
-def verify(guest, expected):
+def verify(guest, expected, mebibytes=WRITE_MIB):
+    """MiB/s of the read that finds the checksum to be right."""
     started = time.monotonic()
     found = disk_sum(guest)
     expect(found == expected, f"{guest.name}: /mnt/data has SHA-256 {found}, not {expected}")
-    return WRITE_MIB / (time.monotonic() - started)
+    return mebibytes / (time.monotonic() - started)
 
 
 def no_io_errors(guest):

@@ -238,6 +238,13 @@ class World:
         for daemon in self.daemons():
             daemon.check()
 
+    def wait(self, seconds):
+        """Lets time pass that is itself what counts; a daemon that dies meanwhile ends it."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            self.check()
+            time.sleep(0.2)
+
     # ---- the CLI ----
 
     def ctl_command(self, *arguments):
