@@ -39,6 +39,7 @@
 #define RT_RTO_UNKNOWN	 (10 * 1000000ull) /* before the first round-trip time */
 #define RT_NET_RETRIES	 2u
 #define RT_NET_TIME	 (500 * 1000ull)
+#define RT_NET_TIME_MAX	 (50 * 1000000ull)
 #define RT_REO_PACKETS	 3u		   /* sent later and arrived: lost, while no reordering was seen */
 #define RT_REO_MAX	 8u		   /* quarters of a round trip */
 #define RT_PROBE_GAP	 (10 * 1000000ull) /* between probes of a path that does not answer */

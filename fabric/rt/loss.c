@@ -50,10 +50,12 @@ uint64_t loss_rto(const struct rt *rt, const struct tx_ring *t)
 }
 
 /* A message of bounded reliability is given up after RT_NET_TIME, but not before a probe timeout could show
- * the loss of the last packet of a burst and mend it. */
+ * the loss of the last packet of a burst and mend it: where round trips are long, because a peer's processor
+ * is busy, that takes longer, up to RT_NET_TIME_MAX. */
 static bool give_up(const struct rt *rt, const struct tx_slot *s, uint64_t now)
 {
-	uint64_t limit = 2 * rt->cfg.rto_floor_ns;
+	const struct path *p = &rt->path[s->path];
+	uint64_t limit = 2 * rt->cfg.rto_floor_ns, rto = 2 * p->srtt + p->rttvar;
 
 	if (s->rel == RT_REL_FULL)
 		return false;
@@ -61,6 +63,8 @@ static bool give_up(const struct rt *rt, const struct tx_slot *s, uint64_t now)
 		return true;
 	if (limit < RT_NET_TIME)
 		limit = RT_NET_TIME;
+	if (limit < 2 * rto)
+		limit = 2 * rto < RT_NET_TIME_MAX ? 2 * rto : RT_NET_TIME_MAX;
 	return !s->patient && now - s->first > limit;
 }
 
