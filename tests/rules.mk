@@ -5,8 +5,9 @@ GUEST := build/cache/guest
 WORLD_BPF := $(B)/tests/world/vlan.bpf.o
 LINK ?= udp
 KEEP ?=
+PATHS ?= 1
 N ?= 20
-WORLD = LINK=$(LINK) KEEP=$(KEEP) BUILD=$(B) GUEST=$(GUEST)
+WORLD = LINK=$(LINK) KEEP=$(KEEP) PATHS=$(PATHS) BUILD=$(B) GUEST=$(GUEST)
 
 EXTRA_ALL += $(WORLD_BPF)
 
@@ -19,7 +20,7 @@ guest: ## the guest image: Debian's kernel, a busybox initramfs
 	$(Q)tests/guests/mkguest $(GUEST)
 
 # A fresh machine has no pkg-config when this file is read, so the build is a make of its own.
-run: ## two VMs on two hosts through one appliance; LINK=dpdk, KEEP=1
+run: ## two VMs on two hosts through one appliance; LINK=dpdk, PATHS=2, KEEP=1
 	$(Q)sh tests/tools/deps
 	$(Q)$(MAKE) --no-print-directory all guest
 	$(Q)$(WORLD) tests/world/run.py

@@ -4,8 +4,8 @@
 
     tests/world/run.py [DIR]
 
-Environment: LINK=udp|dpdk, KEEP=1 leaves the world up. Exits 0 only if every check held. DIR (build/run) gets the logs,
-DIR.json the table.
+Environment: LINK=udp|dpdk, PATHS=2 gives each session two fabrics, KEEP=1 leaves the world up. Exits 0 only if every
+check held. DIR (build/run) gets the logs, DIR.json the table.
 """
 
 import os
@@ -20,7 +20,7 @@ from report import Report
 
 
 def show(report, world):
-    report.say(f"appliance and two agents start (fabric link: {world.link})")
+    report.say(f"appliance and two agents start (fabric link: {world.link}, paths: {world.paths})")
     world.start()
     report.say("provisioning through the API with outriggerctl")
     world.provision()
@@ -47,7 +47,10 @@ def main():
     keep = os.environ.get("KEEP", "") not in ("", "0")
     broken = None
     directory = sys.argv[1] if len(sys.argv) > 1 else "build/run"
-    with w.World(directory, keep=keep, say=report.say) as world:
+    paths = int(w.setting("PATHS", "1"))
+    if paths not in (1, 2):
+        raise WorldError("PATHS is 1 or 2")
+    with w.World(directory, keep=keep, say=report.say, paths=paths) as world:
         try:
             show(report, world)
             world.check()
