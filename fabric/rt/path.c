@@ -232,6 +232,17 @@ static void shares(struct rt *rt)
 	}
 }
 
+/* The passive end hears of each path at every keepalive of the active one: a path that was silent for two and
+ * a half of them, while others were heard, is dead, though nothing was sent there that could have shown it.
+ */
+static bool gone_silent(const struct rt *rt, const struct path *p, uint64_t now)
+{
+	uint64_t limit = rt->cfg.keepalive_ns * 5 / 2;
+
+	return !rt->cfg.active && p->used && p->state == RT_PATH_UP && now - p->last_rx > limit &&
+	       now - rt->last_rx < rt->cfg.keepalive_ns * 3 / 2;
+}
+
 static void keepalive(struct rt *rt, uint64_t now)
 {
 	rt->keep_at += rt->cfg.keepalive_ns;
@@ -242,6 +253,8 @@ static void keepalive(struct rt *rt, uint64_t now)
 
 		if (rt->cfg.active && p->used && p->state == RT_PATH_UP && !p->stamp)
 			p->probe_due = true;
+		if (gone_silent(rt, p, now))
+			path_state(rt, i, RT_PATH_DOWN, now);
 		if (!p->reo_recent)
 			p->reo_mult /= 2;
 		p->reo_recent = false;
