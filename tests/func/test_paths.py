@@ -31,9 +31,10 @@ def test_both_paths_are_shown(world):
             expect(path.sent and path.received, f"{host}: nothing passed {path.local}")
 
 
-def strike(world, harm, mend, gap=2.0, lost=30):
+def strike(world, harm, mend, gap=6.0, lost=60):
     """Harms the first path of h1 under traffic and mends it; what the traffic may notice is bounded: the death of a path
-    that only takes what the other has no room for may be found at its next keepalive, a second later.
+    that only takes what the other has no room for may be found two keepalives later, and the guests' TCP has timers of
+    its own that double.
     """
     both_up(world)
     before = session(world, "h1")
@@ -70,7 +71,7 @@ def test_the_other_path_serves_both_ways_too(world):
         wait_states(world, "h2", True, False)
         world.net.allow()
         both_up(world)
-    expect(seen.gap < 2 and seen.lost <= 30, "the path that was left served badly")
+    expect(seen.gap < 6 and seen.lost <= 60, "the path that was left served badly")
 
 
 def test_the_control_channel_is_reset(world):
