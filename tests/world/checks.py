@@ -142,10 +142,10 @@ class Writer:
     def progress(self):
         return int(self.guest.must("cat /run/progress 2>/dev/null || echo 0").split()[0])
 
-    def reach(self, mebibytes, timeout=60):
+    def reach(self, mebibytes, timeout=240):
         wait_for(f"{mebibytes} MiB written", lambda: self.progress() >= mebibytes, timeout, self.check)
 
-    def done(self, timeout=120):
+    def done(self, timeout=300):
         result = self.job.wait(timeout, self.check)
         expect(result.ok, f"the writer in {self.guest.name} failed: {result.output.strip()}")
         self.guest.must("rm /tmp/data")
