@@ -126,17 +126,19 @@ def make_disk(guest):
 
 
 class Writer:
-    """Writes random data to the disk in a guest, one MiB with fsync after the other."""
+    """Writes random data to the disk in a guest, one MiB with fsync after the other, all of it and then again from its
+    start until done() asks for no more: whatever a test does meanwhile, the guest is writing.
+    """
 
     def __init__(self, guest, check, mebibytes=WRITE_MIB):
         self.guest = guest
         self.mebibytes = mebibytes
         self.check = check
-        guest.must(f"rm -f /run/progress; dd if=/dev/urandom of=/tmp/data bs=1M count={mebibytes} 2>/dev/null", 60)
+        guest.must(f"rm -f /run/progress /run/enough; dd if=/dev/urandom of=/tmp/data bs=1M count={mebibytes} 2>/dev/null", 60)
         self.sum = guest.must("sha256sum < /tmp/data", 60).split()[0]
         self.job = guest.start(
-            f"i=0; while [ $i -lt {mebibytes} ]; do "
-            "dd if=/tmp/data of=/mnt/data bs=1M count=1 skip=$i seek=$i conv=notrunc,fsync 2>/run/dd.err || "
+            f"i=0; while [ $i -lt {mebibytes} ] || [ ! -e /run/enough ]; do at=$((i % {mebibytes})); "
+            "dd if=/tmp/data of=/mnt/data bs=1M count=1 skip=$at seek=$at conv=notrunc,fsync 2>/run/dd.err || "
             "{ cat /run/dd.err; exit 1; }; i=$((i + 1)); echo $i > /run/next; mv /run/next /run/progress; done")
 
     def progress(self):
@@ -146,6 +148,7 @@ class Writer:
         wait_for(f"{mebibytes} MiB written", lambda: self.progress() >= mebibytes, timeout, self.check)
 
     def done(self, timeout=300):
+        self.guest.must("touch /run/enough")
         result = self.job.wait(timeout, self.check)
         expect(result.ok, f"the writer in {self.guest.name} failed: {result.output.strip()}")
         self.guest.must("rm /tmp/data")
@@ -157,7 +160,7 @@ def kill_and_restart(world, writer, kill, restart):
     started = time.monotonic()
     kill()
     restart()
-    writer.reach(min(before + 2, writer.mebibytes), 60)  # one MiB may have been on its way back when the daemon died
+    writer.reach(before + 2, 60)  # one MiB may have been on its way back when the daemon died
     return time.monotonic() - started
 
 
