@@ -5,7 +5,7 @@
 #	$(eval $(call sim,NAME,ARGUMENTS OF ITS SLICE IN make sim))
 #
 # gives $(B)/bin/sim-NAME and adds the slice to `make sim`, which `make check` runs.
-$(eval $(call room,tests/sim,fabric/base,,))
+$(eval $(call room,tests/sim,fabric/base fabric/aead,,))
 
 SIM_SLICES :=
 define sim

@@ -6,6 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define WAYS   4    /* of the heap: flatter, and the children of one event are neighbours in memory */
+#define PARCEL 1536 /* bytes; smaller ones are used again */
+
 void sim_init(struct sim *s, uint64_t seed, const char *replay)
 {
 	*s = (struct sim){.seed = seed, .replay = replay, .trace = 0xcbf29ce484222325ull};
@@ -13,6 +16,30 @@ void sim_init(struct sim *s, uint64_t seed, const char *replay)
 	 * tail. */
 	rng_init(&s->rng, seed);
 	rng_init(&s->rng, rng_u64(&s->rng));
+}
+
+/* Kept for whoever mends it: one command per line. */
+static void keep(const char *replay)
+{
+	const char *path = getenv("SIM_FAILED");
+	FILE *f = fopen(path ? path : "build/sim-failed", "a");
+
+	if (!f)
+		return;
+	fprintf(f, "%s\n", replay);
+	fclose(f);
+}
+
+void sim_replay(const struct sim *s)
+{
+	char line[512];
+
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wformat-nonliteral"
+	snprintf(line, sizeof(line), s->replay, (unsigned long long)s->seed);
+#pragma GCC diagnostic pop
+	fprintf(stderr, "\nreplay: %s\n", line);
+	keep(line);
 }
 
 void sim_fail(struct sim *s, const char *fmt, ...)
@@ -25,12 +52,7 @@ void sim_fail(struct sim *s, const char *fmt, ...)
 	va_start(ap, fmt);
 	vfprintf(stderr, fmt, ap);
 	va_end(ap);
-	fprintf(stderr, "\nreplay: ");
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wformat-nonliteral"
-	fprintf(stderr, s->replay, (unsigned long long)s->seed);
-#pragma GCC diagnostic pop
-	fprintf(stderr, "\n");
+	sim_replay(s);
 	exit(1);
 }
 
@@ -50,8 +72,8 @@ void sim_at(struct sim *s, uint64_t when, sim_fn *fn, void *ctx, uint64_t arg)
 		if (!s->heap)
 			sim_fail(s, "out of memory");
 	}
-	for (i = s->count++; i && before(&e, &s->heap[(i - 1) / 2]); i = (i - 1) / 2)
-		s->heap[i] = s->heap[(i - 1) / 2];
+	for (i = s->count++; i && before(&e, &s->heap[(i - 1) / WAYS]); i = (i - 1) / WAYS)
+		s->heap[i] = s->heap[(i - 1) / WAYS];
 	s->heap[i] = e;
 }
 
@@ -60,9 +82,12 @@ static struct sim_event pop(struct sim *s)
 	struct sim_event top = s->heap[0], last = s->heap[--s->count];
 	size_t i = 0, kid;
 
-	while ((kid = 2 * i + 1) < s->count) {
-		if (kid + 1 < s->count && before(&s->heap[kid + 1], &s->heap[kid]))
-			kid++;
+	while ((kid = WAYS * i + 1) < s->count) {
+		size_t end = kid + WAYS < s->count ? kid + WAYS : s->count;
+
+		for (size_t k = kid + 1; k < end; k++)
+			if (before(&s->heap[k], &s->heap[kid]))
+				kid = k;
 		if (!before(&s->heap[kid], &last))
 			break;
 		s->heap[i] = s->heap[kid];
@@ -90,29 +115,60 @@ bool sim_step(struct sim *s, uint64_t until)
 void sim_note(struct sim *s, const void *p, size_t n)
 {
 	const uint8_t *b = p;
+	uint64_t h = s->trace, word;
 
-	for (size_t i = 0; i < n; i++)
-		s->trace = (s->trace ^ b[i]) * 0x100000001b3ull; /* FNV-1a */
+	for (; n >= 8; n -= 8, b += 8) {
+		memcpy(&word, b, 8);
+		h = (h ^ word) * 0x9e3779b97f4a7c15ull;
+		h ^= h >> 29;
+	}
+	for (; n; n--)
+		h = (h ^ *b++) * 0x100000001b3ull;
+	s->trace = h;
 }
 
 struct parcel {
 	struct sim_link *l;
+	struct parcel *next; /* a spare one */
 	uint32_t len;
 	bool ce;
 	uint8_t data[];
 };
+
+static struct parcel *parcel_get(struct sim *s, uint32_t len)
+{
+	struct parcel *p = s->spare;
+
+	if (len > PARCEL || !p)
+		p = malloc(sizeof(*p) + (len > PARCEL ? len : PARCEL));
+	else
+		s->spare = p->next;
+	if (!p)
+		sim_fail(s, "out of memory");
+	p->len = len;
+	return p;
+}
+
+static void parcel_put(struct sim *s, struct parcel *p)
+{
+	if (p->len > PARCEL) {
+		free(p);
+		return;
+	}
+	p->next = s->spare;
+	s->spare = p;
+}
 
 /* Frees what sim_fini() finds undelivered, too: told by its function. */
 static void arrive(struct sim *s, void *ctx, uint64_t arg)
 {
 	struct parcel *p = ctx;
 
-	(void)s;
 	(void)arg;
 	p->l->in_flight--;
 	if (!p->l->cfg.cut)
 		p->l->deliver(p->l->ctx, p->data, p->len, p->ce);
-	free(p);
+	parcel_put(s, p);
 }
 
 void sim_fini(struct sim *s)
@@ -120,6 +176,11 @@ void sim_fini(struct sim *s)
 	for (size_t i = 0; i < s->count; i++)
 		if (s->heap[i].fn == arrive)
 			free(s->heap[i].ctx);
+	for (struct parcel *p = s->spare, *next; p; p = next) {
+		next = p->next;
+		free(p);
+	}
+	s->spare = NULL;
 	free(s->heap);
 	s->heap = NULL;
 	s->count = s->room = 0;
@@ -151,12 +212,9 @@ static bool falls(struct sim_link *l)
 static void dispatch(struct sim_link *l, uint64_t when, const uint8_t *data, uint32_t len, bool ce)
 {
 	struct rng *r = &l->s->rng;
-	struct parcel *p = malloc(sizeof(*p) + len);
+	struct parcel *p = parcel_get(l->s, len);
 
-	if (!p)
-		sim_fail(l->s, "out of memory");
 	p->l = l;
-	p->len = len;
 	p->ce = ce;
 	memcpy(p->data, data, len);
 	if (l->cfg.corrupt && rng_chance(r, l->cfg.corrupt)) {
@@ -203,6 +261,17 @@ void sim_link_send(struct sim_link *l, const uint8_t *data, uint32_t len)
 	dispatch(l, start + l->cfg.delay_ns, data, len, ce);
 	if (l->cfg.dup && rng_chance(&l->s->rng, l->cfg.dup)) {
 		l->stats.duplicated++;
-		dispatch(l, start + l->cfg.delay_ns + rng_below(&l->s->rng, 100000), data, len, ce);
+		dispatch(l,
+			 start + l->cfg.delay_ns +
+				 rng_below(&l->s->rng, l->cfg.dup_ns ? l->cfg.dup_ns : 100000),
+			 data, len, ce);
 	}
+}
+
+uint64_t sim_link_faults(const struct sim_link *l)
+{
+	const struct sim_link_stats *s = &l->stats;
+
+	return s->lost + s->queued_out + s->reordered + s->duplicated + s->corrupted + s->marked +
+	       s->too_large;
 }

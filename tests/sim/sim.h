@@ -6,7 +6,8 @@
  *
  *	sim_init(); sim_link_init()*; sim_at()*; while (sim_step(&s)) check invariants; sim_fini()
  *
- * A broken invariant calls sim_fail(), which prints how to replay the seed and exits with 1.
+ * A broken invariant calls sim_fail(), which prints how to replay the seed, keeps that command as a line of
+ * build/sim-failed (or of the file that SIM_FAILED names) and exits with 1.
  */
 #ifndef OUTRIGGER_SIM_SIM_H
 #define OUTRIGGER_SIM_SIM_H
@@ -18,6 +19,7 @@
 #include "fabric/base/rng.h"
 
 struct sim;
+struct parcel;
 typedef void sim_fn(struct sim *s, void *ctx, uint64_t arg);
 
 struct sim_event {
@@ -33,7 +35,8 @@ struct sim {
 	struct rng rng;
 	struct sim_event *heap;
 	size_t count, room;
-	const char *replay; /* printed by sim_fail(); format with one %llu for the seed */
+	struct parcel *spare; /* datagrams that arrived: their memory is used again */
+	const char *replay;   /* printed by sim_fail(); format with one %llu for the seed */
 };
 
 /* replay: for example "build/gcc/bin/sim-rt --seed %llu". */
@@ -45,6 +48,8 @@ bool sim_step(struct sim *s, uint64_t until);
 /* Into the trace hash. */
 void sim_note(struct sim *s, const void *p, size_t n);
 void sim_fail(struct sim *s, const char *fmt, ...) __attribute__((format(printf, 2, 3), noreturn));
+/* Says and keeps how to replay the seed. */
+void sim_replay(const struct sim *s);
 #define sim_check(s, cond, ...)                                                                              \
 	do {                                                                                                 \
 		if (!(cond))                                                                                 \
@@ -62,6 +67,7 @@ struct sim_link_cfg {
 	uint32_t reorder;		 /* chance of an extra delay, which overtakes nothing */
 	uint64_t reorder_ns;
 	uint32_t dup, corrupt;
+	uint64_t dup_ns;   /* how late a duplicate comes, at most; 0: 100 us */
 	uint32_t overhead; /* bytes per datagram on the cable that it does not see */
 	uint32_t mtu;	   /* larger datagrams are lost without a word; 0: none is */
 	bool cut;	   /* everything is lost; may be changed while it runs */
@@ -86,6 +92,8 @@ struct sim_link {
 
 void sim_link_init(struct sim_link *l, struct sim *s, const struct sim_link_cfg *cfg,
 		   void (*deliver)(void *ctx, uint8_t *data, uint32_t len, bool ce), void *ctx);
+/* What the cable did to datagrams. */
+uint64_t sim_link_faults(const struct sim_link *l);
 void sim_link_send(struct sim_link *l, const uint8_t *data, uint32_t len);
 
 #endif

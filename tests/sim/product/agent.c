@@ -26,7 +26,8 @@ static uint64_t ctl_when(struct agent *a)
 	return a->ctl_at;
 }
 
-/* What is in arg: device, and for states whether the guest receives. */
+/* What is in arg: device, and for states whether the guest receives; 2: the session is over; 4: the path
+ * that is in the device's place has its fresh keys. */
 #define ARG(d, state) ((uint64_t)(d)->vm->index << 8 | (d)->kind << 4 | (state))
 
 static void on_ctl(struct sim *s, void *ctx, uint64_t arg)
@@ -41,6 +42,8 @@ static void on_ctl(struct sim *s, void *ctx, uint64_t arg)
 		app_detached(&w->app, session, vm, kind);
 	else if (state == 2)
 		app_session_over(&w->app, session);
+	else if (state == 4)
+		app_rekeyed(&w->app, session, vm);
 	else if (kind == DEV_BLK)
 		app_state(&w->app, session, vm, kind,
 			  w->vm[vm].write_through ? BLK_F_BLK_SIZE : BLK_F_BLK_SIZE | BLK_F_FLUSH, 0);
@@ -174,6 +177,20 @@ void agent_kick(struct agent *a, struct vm *vm, bool net, unsigned vq)
 
 /* ---- what the appliance says ---- */
 
+void agent_rekey(struct agent *a, uint64_t session, unsigned path, const struct rt_path_cfg *next)
+{
+	struct world *w = a->w;
+
+	if (!a->alive || !a->rt || a->session != session)
+		return;
+	a->rx_spi[path][0] = a->rx_spi[path][1];
+	a->rx_spi[path][1] = next->rx_spi;
+	sim_check(&w->s, !rt_path_rekey(a->rt, path, next, w->s.now), "agent %u: rekey", a->index);
+	sim_check(&w->s, !rt_path_rekey_send(a->rt, path, w->s.now), "agent %u: rekey", a->index);
+	say(a, path << 8 | 4);
+	agent_wake(a, w->s.now);
+}
+
 void agent_attach(struct agent *a, uint64_t session, unsigned vm, unsigned kind, uint32_t epoch)
 {
 	struct adev *d = &a->dev[vm][kind];
@@ -256,7 +273,9 @@ void agent_welcome(struct agent *a, uint64_t session, const struct rt_path_cfg *
 			   .ctx = a->host,
 			   .aead = w->aead,
 			   .chunk = w->chunk,
-			   .window = {64, 256, 256, 256},
+			   .window = {64, w->window, w->window, w->window},
+			   .psn_start = w->psn_start,
+			   .txn_start = w->txn_start,
 			   .rto_floor_ns = w->rto,
 			   .keepalive_ns = w->lost_ns / 5,
 			   .lost_ns = w->lost_ns,
@@ -269,7 +288,7 @@ void agent_welcome(struct agent *a, uint64_t session, const struct rt_path_cfg *
 	for (unsigned p = 0; p < PATHS; p++) {
 		r = rt_path_add(a->rt, p, &paths[p], w->s.now);
 		sim_check(&w->s, !r, "rt_path_add: %d", r);
-		a->rx_spi[p] = paths[p].rx_spi;
+		a->rx_spi[p][0] = a->rx_spi[p][1] = paths[p].rx_spi;
 	}
 	a->session = session;
 	a->ctl_at = 0;
@@ -339,7 +358,7 @@ void agent_input(struct agent *a, uint8_t *data, uint32_t len, bool ce)
 	uint32_t spi = rt_peek_spi(data, len);
 
 	for (unsigned p = 0; a->alive && a->rt && p < PATHS; p++) {
-		if (a->rx_spi[p] != spi)
+		if (a->rx_spi[p][0] != spi && a->rx_spi[p][1] != spi)
 			continue;
 		rt_input(a->rt, data, len, NULL, ce, a->w->s.now);
 		agent_wake(a, a->w->s.now + 1000);

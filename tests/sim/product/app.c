@@ -6,10 +6,10 @@
 
 #include "tests/sim/product/product.h"
 
-#define FRAMES	  4096u
-#define BUFS	  2048u
-#define WAITING	  4096u
-#define DATAGRAMS 6144u
+#define FRAMES(w)    ((w)->small ? 1024u : 4096u)
+#define BUFS(w)	     ((w)->small ? 512u : 2048u)
+#define WAITING(w)   ((w)->small ? 1024u : 4096u)
+#define DATAGRAMS(w) ((w)->small ? 1536u : 6144u)
 
 /* ---- frames ---- */
 
@@ -120,18 +120,18 @@ static void on_writable(void *ctx, enum rt_class cls)
 
 static const struct rt_ops rt_calls = {.record = on_record, .settled = on_settled, .writable = on_writable};
 
-static void draw_paths(struct world *w, struct rt_path_cfg here[PATHS], struct rt_path_cfg there[PATHS])
+static void draw_path(struct world *w, struct rt_path_cfg *here, struct rt_path_cfg *there)
 {
-	for (unsigned p = 0; p < PATHS; p++) {
-		here[p] = (struct rt_path_cfg){.rx_spi = ++w->spi, .tx_spi = ++w->spi};
-		for (unsigned i = 0; i < AEAD_KEY_LEN; i++) {
-			here[p].rx_key[i] = (uint8_t)rng_u64(&w->s.rng);
-			here[p].tx_key[i] = (uint8_t)rng_u64(&w->s.rng);
-		}
-		there[p] = (struct rt_path_cfg){.rx_spi = here[p].tx_spi, .tx_spi = here[p].rx_spi};
-		memcpy(there[p].rx_key, here[p].tx_key, AEAD_KEY_LEN);
-		memcpy(there[p].tx_key, here[p].rx_key, AEAD_KEY_LEN);
+	*here = (struct rt_path_cfg){0};
+	here->rx_spi = ++w->spi;
+	here->tx_spi = ++w->spi;
+	for (unsigned i = 0; i < AEAD_KEY_LEN; i++) {
+		here->rx_key[i] = (uint8_t)rng_u64(&w->s.rng);
+		here->tx_key[i] = (uint8_t)rng_u64(&w->s.rng);
 	}
+	*there = (struct rt_path_cfg){.rx_spi = here->tx_spi, .tx_spi = here->rx_spi};
+	memcpy(there->rx_key, here->tx_key, AEAD_KEY_LEN);
+	memcpy(there->tx_key, here->rx_key, AEAD_KEY_LEN);
 }
 
 /* The keys reach the agent by the control session, after the appliance is ready. */
@@ -162,7 +162,9 @@ void app_hello(struct app *app, unsigned host)
 	struct rt_cfg c = {.ops = &rt_calls,
 			   .aead = w->aead,
 			   .chunk = w->chunk,
-			   .window = {64, 256, 256, 256},
+			   .window = {64, w->window, w->window, w->window},
+			   .psn_start = w->psn_start,
+			   .txn_start = w->txn_start,
 			   .rto_floor_ns = w->rto,
 			   .keepalive_ns = w->lost_ns / 5,
 			   .lost_ns = w->lost_ns};
@@ -188,11 +190,11 @@ void app_hello(struct app *app, unsigned host)
 	c.ctx = s;
 	s->rt = rt_create(&c, w->s.now, &r);
 	sim_check(&w->s, s->rt, "rt_create: %d", r);
-	draw_paths(w, paths, m->paths);
 	for (unsigned p = 0; p < PATHS; p++) {
+		draw_path(w, &paths[p], &m->paths[p]);
 		r = rt_path_add(s->rt, p, &paths[p], w->s.now);
 		sim_check(&w->s, !r, "rt_path_add: %d", r);
-		s->rx_spi[p] = paths[p].rx_spi;
+		s->rx_spi[p][0] = s->rx_spi[p][1] = paths[p].rx_spi;
 	}
 	pc.rt = s->rt;
 	s->peer = vqt_peer_create(&pc, &r);
@@ -251,6 +253,65 @@ void app_session_over(struct app *app, uint64_t session)
 
 	if (s)
 		app_session_down(s);
+}
+
+/* ---- fresh keys ---- */
+
+struct rekey {
+	struct agent *a;
+	uint64_t session;
+	struct rt_path_cfg next;
+};
+
+static void on_rekey(struct sim *s, void *ctx, uint64_t path)
+{
+	struct rekey *m = ctx;
+
+	(void)s;
+	agent_rekey(m->a, m->session, (unsigned)path, &m->next);
+	free(m);
+}
+
+void app_rekey(struct asess *s, unsigned path)
+{
+	struct world *w = s->app->w;
+	struct agent *a = &w->agent[s->host];
+	struct rt_path_info here, there;
+	struct rt_path_cfg next;
+	struct rekey *m;
+
+	if (s->ending || a->session != s->id)
+		return;
+	rt_path_info(s->rt, path, &here);
+	rt_path_info(a->rt, path, &there);
+	if (here.rekeying || there.rekeying)
+		return;
+	m = calloc(1, sizeof(*m));
+	sim_check(&w->s, m, "out of memory");
+	m->a = a;
+	m->session = s->id;
+	draw_path(w, &next, &m->next);
+	s->rx_spi[path][0] = s->rx_spi[path][1];
+	s->rx_spi[path][1] = next.rx_spi;
+	sim_check(&w->s, !rt_path_rekey(s->rt, path, &next, w->s.now), "session %llu: rekey",
+		  (unsigned long long)s->id);
+	s->ctl_at = (s->ctl_at > w->s.now ? s->ctl_at : w->s.now) + 20000 + below(w, 300000);
+	sim_at(&w->s, s->ctl_at, on_rekey, m, path);
+	stat_add(w, S_rekeys, 1);
+}
+
+void app_rekeyed(struct app *app, uint64_t session, unsigned path)
+{
+	struct asess *s = app->alive ? app_session(app, session) : NULL;
+	struct rt_path_info i;
+
+	if (!s || s->ending)
+		return;
+	rt_path_rekey_send(s->rt, path, app->w->s.now); /* unless the agent's packets were faster */
+	rt_path_info(s->rt, path, &i);
+	sim_check(&app->w->s, i.rekeying, "session %llu: path %u is not rekeying",
+		  (unsigned long long)session, path);
+	app_wake(app, app->w->s.now);
 }
 
 /* ---- the loop ---- */
@@ -344,7 +405,7 @@ void app_input(struct app *app, uint8_t *data, uint32_t len, bool ce)
 		struct asess *s = container_of(it, struct asess, node);
 
 		for (unsigned p = 0; p < PATHS; p++) {
-			if (s->rx_spi[p] != spi)
+			if (s->rx_spi[p][0] != spi && s->rx_spi[p][1] != spi)
 				continue;
 			b = buf_get(app->datagrams);
 			if (!b)
@@ -389,11 +450,11 @@ void app_start(struct app *app)
 	list_init(&app->sessions);
 	list_init(&app->marked);
 	reqmem_init(&app->mem);
-	app->frames = frame_pool_create(FRAMES);
-	app->bufs = buf_pool_create(BUFS, 2048);
+	app->frames = frame_pool_create(FRAMES(w));
+	app->bufs = buf_pool_create(BUFS(w), 2048);
 	app->shape = buf_pool_create(64, 66u << 10);
-	app->waiting = buf_pool_create(WAITING, 2048);
-	app->datagrams = buf_pool_create(DATAGRAMS, w->chunk + 128 < size ? w->chunk + 128 : size);
+	app->waiting = buf_pool_create(WAITING(w), 2048);
+	app->datagrams = buf_pool_create(DATAGRAMS(w), w->chunk + 128 < size ? w->chunk + 128 : size);
 	app->group = bdev_group_create(1024, &r);
 	sim_check(&w->s,
 		  app->frames && app->bufs && app->shape && app->waiting && app->datagrams && app->group,
@@ -423,13 +484,13 @@ void app_stop(struct app *app)
 	list_for_each_safe (it, &app->sessions)
 		session_free_if_done(container_of(it, struct asess, node));
 	sim_check(&w->s, list_empty(&app->sessions), "a session is held for ever");
-	sim_check(&w->s, frame_pool_available(app->frames) == FRAMES, "%u frames are missing",
-		  FRAMES - frame_pool_available(app->frames));
-	sim_check(&w->s, buf_pool_available(app->bufs) == BUFS, "buffers are missing");
-	sim_check(&w->s, buf_pool_available(app->waiting) == WAITING,
+	sim_check(&w->s, frame_pool_available(app->frames) == FRAMES(w), "%u frames are missing",
+		  FRAMES(w) - frame_pool_available(app->frames));
+	sim_check(&w->s, buf_pool_available(app->bufs) == BUFS(w), "buffers are missing");
+	sim_check(&w->s, buf_pool_available(app->waiting) == WAITING(w),
 		  "buffers of waiting frames are missing");
-	sim_check(&w->s, buf_pool_available(app->datagrams) == DATAGRAMS, "%u datagrams are missing",
-		  DATAGRAMS - buf_pool_available(app->datagrams));
+	sim_check(&w->s, buf_pool_available(app->datagrams) == DATAGRAMS(w), "%u datagrams are missing",
+		  DATAGRAMS(w) - buf_pool_available(app->datagrams));
 	sim_check(&w->s, app->mem.out == 0, "request memory is missing");
 	bdev_group_destroy(app->group);
 	sw_destroy(app->sw);

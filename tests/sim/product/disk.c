@@ -195,6 +195,7 @@ static int submit(struct bdev *b, struct bdev_io *io)
 	struct disk *d = container_of(b, struct simbdev, b)->d;
 	struct world *w = d->w;
 	uint32_t count = (uint32_t)(io->length / SECTOR);
+	bool sick = w->s.now < d->sick_until;
 	struct disk_req *q;
 	uint64_t t1, t2;
 
@@ -215,10 +216,10 @@ static int submit(struct bdev *b, struct bdev_io *io)
 	if (io->op == BDEV_WRITE)
 		take_values(q, io);
 	q->half = (uint32_t)below(w, count + 1);
-	q->failed = !w->quiet && chance(w, d->error);
+	q->failed = !w->quiet && (chance(w, d->error) || (sick && d->fails && chance(w, 900000)));
 	t1 = w->s.now + 1000 + below(w, d->latency);
 	t2 = t1 + 1000 + below(w, d->latency);
-	if (chance(w, d->slow))
+	if (chance(w, d->slow) || (sick && !d->fails))
 		t2 += below(w, 30 * MSEC);
 	if (chance(w, d->slow))
 		t1 = t2;

@@ -79,6 +79,9 @@ struct vm;
 	X(guest_kills)                                                                                       \
 	X(reboots)                                                                                           \
 	X(path_cuts)                                                                                         \
+	X(rekeys)                                                                                            \
+	X(disks_sick)                                                                                        \
+	X(events)                                                                                            \
 	X(faults)
 #define PRODUCT_STAT_ENUM(name) S_##name,
 enum product_stat { PRODUCT_STATS(PRODUCT_STAT_ENUM) S_COUNT };
@@ -139,6 +142,8 @@ struct disk {
 	bool cache;
 	uint32_t error, slow; /* ppm */
 	uint64_t latency;
+	uint64_t sick_until; /* before that it fails everything, or is slow at all of it */
+	bool fails;
 	uint64_t errors; /* given out */
 };
 
@@ -256,7 +261,7 @@ struct agent {
 	struct vqt_host *host;
 	struct rt *rt; /* NULL: no session */
 	uint64_t session, ctl_at, wake_at;
-	uint32_t rx_spi[PATHS];
+	uint32_t rx_spi[PATHS][2]; /* the second: of keys on their way, and from then on */
 	struct adev dev[VMS][2];
 	uint64_t counters[VQT_HDEV_NCOUNTERS]; /* of devices that are gone */
 };
@@ -267,6 +272,8 @@ void agent_input(struct agent *a, uint8_t *data, uint32_t len, bool ce);
 void agent_wake(struct agent *a, uint64_t when);
 void agent_welcome(struct agent *a, uint64_t session, const struct rt_path_cfg *paths);
 void agent_session_over(struct agent *a, uint64_t session);
+/* Fresh keys of a path; answers with app_rekeyed(). */
+void agent_rekey(struct agent *a, uint64_t session, unsigned path, const struct rt_path_cfg *next);
 void agent_attach(struct agent *a, uint64_t session, unsigned vm, unsigned kind, uint32_t epoch);
 void agent_detach(struct agent *a, uint64_t session, unsigned vm, unsigned kind);
 /* From guests. */
@@ -285,7 +292,7 @@ struct asess {
 	bool ending;
 	struct rt *rt;
 	struct vqt_peer *peer;
-	uint32_t rx_spi[PATHS];
+	uint32_t rx_spi[PATHS][2];
 };
 
 struct appdev {
@@ -321,6 +328,8 @@ void app_input(struct app *app, uint8_t *data, uint32_t len, bool ce);
 void app_wake(struct app *app, uint64_t when);
 void app_hello(struct app *app, unsigned host); /* an agent wants a session */
 void app_session_over(struct app *app, uint64_t session);
+void app_rekey(struct asess *s, unsigned path); /* under load; not while the last one is under way */
+void app_rekeyed(struct app *app, uint64_t session, unsigned path);
 void app_session_down(struct asess *s);
 void app_detached(struct app *app, uint64_t session, unsigned vm, unsigned kind);
 void app_state(struct app *app, uint64_t session, unsigned vm, unsigned kind, uint64_t features,
@@ -357,10 +366,13 @@ struct path {
 struct world {
 	struct sim s;
 	enum level level;
+	bool small; /* few guests, bad cables, something fails every other millisecond */
 	unsigned hosts, vms;
 	bool quiet; /* no more work, no more faults */
 	uint64_t start;
-	uint32_t chunk, spi;
+	uint32_t chunk, window, spi;
+	uint32_t psn_start;
+	uint64_t txn_start;
 	uint64_t lost_ns, session, rto;
 	const struct aead_ops *aead;
 	unsigned home[VMS];  /* where profiles say the VM is */
@@ -373,7 +385,8 @@ struct world {
 	uint64_t stat[S_COUNT];
 };
 
-void world_run(struct world *w, uint64_t seed, enum level level, uint64_t length, const char *replay);
+void world_run(struct world *w, uint64_t seed, enum level level, bool small, uint64_t length,
+	       const char *replay);
 void world_send(struct world *w, unsigned host, unsigned path, bool to_app, const uint8_t *data,
 		uint32_t len);
 

@@ -289,7 +289,7 @@ void vm_reboot(struct vm *vm)
 
 void vm_init(struct vm *vm, struct world *w, unsigned index)
 {
-	*vm = (struct vm){.w = w, .index = index, .host = w->home[index], .net = index % 2};
+	*vm = (struct vm){.w = w, .index = index, .host = w->home[index], .net = w->small ? 0 : index % 2};
 	vm->write_through = chance(w, 300000);
 	vm->super = chance(w, 600000);
 	vm->mergeable = chance(w, 700000);

@@ -37,10 +37,10 @@ static void be16(uint8_t *p, uint32_t v)
 
 static void fill(uint8_t *p, uint32_t len, uint64_t key)
 {
-	for (uint32_t i = 0; i < len; i++) {
-		if (i % 4 == 0)
-			key = key * 6364136223846793005ull + 1442695040888963407ull;
-		p[i] = (uint8_t)(key >> (32 + i % 4 * 8));
+	for (uint32_t word; len; p += 4, len -= len < 4 ? len : 4) {
+		key = key * 6364136223846793005ull + 1442695040888963407ull;
+		word = (uint32_t)(key >> 32);
+		memcpy(p, &word, len < 4 ? len : 4);
 	}
 }
 
@@ -125,7 +125,7 @@ void vm_net_send(struct vm *vm)
 	/* In a calm world no frame may be lost: none is sent before everybody is attached. */
 	if (vm->w->level == CALM && vm->w->s.now < vm->w->start + CALM_NET)
 		return;
-	for (uint64_t n = below(vm->w, 5); n; n--)
+	for (uint64_t n = below(vm->w, vm->w->small ? 3 : 5); n; n--)
 		send_one(vm, (unsigned)below(vm->w, PAIRS));
 }
 

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tests/sim/nonce.h"
 #include "tests/sim/product/product.h"
 
 COUNTERS_DEFINE(product, PRODUCT_STATS)
@@ -60,12 +61,25 @@ static void replay(struct world *w)
 static void draw_link(struct world *w, struct sim_link_cfg *l)
 {
 	static const uint32_t loss[] = {0, 1000, 10000, 10000, 50000, 200000};
+	static const uint32_t bad[] = {10000, 50000, 100000, 200000, 300000};
 
 	*l = (struct sim_link_cfg){.rate_bps = 10000000000ull + below(w, 90000000000ull),
 				   .delay_ns = 2000 + below(w, 50000),
 				   .overhead = 66};
 	if (w->level == CALM)
 		return;
+	if (chance(w, 300000)) /* a port that others press upon: its queue marks, then drops */
+		l->queue_bytes = 100000 + (uint32_t)below(w, 500000);
+	if (w->small) {
+		l->loss = bad[below(w, sizeof(bad) / sizeof(bad[0]))];
+		l->reorder = (uint32_t)below(w, 300000);
+		l->reorder_ns = 1000 + below(w, 2 * MSEC);
+		l->dup = (uint32_t)below(w, 300000);
+		l->dup_ns = chance(w, 500000) ? 20 * MSEC : 0;
+		l->corrupt = chance(w, 300000) ? (uint32_t)below(w, 20000) : 0;
+		l->ecn_bytes = chance(w, 300000) ? 50000 : 0;
+		return;
+	}
 	l->loss = loss[below(w, sizeof(loss) / sizeof(loss[0]))];
 	l->jitter_ns = chance(w, 500000) ? below(w, 50000) : 0;
 	l->burst = chance(w, 300000) ? 2000 : 0;
@@ -197,16 +211,33 @@ static void session_drop(struct world *w)
 		app_session_down(s);
 }
 
+static void rekey(struct world *w)
+{
+	struct asess *s = w->app.alive ? app_session_of(&w->app, (unsigned)below(w, w->hosts)) : NULL;
+
+	if (s)
+		app_rekey(s, (unsigned)below(w, PATHS));
+}
+
+static void sicken(struct world *w)
+{
+	struct disk *d = &w->disk[below(w, w->vms)];
+
+	d->sick_until = w->s.now + below(w, 10 * MSEC);
+	d->fails = chance(w, 500000);
+	stat_add(w, S_disks_sick, 1);
+}
+
 static void fault(struct sim *s, void *ctx, uint64_t arg)
 {
 	struct world *w = ctx;
 	struct vm *vm = &w->vm[below(w, w->vms)];
-	uint64_t k = below(w, 100);
+	uint64_t k = below(w, 110);
 
 	(void)arg;
 	if (w->quiet)
 		return;
-	stat_add(w, S_faults, 1);
+	stat_add(w, S_events, 1);
 	if (k < 15) {
 		kill_agent(&w->agent[below(w, w->hosts)]);
 	} else if (k < 25) {
@@ -229,10 +260,15 @@ static void fault(struct sim *s, void *ctx, uint64_t arg)
 		stat_add(w, S_reattaches, 1);
 	} else if (k < 97) {
 		replay(w);
-	} else {
+	} else if (k < 100) {
 		power_cut(w);
+	} else if (k < 107) {
+		rekey(w);
+	} else {
+		sicken(w);
 	}
-	sim_at(s, s->now + 100000 + below(w, 5 * MSEC), fault, w, 0);
+	sim_at(s, s->now + (w->small ? 50000 + below(w, 3 * MSEC) : 100000 + below(w, 5 * MSEC)), fault, w,
+	       0);
 }
 
 /* ---- begin and end ---- */
@@ -241,11 +277,16 @@ static void make(struct world *w)
 {
 	static const uint32_t chunks[] = {512, RT_CHUNK_DEFAULT, RT_CHUNK_DEFAULT, RT_CHUNK_JUMBO};
 
-	w->hosts = 1 + (unsigned)below(w, HOSTS);
-	w->vms = 2 + (unsigned)below(w, VMS - 1);
-	w->chunk = chunks[below(w, 4)];
-	w->aead = chance(w, 150000) ? &aead_gcm : &aead_crc;
-	w->lost_ns = (20 + below(w, 100)) * MSEC;
+	w->hosts = 1 + (unsigned)below(w, w->small ? 2 : HOSTS);
+	w->vms = w->small ? 2 : 2 + (unsigned)below(w, VMS - 1);
+	w->chunk = chunks[below(w, w->small ? 3 : 4)];
+	w->aead = chance(w, w->small ? 20000 : 150000) ? &nonce_gcm : &nonce_crc;
+	w->lost_ns = w->small ? (5 + below(w, 15)) * MSEC : (20 + below(w, 100)) * MSEC;
+	if (chance(w, 100000)) {
+		w->psn_start = 0u - 100;
+		w->txn_start = (1ull << 32) - 100;
+	}
+	w->window = w->small ? 64 : 256;
 	w->rto = chance(w, 500000) ? 200000 : MSEC;
 	w->spi = 1000;
 	for (unsigned h = 0; h < w->hosts; h++) {
@@ -347,6 +388,15 @@ static void check_disks(struct world *w)
 		}
 }
 
+/* Small worlds come to rest on bad cables. */
+static void calm(struct world *w, struct sim_link_cfg *l)
+{
+	if (!w->small)
+		*l = (struct sim_link_cfg){.delay_ns = 10000};
+	l->cut = false;
+	l->loss = l->loss < 100000 ? l->loss : 100000;
+}
+
 static void finish(struct world *w)
 {
 	uint64_t limit = w->s.now + PATIENCE;
@@ -355,7 +405,7 @@ static void finish(struct world *w)
 	for (unsigned h = 0; h < w->hosts; h++)
 		for (unsigned p = 0; p < PATHS; p++)
 			for (unsigned dir = 0; dir < 2; dir++)
-				w->path[h][p].link[dir].cfg = (struct sim_link_cfg){.delay_ns = 10000};
+				calm(w, &w->path[h][p].link[dir].cfg);
 	while (!done(w) && w->s.now < limit)
 		if (!sim_step(&w->s, limit))
 			break;
@@ -393,10 +443,23 @@ static void unmake(struct world *w)
 	sim_fini(&w->s);
 }
 
-void world_run(struct world *w, uint64_t seed, enum level level, uint64_t length, const char *replay_by)
+/* All that went wrong: on cables, by attackers, with daemons, guests and disks. */
+static void add_faults(struct world *w)
+{
+	stat_add(w, S_faults, w->stat[S_events] + w->stat[S_replayed]);
+	for (unsigned h = 0; h < w->hosts; h++)
+		for (unsigned p = 0; p < PATHS; p++)
+			for (unsigned dir = 0; dir < 2; dir++)
+				stat_add(w, S_faults, sim_link_faults(&w->path[h][p].link[dir]));
+}
+
+void world_run(struct world *w, uint64_t seed, enum level level, bool small, uint64_t length,
+	       const char *replay_by)
 {
 	memset(w, 0, sizeof(*w));
 	sim_init(&w->s, seed, replay_by);
+	nonce_world(&w->s);
+	w->small = small;
 	w->s.now = 1000 * MSEC;
 	w->level = level;
 	w->start = w->s.now;
@@ -408,5 +471,6 @@ void world_run(struct world *w, uint64_t seed, enum level level, uint64_t length
 	linger(w, 20 * MSEC);
 	check_frames(w);
 	check_disks(w);
+	add_faults(w);
 	unmake(w);
 }

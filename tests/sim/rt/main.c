@@ -10,7 +10,9 @@
 #include <time.h>
 
 #include "fabric/rt/impl.h"
+#include "tests/sim/nonce.h"
 #include "tests/sim/rt/modes.h"
+#include "tests/sim/seeds.h"
 
 struct world world;
 char replay[256];
@@ -53,13 +55,16 @@ static void draw_world(struct world_cfg *c, const struct options *o, struct rng 
 		for (unsigned i = 0; i < RT_PATHS; i++)
 			c->mtu[i] = mtu[rng_below(r, sizeof(mtu) / sizeof(mtu[0]))];
 	}
-	c->rt.aead = &check_aead;
+	c->rt.aead = &nonce_crc;
 	c->backup = rng_chance(r, 300000);
 	c->rt.rto_floor_ns = rng_chance(r, 500000) ? 200000 : 1000000;
 	c->rt.keepalive_ns = rng_chance(r, 500000) ? 0 : 1000000 + rng_below(r, 100000000);
 	if (rng_chance(r, 100000)) {
-		c->rt.psn_start = -(uint32_t)rng_below(r, 5000);
-		c->rt.txn_start = 0xffffffffull - rng_below(r, 5000);
+		static const unsigned psn[] = {16, 31, 32, 32}, txn[] = {16, 32, 32, 48, 63};
+		uint32_t before = rng_chance(r, 500000) ? 100 : (uint32_t)rng_below(r, 5000);
+
+		c->rt.psn_start = (uint32_t)(1ull << psn[rng_below(r, 4)]) - before;
+		c->rt.txn_start = (1ull << txn[rng_below(r, 5)]) - before;
 	}
 	for (unsigned i = 0; i < 2; i++) {
 		struct traffic *t = &c->traffic[i];
@@ -122,30 +127,29 @@ static void say(const struct world *w, uint64_t seed)
 	       (unsigned long long)w->bounces, (unsigned long long)w->s.trace);
 }
 
-/* What the links did to packets. */
 static uint64_t faults(const struct world *w)
 {
 	uint64_t n = w->cuts + w->rekeys + w->bounces;
 
 	for (unsigned side = 0; side < 2; side++)
-		for (unsigned p = 0; p < w->cfg.npaths; p++) {
-			const struct sim_link_stats *s = &w->link[side][p].stats;
-
-			n += s->lost + s->queued_out + s->reordered + s->duplicated + s->corrupted +
-			     s->marked + s->too_large;
-		}
+		for (unsigned p = 0; p < w->cfg.npaths; p++)
+			n += sim_link_faults(&w->link[side][p]);
 	return n;
 }
 
 struct totals {
+	const struct options *o;
 	uint64_t seeds, packets, faults, trace;
 };
 
-static void run_seed(const struct options *o, uint64_t seed, struct totals *t)
+static void run_seed(void *ctx, uint64_t seed, const char *rest)
 {
+	struct totals *t = ctx;
+	const struct options *o = t->o;
 	struct world_cfg c;
 	struct rng r;
 
+	(void)rest;
 	rng_init(&r, seed);
 	draw_world(&c, o, &r);
 	world_init(&world, seed, &c, replay);
@@ -162,32 +166,18 @@ static void run_seed(const struct options *o, uint64_t seed, struct totals *t)
 	world_fini(&world);
 }
 
-/* Seeds that failed once: a number per line, the rest of it says why. */
-static void run_kept(const struct options *o, struct totals *t)
-{
-	char line[256];
-	FILE *f = fopen(o->kept, "r");
-
-	if (!f) {
-		perror(o->kept);
-		exit(2);
-	}
-	while (fgets(line, sizeof(line), f))
-		if (line[0] >= '0' && line[0] <= '9')
-			run_seed(o, strtoull(line, NULL, 0), t);
-	fclose(f);
-}
-
 static void run_mixed(const struct options *o)
 {
 	struct timespec a, b;
-	struct totals t = {0};
+	struct totals t = {.o = o};
 
 	clock_gettime(CLOCK_MONOTONIC, &a);
 	if (o->kept)
-		run_kept(o, &t);
-	for (uint64_t i = 0; i < o->seeds; i++)
-		run_seed(o, o->seed + i, &t);
+		sim_kept(o->kept, run_seed, &t);
+	for (uint64_t i = 0; i < o->seeds; i++) {
+		run_seed(&t, o->seed + i, "");
+		sim_progress("sim-rt", i + 1, o->seeds);
+	}
 	clock_gettime(CLOCK_MONOTONIC, &b);
 	printf("sim-rt: %llu seeds from %llu passed\n", (unsigned long long)t.seeds,
 	       (unsigned long long)o->seed);
@@ -217,7 +207,9 @@ static void usage(void)
 	     "[MODE]\n"
 	     "MODE:\n"
 	     "  --mixed     all is drawn from the seed, but --packets and --loss; the default\n"
-	     "  --bench     goodput under loss, median of the seeds; with --gobackn of a go-back-N sender\n"
+	     "  --bench     goodput under loss, median of the seeds, and the longest gaps; with --gobackn of "
+	     "a\n"
+	     "              go-back-N sender, with --data of class DATA alone\n"
 	     "  --stall     longest gap of a stream under loss, over the seeds\n"
 	     "  --frames    64 KiB frames lost at 1 % loss, their order; --packets frames\n"
 	     "  --failover  a path is cut under load, per seed\n"
@@ -232,7 +224,7 @@ int main(int argc, char **argv)
 	static const struct option base[] = {{"seed", 1, NULL, 's'},	{"seeds", 1, NULL, 'n'},
 					     {"packets", 1, NULL, 'p'}, {"loss", 1, NULL, 'l'},
 					     {"kept", 1, NULL, 'k'},	{"verbose", 0, NULL, 'v'},
-					     {"gobackn", 0, NULL, 'g'}};
+					     {"gobackn", 0, NULL, 'g'}, {"data", 0, NULL, 'd'}};
 	struct option longs[sizeof(base) / sizeof(base[0]) + MODES + 1] = {0};
 	struct options o = {.seed = 1, .loss = -1};
 	const struct mode *mode = &modes[0];
@@ -261,6 +253,9 @@ int main(int argc, char **argv)
 			break;
 		case 'v':
 			o.verbose = true;
+			break;
+		case 'd':
+			o.data = true;
 			break;
 		case 'g':
 			o.gobackn = true;

@@ -7,9 +7,9 @@
 
 struct options {
 	uint64_t seed, seeds, packets;
-	int loss; /* ppm, or -1: drawn */
-	bool verbose, gobackn;
-	const char *kept; /* file of seeds */
+	int loss;		     /* ppm, or -1: drawn */
+	bool verbose, gobackn, data; /* data: of the goodput that of class DATA alone */
+	const char *kept;	     /* file of seeds */
 };
 
 extern struct world world; /* large; one at a time */

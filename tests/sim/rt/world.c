@@ -5,8 +5,12 @@
 #include <string.h>
 
 #include "fabric/rt/impl.h"
+#include "tests/sim/nonce.h"
 
 #define RXQ (sizeof(((struct end *)0)->rxq) / sizeof(((struct end *)0)->rxq[0]))
+
+/* Large, and all zero between worlds. */
+static struct message *messages[2][RT_NCLASS];
 
 static void on_record(void *ctx, enum rt_class cls, uint32_t psn, const struct rt_rec *rec,
 		      const uint8_t *data, struct buf *owner)
@@ -257,7 +261,9 @@ static void init_end(struct world *w, unsigned side)
 	sim_check(&w->s, e->pool, "out of memory");
 	for (unsigned c = 0; c < RT_NCLASS; c++) {
 		e->in[c].settled = cfg.psn_start;
-		e->in[c].msg = calloc(MESSAGES, sizeof(struct message));
+		if (!messages[side][c])
+			messages[side][c] = calloc(MESSAGES, sizeof(struct message));
+		e->in[c].msg = messages[side][c];
 		sim_check(&w->s, e->in[c].msg, "out of memory");
 	}
 	for (unsigned p = 0; p < w->cfg.npaths; p++) {
@@ -271,6 +277,7 @@ void world_init(struct world *w, uint64_t seed, const struct world_cfg *cfg, con
 {
 	memset(w, 0, sizeof(*w));
 	sim_init(&w->s, seed, replay);
+	nonce_world(&w->s);
 	w->s.now = 1000000000ull;
 	w->cfg = *cfg;
 	w->pattern = malloc(256u << 10);
@@ -344,9 +351,12 @@ void world_fini(struct world *w)
 			buf_put(e->rxq[--e->nrx].buf);
 		buf_pool_destroy(e->pool);
 		for (unsigned c = 0; c < RT_NCLASS; c++) {
-			for (uint32_t i = 0; i < MESSAGES; i++)
-				free(e->in[c].msg[i].map);
-			free(e->in[c].msg);
+			struct stream *st = &e->in[c];
+			uint32_t n = st->next_id < MESSAGES ? st->next_id : MESSAGES;
+
+			for (uint32_t i = 0; i < n; i++)
+				free(st->msg[i].map);
+			memset(st->msg, 0, n * sizeof(*st->msg));
 		}
 	}
 	free(w->pattern);

@@ -28,7 +28,7 @@ struct message {
 
 /* One direction of one class, as the checker sees it. */
 struct stream {
-	struct message *msg; /* MESSAGES of them, by id */
+	struct message *msg; /* MESSAGES of them, by id; their memory goes from world to world */
 	uint32_t next_id;    /* of the sender */
 	uint32_t open;	     /* messages not complete */
 	uint64_t sent, complete, bytes, dropped;
@@ -104,9 +104,6 @@ void world_rekey(struct world *w, unsigned path);
 void world_bounce(struct world *w, unsigned path);
 
 /* check.c */
-/* aead_crc that fails the run when a key seals a number that is not higher than its last, or for another
- * SPI: no nonce is ever used twice. */
-extern const struct aead_ops check_aead;
 bool check_send(struct world *w, struct end *from, unsigned cls, uint32_t len, enum rt_rel rel);
 void check_record(struct end *to, enum rt_class cls, uint32_t psn, const struct rt_rec *rec,
 		  const uint8_t *data);
