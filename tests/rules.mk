@@ -48,5 +48,6 @@ check: layers format ## no root, under a minute on a built tree
 test: ## everything: check, then func (root, namespaces, guests)
 	$(Q)sh tests/tools/deps
 	$(Q)$(MAKE) --no-print-directory check
+	$(Q)$(MAKE) --no-print-directory sim-trace
 	$(Q)$(MAKE) --no-print-directory fuzz-ring
 	$(Q)$(MAKE) --no-print-directory func

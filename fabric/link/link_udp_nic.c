@@ -48,24 +48,24 @@ static int ethtool(int fd, const char *ifname, void *data)
 /* Index of a feature among the device's, or -1. */
 static int feature_index(int fd, const char *ifname, const char *feature, uint32_t *count)
 {
-	struct {
+	union {
 		struct ethtool_sset_info h;
-		uint32_t n;
+		uint8_t space[sizeof(struct ethtool_sset_info) + sizeof(uint32_t)]; /* for data[0] */
 	} info = {.h = {.cmd = ETHTOOL_GSSET_INFO, .sset_mask = 1ull << ETH_SS_FEATURES}};
 	struct ethtool_gstrings *names;
 	int found = -1;
 
-	if (ethtool(fd, ifname, &info) || !info.h.sset_mask || info.n > 1024)
+	if (ethtool(fd, ifname, &info) || !info.h.sset_mask || info.h.data[0] > 1024)
 		return -1;
-	*count = info.n;
-	names = calloc(1, sizeof(*names) + (size_t)info.n * ETH_GSTRING_LEN);
+	*count = info.h.data[0];
+	names = calloc(1, sizeof(*names) + (size_t)info.h.data[0] * ETH_GSTRING_LEN);
 	if (!names)
 		return -1;
 	names->cmd = ETHTOOL_GSTRINGS;
 	names->string_set = ETH_SS_FEATURES;
-	names->len = info.n;
+	names->len = info.h.data[0];
 	if (ethtool(fd, ifname, names) == 0)
-		for (uint32_t i = 0; i < names->len && i < info.n && found < 0; i++)
+		for (uint32_t i = 0; i < names->len && i < info.h.data[0] && found < 0; i++)
 			if (!strncmp((char *)names->data + i * ETH_GSTRING_LEN, feature, ETH_GSTRING_LEN))
 				found = (int)i;
 	free(names);

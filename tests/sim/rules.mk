@@ -11,34 +11,43 @@ SIM_SLICES :=
 define sim
 $(B)/bin/sim-$(1): $$(call libs_of,tests/sim/$(1))
 	$$(call say,LD,$$@)mkdir -p $$(@D) && $$(CC) $$(LDFLAGS_ALL) -o $$@ -Wl,--start-group $$^ -Wl,--end-group $$(call pkg_libs,$$(call pkgs_of,tests/sim/$(1))) -lpthread
+$(call slice,$(1),$(1),$(2))
+endef
+# $(call slice,NAME,PROGRAM,ARGUMENTS): another slice of a simulator.
+define slice
 SIM_SLICES += sim-slice-$(1)
 .PHONY: sim-slice-$(1)
-sim-slice-$(1): $(B)/bin/sim-$(1)
-	$$(Q)$(B)/bin/sim-$(1) $(2)
+sim: sim-slice-$(1)
+sim-slice-$(1): $(B)/bin/sim-$(2)
+	$$(Q)$(B)/bin/sim-$(2) $(3)
 endef
 
 .PHONY: sim
 sim: ## the simulator's short slice
 
+# A sanitizer costs a factor of five.
 $(eval $(call room,tests/sim/rt,tests/sim fabric/base fabric/buf fabric/aead fabric/rt proto/wire,,))
-# 8 M packets; a sanitizer costs a factor of five.
-$(eval $(call sim,rt,--kept tests/sim/rt/seeds --packets 20000 --seeds $(if $(SAN),80,400)))
+# 2 M packets, 0.5 M faults.
+$(eval $(call sim,rt,--kept tests/sim/rt/seeds --packets 20000 --seeds $(if $(SAN),20,100)))
 
 $(eval $(call room,tests/sim/product,tests/sim fabric/base fabric/buf fabric/aead fabric/rt fabric/vqt appliance/switch appliance/block appliance/bdev appliance/device,,))
-$(eval $(call sim,product,--seeds $(if $(SAN),10,100)))
+$(eval $(call sim,product,--seeds $(if $(SAN),5,30)))
+# 1.1 M faults.
+$(eval $(call slice,exactly-once,product,--small --faults full --kept tests/sim/product/seeds --seeds $(if $(SAN),200,1200)))
 # The one core of a room and the one helper, without the rest.
 $(B)/bin/sim-product: $(B)/appliance/hosts/attach.o $(B)/tests/lib/guard.o
 
-sim: $(SIM_SLICES)
+# Not in CI: as many seeds as the promises name; see tests/sim/long. PART=0.01 for a shorter run, S= picks pieces.
+PART ?= 1
+.PHONY: sim-long sim-trace mutants
+sim-long: $(B)/bin/sim-rt $(B)/bin/sim-product $(B)/bin/sim-vqt ## every promise with all its seeds; PART=0.01, S=failover
+	$(Q)tests/sim/long $(B) --scale $(PART) $(S)
 
-# Not in CI: all scenarios with many seeds, half an hour and more of one core. sim-rt: 6 000 worlds, 120 M packets,
-# 30 M faults;
-# sim-product: 10 000 worlds, 30 M requests, 330 M datagrams, 100 000 deaths, moves, resets and cuts. SEEDS= changes
-# the number of worlds of each.
-.PHONY: sim-long mutants
-sim-long: $(B)/bin/sim-rt $(B)/bin/sim-product ## all scenarios of the simulator with many seeds
-	$(Q)$(B)/bin/sim-rt --seed 100000 --seeds $(or $(SEEDS),6000) --packets 20000
-	$(Q)$(B)/bin/sim-product --seed 100000 --seeds $(or $(SEEDS),10000)
+# Two compilers, one history.
+sim-trace:
+	$(Q)for c in gcc clang; do \
+		$(MAKE) --no-print-directory CC=$$c build/$$c/bin/sim-rt build/$$c/bin/sim-product build/$$c/bin/sim-vqt || exit 1; done
+	$(Q)tests/sim/compilers build/gcc build/clang
 
 # A build of its own, in which tests can remove guards (fabric/base/guard.h).
 MUTANT_T := unit/fabric/rt unit/fabric/aead unit/fabric/vqt unit/appliance/block unit/appliance/device unit/appliance/switch

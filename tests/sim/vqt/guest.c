@@ -35,6 +35,35 @@ static void stamp_check(struct world *w, const uint8_t *p, uint32_t len, uint64_
 		sim_check(&w->s, !memcmp(p + i, &stamp, 8), "%s: wrong bytes at %u of %u", what, i, len);
 }
 
+/* The k-th request of a block, by the script. */
+static void script_op(const struct script *t, uint32_t lba, uint32_t k, struct head *h, uint32_t *len)
+{
+	struct rng r;
+
+	rng_init(&r, t->seed ^ (uint64_t)lba << 32 ^ k);
+	rng_init(&r, rng_u64(&r));
+	h->write = k == 0 || rng_chance(&r, 500000);
+	h->stamp = h->write ? (uint64_t)(lba + 1) << 32 | k : 0;
+	*len = 8 * (uint32_t)(1 + rng_below(&r, rng_chance(&r, 50000) ? 131072 : 1024));
+}
+
+uint32_t script_frame_len(const struct script *t, unsigned to_guest, uint32_t number)
+{
+	struct rng r;
+
+	rng_init(&r, t->seed ^ (uint64_t)(to_guest + 1) << 48 ^ number);
+	rng_init(&r, rng_u64(&r));
+	return 26 + (uint32_t)rng_below(&r, rng_chance(&r, 100000) ? FRAME_MAX - 25 : 1500);
+}
+
+bool guest_done(const struct world *w)
+{
+	for (unsigned i = 0; i < LBAS; i++)
+		if (w->g.lba[i].done < SCRIPT_OPS)
+			return false;
+	return w->g.tx == SCRIPT_FRAMES && w->tx == SCRIPT_FRAMES;
+}
+
 static void submit(struct world *w)
 {
 	static uint8_t out[sizeof(struct head) + (1u << 20)];
@@ -43,12 +72,15 @@ static void submit(struct world *w)
 	uint32_t len = data_len(w), outs[3], ins[3];
 	struct head h = {rng_chance(&w->s.rng, 500000), lba, 0};
 
-	if (g->lba[lba].busy)
+	if (g->lba[lba].busy || (w->script && g->lba[lba].done == SCRIPT_OPS))
 		return;
+	if (w->script)
+		script_op(w->script, lba, g->lba[lba].done, &h, &len);
 	g->lba[lba].busy = true;
 	g->busy++;
 	if (h.write) {
-		h.stamp = ++g->stamp;
+		if (!w->script)
+			h.stamp = ++g->stamp;
 		stamp_fill(out + sizeof(h), len, h.stamp);
 	}
 	memcpy(out, &h, sizeof(h));
@@ -91,10 +123,15 @@ static void completed(struct world *w, struct fake_chain *c)
 	sim_check(&w->s, c->written == c->in_len, "used %u of %u", c->written, c->in_len);
 	fake_chain_read(c, 0, in, c->in_len);
 	sim_check(&w->s, in[c->in_len - 1] == 0, "status");
+	if (w->script) {
+		memcpy(&w->script->seen[h.lba][g->lba[h.lba].done], h.write ? (uint8_t *)&h.stamp : in, 8);
+		sim_check(&w->s, h.write || c->in_len > 8, "a read of nothing");
+	}
 	if (h.write)
 		g->lba[h.lba].stamp = h.stamp;
 	else
 		stamp_check(w, in, c->in_len - 1, g->lba[h.lba].stamp, "read");
+	g->lba[h.lba].done++;
 	g->lba[h.lba].busy = false;
 	g->busy--;
 	g->done[h.write]++;
@@ -103,33 +140,48 @@ static void completed(struct world *w, struct fake_chain *c)
 
 /* ---- frames ---- */
 
+/* Byte i of frame n is n * 31 + i. */
+static const uint8_t *bytes_of(uint32_t number)
+{
+	static uint8_t ramp[256 + FRAME_MAX];
+
+	for (uint32_t i = 0; !ramp[1] && i < sizeof(ramp); i++)
+		ramp[i] = (uint8_t)i;
+	return ramp + (uint8_t)(number * 31);
+}
+
 void frame_fill(uint8_t *p, uint32_t len, uint32_t number)
 {
-	for (uint32_t i = 8; i < len; i++)
-		p[i] = (uint8_t)(number * 31 + i);
+	memcpy(p, bytes_of(number), len);
 	memcpy(p, &number, 4);
 	memcpy(p + 4, &len, 4);
 }
 
 uint32_t frame_number(struct world *w, const uint8_t *p, uint32_t len, bool to_guest)
 {
-	uint32_t number, said;
+	uint32_t number, said, from;
 
 	memcpy(&number, p, 4);
 	memcpy(&said, p + 4, 4);
 	sim_check(&w->s, said == len, "frame %u of %u bytes came with %u", number, said, len);
-	for (uint32_t i = 8; i < len; i++)
-		if (!to_guest || (i != VQT_NUM_BUFFERS && i != VQT_NUM_BUFFERS + 1))
-			sim_check(&w->s, p[i] == (uint8_t)(number * 31 + i), "frame %u: byte %u", number, i);
+	/* num_buffers is the host's. */
+	from = to_guest ? VQT_NUM_BUFFERS + 2 : 8;
+	sim_check(&w->s, !memcmp(p + 8, bytes_of(number) + 8, VQT_NUM_BUFFERS - 8) &&
+				 !memcmp(p + from, bytes_of(number) + from, len - from),
+		  "bytes of frame %u", number);
+	if (w->script)
+		w->script->frame[to_guest][number] = true;
 	return number;
 }
 
 static void transmit(struct world *w)
 {
 	static uint8_t p[FRAME_MAX];
-	uint32_t len = (uint32_t)(rng_chance(&w->s.rng, 200000) ? 26 + rng_below(&w->s.rng, FRAME_MAX - 25)
+	uint32_t len = (uint32_t)(rng_chance(&w->s.rng, w->flood ? 10000 : 200000) ? 26 + rng_below(&w->s.rng, FRAME_MAX - 25)
 								: 26 + rng_below(&w->s.rng, 1500));
 
+	if (w->script)
+		len = script_frame_len(w->script, 0, w->g.tx);
 	frame_fill(p, len, w->g.tx++);
 	fake_ring_add1(&w->net[1], p, len, 0);
 	vqt_host_kick(w->hnet, 1);
@@ -163,16 +215,18 @@ static void receive(struct world *w)
 
 void guest_work(struct world *w)
 {
-	unsigned most = w->calm ? 256 : (unsigned)rng_below(&w->s.rng, 256);
+	unsigned most = w->calm || w->flood ? 256 : (unsigned)rng_below(&w->s.rng, 256);
 
 	for (; w->g.posted < most && most > 128; w->g.posted++)
 		fake_ring_add1(&w->net[0], NULL, 0, RX_BUFFER);
 	vqt_host_kick(w->hnet, 0);
 	if (w->calm)
 		return;
-	for (uint64_t n = rng_below(&w->s.rng, 4); n; n--)
-		if (w->net[1].tail - w->net[1].head < 32)
+	for (uint64_t n = w->flood ? 32 : rng_below(&w->s.rng, 4); n; n--)
+		if (w->net[1].tail - w->net[1].head < 32 && !(w->script && w->g.tx == SCRIPT_FRAMES))
 			transmit(w);
+	if (w->flood)
+		return;
 	for (uint64_t n = rng_below(&w->s.rng, 4); n; n--)
 		submit(w);
 }

@@ -1,4 +1,3 @@
 # SPDX-License-Identifier: Apache-2.0
-$(eval $(call room,tests/sim/vqt,tests/sim tests/lib fabric/base fabric/buf fabric/aead fabric/rt fabric/vqt,,))
-$(eval $(call sim,vqt,--seeds $(if $(SAN),5,25)))
-sim: sim-slice-vqt
+$(eval $(call room,tests/sim/vqt,tests/sim tests/lib fabric/base fabric/buf fabric/aead fabric/rt fabric/link fabric/vqt,,))
+$(eval $(call sim,vqt,--seeds $(if $(SAN),5,15) --oracle $(if $(SAN),3,12)))

@@ -4,11 +4,14 @@
  *
  *	guest.c	  what the guest does, and what must be true of what it sees
  *	world.c	  sessions, the backend, the cable; kills
+ *	carrier.c the bring-up carrier: the same packets through an ordered stream that loses none
+ *	oracle.c  one script over datagrams and over the carrier: the guest must see the same
  *	main.c	  one seed after the other
  */
 #ifndef OUTRIGGER_SIM_VQT_H
 #define OUTRIGGER_SIM_VQT_H
 
+#include "fabric/link/link_pipe.h"
 #include "fabric/vqt/vqt_dev.h"
 #include "fabric/vqt/vqt_host.h"
 #include "tests/lib/fake_ring.h"
@@ -27,6 +30,16 @@
 struct lba {
 	bool busy;
 	uint64_t stamp; /* of the last completed write */
+	uint32_t done;	/* requests */
+};
+
+/* What a guest asks for, the same in every run of a script, and what it saw of it. */
+#define SCRIPT_OPS    10u  /* of each block, one after the other */
+#define SCRIPT_FRAMES 300u /* each way */
+struct script {
+	uint64_t seed;
+	uint64_t seen[LBAS][SCRIPT_OPS]; /* stamps: written, or read */
+	bool frame[2][SCRIPT_FRAMES];	 /* arrived: at the appliance, at the guest */
 };
 
 struct op {
@@ -70,16 +83,46 @@ struct world {
 	bool calm; /* no faults, no new work: things come to their end */
 	bool fenced;
 	bool skip_drain; /* break the rule that old I/O is over before a new owner's begins */
+	bool flood;	 /* frames alone, as many as possible */
+	struct script *script; /* NULL: all is drawn from the seed */
+	bool carried, blocked; /* there is a carrier; datagrams do not come through now */
+	bool switching;	       /* they do at times */
+	struct stream {
+		struct world *w;
+		unsigned to;
+		struct link *pipe;	     /* of the end that receives; sends into the other stream */
+		struct carried *first, *last; /* on their way */
+	} stream[2];
+	uint64_t carried_packets;
 	uint64_t cuts, kills, fences, resent;
 };
 
+/* What is not drawn from the seed. */
+struct world_cfg {
+	bool skip_drain, flood, steady; /* steady: no session ends, no agent dies */
+	struct script *script;
+	enum { DATAGRAMS, SWITCHING, CARRIER } over;
+};
+
 /* world.c */
-void world_init(struct world *w, uint64_t seed, const char *replay, bool skip_drain);
+void world_init(struct world *w, uint64_t seed, const char *replay, const struct world_cfg *cfg);
 void world_run(struct world *w, uint64_t ns);
 void world_finish(struct world *w); /* everything must come to a good end */
 void world_fini(struct world *w);
 
+/* carrier.c */
+#define CARRIER_PATH 1u
+void carrier_init(struct world *w);
+void carrier_fini(struct world *w);
+void carrier_send(struct world *w, unsigned end, const uint8_t *data, uint32_t len);
+void carrier_poll(struct world *w, unsigned end);
+
+/* oracle.c: fails the run where two histories differ. Returns packets that the carrier carried. */
+uint64_t oracle_run(struct world *w, uint64_t seed, const char *replay);
+
 /* guest.c */
+bool guest_done(const struct world *w); /* with its script */
+uint32_t script_frame_len(const struct script *t, unsigned to_guest, uint32_t number);
 void guest_work(struct world *w);			/* new requests, frames, buffers */
 void guest_look(struct world *w);			/* at what was completed */
 void backend_apply(struct world *w, struct vqt_req *r); /* and answer */

@@ -5,7 +5,7 @@
 #include "tests/sim/vqt/vqt_sim.h"
 
 #define POLL	    (20 * USEC)
-#define SPI(w, end) (2 * (w)->session + 2 + (end))
+#define SPI(w, end) (4 * (w)->session + 4 + (end)) /* of datagrams; those of the carrier are 2 more */
 
 /* ---- callbacks of both ends ---- */
 
@@ -129,6 +129,10 @@ static struct rt *make_rt(struct world *w, unsigned end)
 	struct rt *rt = rt_create(&c, w->s.now, &err);
 
 	sim_check(&w->s, rt && !rt_path_add(rt, 0, &p, w->s.now), "rt_create");
+	if (w->carried) {
+		p = (struct rt_path_cfg){.tx_spi = p.tx_spi + 2, .rx_spi = p.rx_spi + 2, .backup = true};
+		sim_check(&w->s, !rt_path_add(rt, CARRIER_PATH, &p, w->s.now), "rt_path_add");
+	}
 	return rt;
 }
 
@@ -295,6 +299,12 @@ static void fence(struct world *w)
 	sim_at(&w->s, w->s.now + rng_below(&w->s.rng, 2 * MSEC), unfence, w, 0);
 }
 
+/* Datagrams do not come through, or do again. */
+static void block(struct world *w, bool blocked)
+{
+	w->blocked = w->link[0].cfg.cut = w->link[1].cfg.cut = blocked;
+}
+
 static void fault(struct sim *s, void *ctx, uint64_t arg)
 {
 	struct world *w = ctx;
@@ -304,7 +314,9 @@ static void fault(struct sim *s, void *ctx, uint64_t arg)
 	if (w->calm)
 		return;
 	sim_at(s, s->now + 1 + rng_below(&s->rng, 15 * MSEC), fault, w, 0);
-	if (kind == 0) {
+	if (w->switching) {
+		block(w, !w->blocked);
+	} else if (kind == 0) {
 		w->link[0].cfg.cut = w->link[1].cfg.cut = !w->link[0].cfg.cut;
 	} else if (kind <= 2 && w->peer) {
 		w->cuts++;
@@ -314,7 +326,7 @@ static void fault(struct sim *s, void *ctx, uint64_t arg)
 			w->fenced = false;
 			host_kill(w);
 		}
-		w->link[0].cfg.cut = w->link[1].cfg.cut = false;
+		block(w, false);
 		sim_at(s, s->now + rng_below(&s->rng, 2 * MSEC), session_up, w, 0);
 	} else if (kind == 3 && !w->fenced) {
 		fence(w);
@@ -346,8 +358,12 @@ static void send_all(struct world *w, unsigned end)
 	int n;
 
 	while ((n = rt_output(w->rt[end], w->s.now, tx, 32)) > 0)
-		for (int i = 0; i < n; i++)
-			sim_link_send(&w->link[end], tx[i].data, tx[i].len);
+		for (int i = 0; i < n; i++) {
+			if (tx[i].path == CARRIER_PATH)
+				carrier_send(w, end, tx[i].data, tx[i].len);
+			else
+				sim_link_send(&w->link[end], tx[i].data, tx[i].len);
+		}
 }
 
 /* Frames to the guest. */
@@ -355,10 +371,18 @@ static void appliance_sends(struct world *w)
 {
 	static uint8_t p[FRAME_MAX];
 
-	for (uint64_t n = w->calm ? 0 : rng_below(&w->s.rng, 4); n; n--) {
-		uint32_t len = 26 + (uint32_t)rng_below(&w->s.rng, n == 1 ? FRAME_MAX - 25 : 1500);
-		struct frame *f = frame_get(w->frames);
+	for (uint64_t n = w->calm ? 0 : w->flood ? 32 : rng_below(&w->s.rng, 4); n; n--) {
+		bool large = w->flood ? rng_chance(&w->s.rng, 10000) : n == 1;
+		uint32_t len = 26 + (uint32_t)rng_below(&w->s.rng, large ? FRAME_MAX - 25 : 1500);
+		struct frame *f;
 
+		if (w->script && w->tx == SCRIPT_FRAMES)
+			return;
+		if (w->script)
+			len = script_frame_len(w->script, 1, w->tx);
+		f = frame_get(w->frames);
+		if (!f)
+			return; /* all of them wait to be sent */
 		frame_fill(p, len, w->tx);
 		frame_add(f, p, len, NULL);
 		w->tx += vqt_dev_send(w->dnet, 0, f, w->s.now) == 0;
@@ -378,6 +402,7 @@ static void poll_all(struct sim *s, void *ctx, uint64_t arg)
 	if (w->peer) {
 		appliance_sends(w);
 		for (unsigned e = 0; e < 2; e++) {
+			carrier_poll(w, e);
 			rt_input_end(w->rt[e], s->now);
 			if (rt_deadline(w->rt[e]) <= s->now)
 				rt_tick(w->rt[e], s->now);
@@ -406,18 +431,32 @@ static void draw_links(struct world *w)
 			.corrupt = rng_chance(r, 200000) ? 5000 : 0,
 		};
 
+		if (w->flood) /* one packet in a hundred falls */
+			c = (struct sim_link_cfg){.rate_bps = 25000000000ull,
+						  .delay_ns = c.delay_ns,
+						  .loss = 10000,
+						  .reorder = 20000,
+						  .reorder_ns = 50000,
+						  .dup = 1000};
+		if (w->script)
+			c.cut = w->blocked;
 		at[e] = &w->link[e];
 		sim_link_init(&w->link[e], &w->s, &c, deliver, &at[e]);
 	}
 }
 
-void world_init(struct world *w, uint64_t seed, const char *replay, bool skip_drain)
+void world_init(struct world *w, uint64_t seed, const char *replay, const struct world_cfg *cfg)
 {
 	memset(w, 0, sizeof(*w));
 	sim_init(&w->s, seed, replay);
 	w->s.now = 1000 * MSEC;
-	w->skip_drain = skip_drain;
-	w->rel = (enum rt_rel)rng_below(&w->s.rng, 3);
+	w->skip_drain = cfg->skip_drain;
+	w->flood = cfg->flood;
+	w->script = cfg->script;
+	w->carried = cfg->over != DATAGRAMS;
+	w->switching = cfg->over == SWITCHING;
+	w->blocked = cfg->over == CARRIER;
+	w->rel = w->flood ? RT_REL_BOUNDED : w->script ? RT_REL_FULL : (enum rt_rel)rng_below(&w->s.rng, 3);
 	w->window = VQT_WINDOW_MIN << rng_below(&w->s.rng, 3);
 	w->max_inflight = VQT_INFLIGHT_MIN << rng_below(&w->s.rng, 5);
 	w->mem_max = rng_chance(&w->s.rng, 500000) ? 4ull * VQT_REQ_MAX : 64ull << 20;
@@ -430,10 +469,12 @@ void world_init(struct world *w, uint64_t seed, const char *replay, bool skip_dr
 		fake_ring_init(&w->blk[q]);
 	}
 	draw_links(w);
+	carrier_init(w);
 	host_start(w);
 	session_up(&w->s, w, 0);
 	sim_at(&w->s, w->s.now, poll_all, w, 0);
-	sim_at(&w->s, w->s.now + 5 * MSEC, fault, w, 0);
+	if (w->switching || !(cfg->steady || cfg->flood))
+		sim_at(&w->s, w->s.now + 5 * MSEC, fault, w, 0);
 }
 
 void world_run(struct world *w, uint64_t ns)
@@ -450,7 +491,7 @@ void world_finish(struct world *w)
 
 	w->calm = true;
 	for (unsigned e = 0; e < 2; e++) {
-		w->link[e].cfg = (struct sim_link_cfg){.delay_ns = 5000};
+		w->link[e].cfg = (struct sim_link_cfg){.delay_ns = 5000, .cut = w->blocked && !w->switching};
 	}
 	end = w->s.now + 3000 * MSEC;
 	while ((w->g.busy || w->pending || !w->peer || w->mem) && w->s.now < end)
@@ -471,6 +512,7 @@ void world_fini(struct world *w)
 	}
 	frame_pool_destroy(w->frames); /* both assert that all is back */
 	buf_pool_destroy(w->bufs);
+	carrier_fini(w);
 	buf_pool_destroy(w->wire);
 	sim_fini(&w->s);
 }
