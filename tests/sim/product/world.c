@@ -281,7 +281,7 @@ static void make(struct world *w)
 	w->vms = w->small ? 2 : 2 + (unsigned)below(w, VMS - 1);
 	w->chunk = chunks[below(w, w->small ? 3 : 4)];
 	w->aead = chance(w, w->small ? 20000 : 150000) ? &nonce_gcm : &nonce_crc;
-	w->lost_ns = w->small ? (5 + below(w, 15)) * MSEC : (20 + below(w, 100)) * MSEC;
+	w->lost_ns = w->small ? (20 + below(w, 30)) * MSEC : (20 + below(w, 100)) * MSEC;
 	if (chance(w, 100000)) {
 		w->psn_start = 0u - 100;
 		w->txn_start = (1ull << 32) - 100;
