@@ -29,6 +29,8 @@ sim: ## the simulator's short slice
 $(eval $(call room,tests/sim/rt,tests/sim fabric/base fabric/buf fabric/aead fabric/rt proto/wire,,))
 # 2 M packets, 0.5 M faults.
 $(eval $(call sim,rt,--kept tests/sim/rt/seeds --packets 20000 --seeds $(if $(SAN),20,100)))
+# Every flipped bit of 300 packets, replays of 50 000, sealed and with integrity alone.
+$(eval $(call slice,hostile,rt,--hostile --seeds $(if $(SAN),30,300) --packets $(if $(SAN),20000,50000)))
 
 $(eval $(call room,tests/sim/product,tests/sim fabric/base fabric/buf fabric/aead fabric/rt fabric/vqt appliance/switch appliance/block appliance/bdev appliance/device,,))
 $(eval $(call sim,product,--seeds $(if $(SAN),5,30)))

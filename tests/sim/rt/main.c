@@ -39,7 +39,7 @@ static void draw_link(struct rng *r, struct sim_link_cfg *l, const struct option
 	}
 }
 
-static void draw_world(struct world_cfg *c, const struct options *o, struct rng *r)
+void draw_world(struct world_cfg *c, const struct options *o, struct rng *r)
 {
 	static const uint32_t chunk[] = {256, 512, 1344, 1344, 1344, 8192};
 
@@ -82,7 +82,7 @@ static void draw_world(struct world_cfg *c, const struct options *o, struct rng 
 }
 
 /* Cuts and heals paths at random, the last one too; changes their keys, removes and adds them. */
-static void meddle(struct sim *s, void *ctx, uint64_t arg)
+void meddle(struct sim *s, void *ctx, uint64_t arg)
 {
 	struct world *w = ctx;
 	struct sim_link *l = &w->link[rng_below(&s->rng, 2)][rng_below(&s->rng, w->cfg.npaths)];
@@ -197,7 +197,7 @@ static const struct mode {
 } modes[] = {
 	{"mixed", run_mixed, 1},    {"bench", mode_goodput, 5},	      {"stall", mode_stall, 40},
 	{"frames", mode_frames, 1}, {"failover", mode_failover, 300}, {"fair", mode_fair, 1},
-	{"incast", mode_incast, 1}, {"codec", mode_codec, 1},
+	{"incast", mode_incast, 1}, {"codec", mode_codec, 1},	      {"hostile", mode_hostile, 300},
 };
 #define MODES (sizeof(modes) / sizeof(modes[0]))
 
@@ -215,7 +215,8 @@ static void usage(void)
 	     "  --failover  a path is cut under load, per seed\n"
 	     "  --fair      64 sessions, one greedy, before one port\n"
 	     "  --incast    100 sessions into one port\n"
-	     "  --codec     what a packet costs, both ends");
+	     "  --codec     what a packet costs, both ends\n"
+	     "  --hostile   every flipped bit of --seeds packets, every replay of a trace of --packets");
 	exit(2);
 }
 

@@ -15,11 +15,17 @@ struct options {
 extern struct world world; /* large; one at a time */
 extern char replay[256];
 
+/* main.c: a world of the seed, and what goes wrong in it. */
+void draw_world(struct world_cfg *c, const struct options *o, struct rng *r);
+void meddle(struct sim *s, void *world, uint64_t arg);
+
 /* bench.c: one class at full rate over 25 Gb/s, MTU 1500, 30 us round trip. */
 void mode_goodput(const struct options *o);
 void mode_stall(const struct options *o);
 void mode_frames(const struct options *o);
 void mode_failover(const struct options *o);
+/* hostile.c: what an attacker on the cable sends leaves no trace. */
+void mode_hostile(const struct options *o);
 /* many.c: sessions that share a bottleneck. */
 void mode_fair(const struct options *o);
 void mode_incast(const struct options *o);

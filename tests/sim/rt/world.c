@@ -17,6 +17,7 @@ static void on_record(void *ctx, enum rt_class cls, uint32_t psn, const struct r
 {
 	struct end *e = ctx;
 
+	sim_check(&e->w->s, !e->w->hostile, "a piece came out of a forged packet");
 	check_record(e, cls, psn, rec, data);
 	if (rng_chance(&e->w->s.rng, 20000)) {
 		if (e->nheld == 64) /* give the oldest half back */
@@ -29,6 +30,7 @@ static void on_record(void *ctx, enum rt_class cls, uint32_t psn, const struct r
 
 static void on_settled(void *ctx, enum rt_class cls, uint32_t base)
 {
+	sim_check(&((struct end *)ctx)->w->s, !((struct end *)ctx)->w->hostile, "a forged packet settles");
 	check_settled(ctx, cls, base);
 }
 
@@ -101,6 +103,20 @@ static void wake(struct sim *s, void *ctx, uint64_t arg)
 	pump(e->w, e);
 }
 
+static void take(struct end *e, struct buf *b, uint32_t len, bool ce)
+{
+	static uint8_t copy[WIRE_HDR_LEN + RT_CHUNK_MAX + AEAD_TAG_MAX];
+	struct world *w = e->w;
+
+	if (w->tap) {
+		memcpy(copy, b->base, len);
+		w->tap(e, copy, len, false);
+	}
+	if (rt_input(e->rt, b->base, len, b, ce, w->s.now) >= 0 && w->tap)
+		w->tap(e, copy, len, true);
+	buf_put(b);
+}
+
 static void drain(struct sim *s, void *ctx, uint64_t arg)
 {
 	struct end *e = ctx;
@@ -108,12 +124,8 @@ static void drain(struct sim *s, void *ctx, uint64_t arg)
 	(void)arg;
 	e->drain_set = false;
 	e->drains++;
-	for (uint32_t i = 0; i < e->nrx; i++) {
-		struct buf *b = e->rxq[i].buf;
-
-		rt_input(e->rt, b->base, e->rxq[i].len, b, e->rxq[i].ce, s->now);
-		buf_put(b);
-	}
+	for (uint32_t i = 0; i < e->nrx; i++)
+		take(e, e->rxq[i].buf, e->rxq[i].len, e->rxq[i].ce);
 	e->nrx = 0;
 	rt_input_end(e->rt, s->now);
 	if (e->drains % 64 == 0)

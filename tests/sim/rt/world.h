@@ -89,6 +89,10 @@ struct world {
 	struct rt_path_cfg next[RT_PATHS][2]; /* keys on their way */
 	bool changing[RT_PATHS];
 	bool stop; /* no more messages */
+	/* Sees every datagram as it came: before an end has it, and again if it was taken. NULL: nobody. */
+	void (*tap)(struct end *e, const uint8_t *data, uint32_t len, bool taken);
+	uint64_t forged; /* datagrams given to an end that nobody sent */
+	bool hostile;	 /* what an end is given now is none of its peer's: nothing may come of it */
 	uint8_t *pattern;
 };
 
