@@ -84,7 +84,7 @@ static uint32_t draw_len(struct vm *vm)
 {
 	struct world *w = vm->w;
 
-	if (vm->super && chance(w, 150000))
+	if (vm->super && chance(w, w->small ? 50000 : 150000))
 		return FRAME_LEAST + (uint32_t)below(w, 65536 - 14 - FRAME_LEAST);
 	return FRAME_LEAST + (uint32_t)below(w, 1500 - 100);
 }

@@ -72,9 +72,9 @@ static void draw_link(struct world *w, struct sim_link_cfg *l)
 		l->queue_bytes = 100000 + (uint32_t)below(w, 500000);
 	if (w->small) {
 		l->loss = bad[below(w, sizeof(bad) / sizeof(bad[0]))];
-		l->reorder = (uint32_t)below(w, 300000);
+		l->reorder = (uint32_t)below(w, 400000);
 		l->reorder_ns = 1000 + below(w, 2 * MSEC);
-		l->dup = (uint32_t)below(w, 300000);
+		l->dup = (uint32_t)below(w, 400000);
 		l->dup_ns = chance(w, 500000) ? 20 * MSEC : 0;
 		l->corrupt = chance(w, 300000) ? (uint32_t)below(w, 20000) : 0;
 		l->ecn_bytes = chance(w, 300000) ? 50000 : 0;

@@ -115,7 +115,7 @@ void mode_goodput(const struct options *o)
 		unsigned cls = k ? RT_NET : RT_DATA;
 
 		for (unsigned i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
-			uint64_t gap, span = all[i] > 100000 ? 100 * MS : 20 * MS;
+			uint64_t gap, span = all[i] > 200000 ? 100 * MS : 20 * MS;
 
 			if (i && o->loss >= 0 && all[i] != (uint32_t)o->loss)
 				continue;
