@@ -166,8 +166,9 @@ uint32_t frame_number(struct world *w, const uint8_t *p, uint32_t len, bool to_g
 	sim_check(&w->s, said == len, "frame %u of %u bytes came with %u", number, said, len);
 	/* num_buffers is the host's. */
 	from = to_guest ? VQT_NUM_BUFFERS + 2 : 8;
-	sim_check(&w->s, !memcmp(p + 8, bytes_of(number) + 8, VQT_NUM_BUFFERS - 8) &&
-				 !memcmp(p + from, bytes_of(number) + from, len - from),
+	sim_check(&w->s,
+		  !memcmp(p + 8, bytes_of(number) + 8, VQT_NUM_BUFFERS - 8) &&
+			  !memcmp(p + from, bytes_of(number) + from, len - from),
 		  "bytes of frame %u", number);
 	if (w->script)
 		w->script->frame[to_guest][number] = true;
@@ -177,8 +178,9 @@ uint32_t frame_number(struct world *w, const uint8_t *p, uint32_t len, bool to_g
 static void transmit(struct world *w)
 {
 	static uint8_t p[FRAME_MAX];
-	uint32_t len = (uint32_t)(rng_chance(&w->s.rng, w->flood ? 10000 : 200000) ? 26 + rng_below(&w->s.rng, FRAME_MAX - 25)
-								: 26 + rng_below(&w->s.rng, 1500));
+	uint32_t len = (uint32_t)(rng_chance(&w->s.rng, w->flood ? 10000 : 200000)
+					  ? 26 + rng_below(&w->s.rng, FRAME_MAX - 25)
+					  : 26 + rng_below(&w->s.rng, 1500));
 
 	if (w->script)
 		len = script_frame_len(w->script, 0, w->g.tx);

@@ -32,8 +32,7 @@ static void compare(struct world *w, const struct script *oracle, const struct r
 				  (unsigned long long)oracle->seen[lba][k]);
 	for (unsigned to = 0; to < 2; to++)
 		for (uint32_t i = 0; i < SCRIPT_FRAMES; i++)
-			sim_check(&w->s,
-				  oracle->frame[to][i] && (t->frame[to][i] || !run->cfg.steady),
+			sim_check(&w->s, oracle->frame[to][i] && (t->frame[to][i] || !run->cfg.steady),
 				  "%s: frame %u to the %s did not arrive", run->name, i,
 				  to ? "guest" : "appliance");
 }
@@ -58,8 +57,7 @@ uint64_t oracle_run(struct world *w, uint64_t seed, const char *replay)
 		world_finish(w);
 		compare(w, &seen[0], &runs[i]);
 		if (cfg.over == CARRIER)
-			sim_check(&w->s, w->carried_packets > SCRIPT_FRAMES,
-				  "the carrier carries nothing");
+			sim_check(&w->s, w->carried_packets > SCRIPT_FRAMES, "the carrier carries nothing");
 		carried += w->carried_packets;
 		world_fini(w);
 	}

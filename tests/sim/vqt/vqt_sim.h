@@ -82,15 +82,15 @@ struct world {
 	uint64_t mem_max, slow_ns;
 	bool calm; /* no faults, no new work: things come to their end */
 	bool fenced;
-	bool skip_drain; /* break the rule that old I/O is over before a new owner's begins */
-	bool flood;	 /* frames alone, as many as possible */
+	bool skip_drain;       /* break the rule that old I/O is over before a new owner's begins */
+	bool flood;	       /* frames alone, as many as possible */
 	struct script *script; /* NULL: all is drawn from the seed */
 	bool carried, blocked; /* there is a carrier; datagrams do not come through now */
 	bool switching;	       /* they do at times */
 	struct stream {
 		struct world *w;
 		unsigned to;
-		struct link *pipe;	     /* of the end that receives; sends into the other stream */
+		struct link *pipe;	      /* of the end that receives; sends into the other stream */
 		struct carried *first, *last; /* on their way */
 	} stream[2];
 	uint64_t carried_packets;
