@@ -436,6 +436,7 @@ static int backends(struct worker *w)
 static int turn(struct worker *w)
 {
 	int news = (int)mailbox_drain(&w->down), n;
+	bool more;
 
 	n = ep_poll(w->ep, w->now);
 	if (n < 0 && !w->link_broken) {
@@ -443,6 +444,7 @@ static int turn(struct worker *w)
 		log_err("fabric: receiving failed (%s)", strerror(-n));
 	}
 	news += n > 0 ? n : 0;
+	more = n >= EP_BURST;
 	news += uplinks_in(w);
 	news += backends(w);
 	news += !list_empty(&w->marked);
@@ -450,7 +452,7 @@ static int turn(struct worker *w)
 	/* What the tunnels just handed over goes to the kernel now, not a turn later. */
 	news += backends(w);
 	serve_sessions(w);
-	ep_flush(w->ep, w->now);
+	ep_flush(w->ep, more, w->now);
 	uplinks_out(w);
 	if (w->now >= w->tick_at) {
 		w->tick_at = w->now + TICK_NS;

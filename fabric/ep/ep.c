@@ -2,15 +2,22 @@
 #include "fabric/ep/ep.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "fabric/base/clock.h"
 #include "fabric/base/idmap.h"
 #include "fabric/base/list.h"
 #include "fabric/link/link_impair.h"
 
-#define BURST	     256
+#define BURST	     EP_BURST
 #define FEW_SESSIONS 16
+/* A session that still gets more to send keeps what does not fill a train for so long at most. */
+#define HOLD_NS (50 * NSEC_PER_USEC)
+/* A train of UDP_SEGMENT: so many bytes and datagrams at most (link/udp). */
+#define TRAIN_BYTES	65507u
+#define TRAIN_DATAGRAMS 64u
 
 COUNTERS_DEFINE(ep, EP_COUNTERS)
 
@@ -31,6 +38,7 @@ struct ep_session {
 	struct rt *rt;
 	void *ctx;
 	uint64_t deadline;
+	uint64_t held_at; /* part of a train waits for more since then; 0: none does */
 	struct ep_path path[RT_PATHS];
 };
 
@@ -294,11 +302,22 @@ int ep_poll(struct ep *ep, uint64_t now)
 	return nbroken && nbroken == ep->nlink ? broken : total;
 }
 
-static void output(struct ep *ep, struct ep_session *s, uint64_t now)
+/* Datagrams of a full train of this session. */
+static unsigned train_of(const struct rt *rt)
 {
+	unsigned n = TRAIN_BYTES / rt_datagram(rt);
+
+	return n < TRAIN_DATAGRAMS ? n : TRAIN_DATAGRAMS;
+}
+
+/* At most max datagrams. */
+static void output(struct ep *ep, struct ep_session *s, unsigned max, uint64_t now)
+{
+	unsigned train = train_of(s->rt), whole = BURST / train * train;
 	int n;
 
-	while ((n = rt_output(s->rt, now, ep->out, BURST)) > 0) {
+	while (max && (n = rt_output(s->rt, now, ep->out, (int)(max < whole ? max : whole))) > 0) {
+		max -= (unsigned)n < max ? (unsigned)n : max;
 		for (int i = 0; i < n;) {
 			const struct ep_path *p = &s->path[ep->out[i].path];
 			int k = 0;
@@ -317,23 +336,44 @@ static void output(struct ep *ep, struct ep_session *s, uint64_t now)
 	}
 }
 
-void ep_flush(struct ep *ep, uint64_t now)
+/* More to send comes at once: only whole trains go. True: what is left may wait. */
+static bool output_trains(struct ep *ep, struct ep_session *s, uint64_t now)
 {
-	struct list *it;
+	unsigned train = train_of(s->rt);
+
+	if (!s->held_at)
+		s->held_at = now;
+	if (now - s->held_at > HOLD_NS)
+		return false;
+	output(ep, s, rt_queued(s->rt) / train * train, now);
+	return true;
+}
+
+void ep_flush(struct ep *ep, bool more, uint64_t now)
+{
+	struct list held, *it;
 
 	if (list_empty(&ep->dirty))
 		return;
+	list_init(&held);
 	while ((it = list_pop(&ep->dirty))) {
 		struct ep_session *s = container_of(it, struct ep_session, dirty);
 
+		if (more && output_trains(ep, s, now)) {
+			list_add_tail(&held, &s->dirty);
+			continue;
+		}
+		s->held_at = 0;
 		rt_input_end(s->rt, now);
 		rt_flush(s->rt, now);
-		output(ep, s, now);
+		output(ep, s, UINT_MAX, now);
 		s->deadline = rt_deadline(s->rt);
 		if (s->deadline < ep->deadline)
 			ep->deadline = s->deadline;
 	}
-	if (ep->nsessions > FEW_SESSIONS)
+	while ((it = list_pop(&held)))
+		list_add_tail(&ep->dirty, it);
+	if (more || ep->nsessions > FEW_SESSIONS)
 		return;
 	ep->deadline = UINT64_MAX;
 	list_for_each (i, &ep->sessions) {

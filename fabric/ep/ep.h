@@ -10,6 +10,9 @@
  *	            (the rt callbacks run inside)
  *	ep_flush()  rt_flush() and rt_output() of every session touched -> link send
  *
+ * A caller that goes on at once with more input says so: then only whole trains leave, and the rest
+ * waits for more, 50 us at the longest. A short train costs what a whole one does.
+ *
  * A datagram that names no session, or is not authentic, is counted and dropped; nothing is
  * allocated or remembered for it. The peer's address of a path of a passive session is learned
  * from authentic packets alone.
@@ -26,7 +29,8 @@
  * milliseconds there, and a queue of less is left to the kernel's and the switch's own limits. */
 #define RT_SPARE_SLEEPING_NS 10000000ull
 
-#define EP_LINKS 5 /* RT_PATHS, and the carrier */
+#define EP_LINKS 5   /* RT_PATHS, and the carrier */
+#define EP_BURST 256 /* datagrams of one link in one ep_poll() */
 
 #define EP_COUNTERS(X) X(drop_short) X(drop_unknown_spi) X(drop_no_address) X(drop_auth)
 
@@ -66,7 +70,8 @@ void ep_session_touch(struct ep_session *s);
 
 /* Number of datagrams received; < 0: -errno, every link is broken. */
 int ep_poll(struct ep *ep, uint64_t now);
-void ep_flush(struct ep *ep, uint64_t now);
+/* more: ep_poll() gave EP_BURST, or the caller has more to send, and calls again at once. */
+void ep_flush(struct ep *ep, bool more, uint64_t now);
 uint64_t ep_deadline(
 	const struct ep *ep); /* absolute; when ep_poll() must be called although no fd is readable */
 

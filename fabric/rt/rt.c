@@ -210,6 +210,20 @@ uint32_t rt_room(const struct rt *rt, enum rt_class cls)
 	return room < RT_SEND_MAX ? (uint32_t)room : RT_SEND_MAX;
 }
 
+uint32_t rt_datagram(const struct rt *rt)
+{
+	return WIRE_HDR_LEN + rt->chunk + rt->tag;
+}
+
+uint32_t rt_queued(const struct rt *rt)
+{
+	uint32_t n = 0;
+
+	for (unsigned c = 0; c < RT_NCLASS; c++)
+		n += rt->tx[c].tail - rt->tx[c].next;
+	return n;
+}
+
 void rt_flush(struct rt *rt, uint64_t now)
 {
 	(void)now;

@@ -11,8 +11,8 @@
  * A packet is a base header (proto/wire/wire.h), a run of records, and the AEAD's tag. Each record is a piece
  * of a message and says which bytes of which message it is, so any packet can be placed alone.
  * Chunks are filled to their full size whatever the message boundaries; only the last chunk of a
- * burst (rt_flush) is short. Chunks of a class stand one behind the other in a ring: a run of new
- * packets is one contiguous train of equal datagrams for UDP_SEGMENT.
+ * burst (rt_flush) is short. Chunks of a class stand one behind the other in blocks as long as a train
+ * of UDP_SEGMENT: a run of new packets is one or two contiguous pieces of equal datagrams.
  *
  * Classes have their own packet number space, window and credit, so that none can block
  * another. RT_CTL always has room for RT_CTL_RESERVE messages.
@@ -196,6 +196,9 @@ int rt_send(struct rt *rt, enum rt_class cls, enum rt_rel rel, const struct rt_r
 	    const struct iovec *iov, int niov, uint64_t now);
 /* Payload bytes per packet now: cfg.chunk, or more where all usable paths were proven to carry more. */
 uint32_t rt_chunk(const struct rt *rt);
+/* Bytes of a datagram with a full chunk, and how many such wait for rt_output(), of all classes. */
+uint32_t rt_datagram(const struct rt *rt);
+uint32_t rt_queued(const struct rt *rt);
 /* Bytes that rt_send() would take now in one message of cls. */
 uint32_t rt_room(const struct rt *rt, enum rt_class cls);
 /* End of a burst: what stands in half-filled chunks may go. */

@@ -170,8 +170,8 @@ void vqt_host_settled(struct vqt_host *h, enum rt_class cls, uint32_t base);
 void vqt_host_writable(struct vqt_host *h, enum rt_class cls);
 extern const struct rt_ops vqt_host_rt_ops; /* ctx: struct vqt_host; path is NULL */
 
-/* Move at most about `budget` chains, fairly over the ready queues, publish to the guests, flush the rt.
- * true: more is ready now. The glue then runs rt_output(). */
+/* Move at most about `budget` chains and KiB of frames, fairly over the ready queues, publish to the guests,
+ * flush the rt. true: more is ready now. The glue then runs rt_output(). */
 bool vqt_host_service(struct vqt_host *h, unsigned budget, uint64_t now);
 
 #endif

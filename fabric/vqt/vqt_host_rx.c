@@ -93,8 +93,10 @@ static bool entry_first(const struct vqt_rx *rx, uint32_t from, uint32_t *pos)
 {
 	uint32_t slots = rx->window / VQT_POS_ALIGN;
 	uint32_t k = (from - rx->next) / VQT_POS_ALIGN, base = slot_of(rx, rx->next);
+	/* Most often there is the head alone, its last pieces on their way: that is no reason to search. */
+	unsigned left = rx->npending - (k && entry_at(rx, rx->next) ? 1 : 0);
 
-	while (rx->npending && k < slots) {
+	while (left && k < slots) {
 		uint32_t i = (base + k) & (slots - 1);
 		uint64_t bits = rx->present[i / 64] >> (i % 64);
 

@@ -55,20 +55,20 @@ unsigned tx_turn(struct vqt_vq *q)
 		int rc;
 
 		if (q->state != VQ_RUNNING || !list_empty(&q->blocked[RT_NET]))
-			return n;
+			return vqt_cost(n, bytes);
 		rc = ops->pop(q->ring, c);
 		if (rc < 0)
 			vq_broken(q, "transmit ring: malformed");
 		if (rc <= 0)
-			return n;
+			return vqt_cost(n, bytes);
 		if (send_frame(q, c)) {
 			ops->unpop(q->ring, 1);
-			return n;
+			return vqt_cost(n, bytes);
 		}
 		ops->push(q->ring, c, 0);
 		vq_dirty(q);
 		bytes += c->out_len;
 	}
 	vq_ready(q);
-	return n;
+	return vqt_cost(n, bytes);
 }

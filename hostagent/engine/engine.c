@@ -12,7 +12,8 @@
 #include "fabric/link/link_pipe.h"
 #include "fabric/link/link_udp.h"
 
-/* Chains per turn; then the sockets are looked at again, so that neither direction starves. */
+/* Chains and KiB per turn; then what was copied is sealed and sent, while it is in the nearest cache, and the
+ * sockets are looked at again, so that neither direction starves. */
 #define SERVICE_BUDGET 256u
 /* Turns before the loop looks at its other events (control session, connecting guests). */
 #define RUN_TURNS 64
@@ -69,7 +70,7 @@ static void run(evutil_socket_t fd, short what, void *arg)
 		more = vqt_host_service(e->host, SERVICE_BUDGET, now) || n > 0;
 		if (e->ep) {
 			ep_session_touch(e->session);
-			ep_flush(e->ep, now);
+			ep_flush(e->ep, more && turn + 1 < RUN_TURNS, now);
 		}
 		now = clock_now_ns();
 	}

@@ -144,7 +144,7 @@ void pump_rt(struct pump *p)
 			die("link", n);
 		if (p->sender)
 			fill(&f);
-		ep_flush(f.ep, f.now);
+		ep_flush(f.ep, false, f.now);
 		if (!n)
 			nap(&f);
 		f.now = clock_now_ns();

@@ -129,9 +129,9 @@ static void spin(int turns)
 	for (int i = 0; i < turns; i++) {
 		now += MSEC / 10;
 		assert_true(ep_poll(agent.ep, now) >= 0);
-		ep_flush(agent.ep, now);
+		ep_flush(agent.ep, false, now);
 		assert_true(ep_poll(appliance.ep, now) >= 0);
-		ep_flush(appliance.ep, now);
+		ep_flush(appliance.ep, false, now);
 	}
 }
 
@@ -204,7 +204,7 @@ static void strangers_are_dropped_and_counted(void **state)
 	assert_int_equal(buf_pool_available(appliance.pool), 1024);
 	/* To whom nothing authentic was heard of yet, nothing is sent. */
 	say(&appliance, 0, 1, 10);
-	ep_flush(appliance.ep, now);
+	ep_flush(appliance.ep, false, now);
 	assert_int_equal(agent.link->ops->recv(agent.link, (struct link_rx[1]){{0}}, 1), 0);
 	spin(10);
 	assert_int_equal(agent.got[0], 10);
@@ -292,10 +292,42 @@ static void the_silent_are_reaped(void **state)
 	for (int i = 0; i < 40; i++) {
 		now += 100 * MSEC;
 		ep_poll(appliance.ep, now);
-		ep_flush(appliance.ep, now);
+		ep_flush(appliance.ep, false, now);
 	}
 	ep_reap(appliance.ep, forget, &reaped);
 	assert_int_equal(reaped, 1);
+}
+
+/* While more is to come, what does not fill a train of UDP_SEGMENT (47 datagrams of 1392 bytes) waits for it.
+ */
+static void only_whole_trains_leave_amid_a_burst(void **state)
+{
+	(void)state;
+	session(&agent, 0, true, &appliance.addr);
+	session(&appliance, 0, false, NULL);
+	spin(20);
+	for (uint32_t i = 0; i < 8; i++) /* 24 full chunks and a part */
+		say(&agent, 0, i, 4096);
+	ep_flush(agent.ep, true, now);
+	assert_int_equal(ep_poll(appliance.ep, now), 0);
+	for (uint32_t i = 0; i < 9; i++)
+		say(&agent, 0, i, 4096);
+	now += 10000;
+	ep_flush(agent.ep, true, now);
+	assert_int_equal(ep_poll(appliance.ep, now), 47);
+	ep_flush(agent.ep, true, now);
+	assert_int_equal(ep_poll(appliance.ep, now), 0);
+	/* Not for long, though. */
+	now += 41000;
+	ep_flush(agent.ep, true, now);
+	assert_int_equal(ep_poll(appliance.ep, now), 6);
+	assert_int_equal(appliance.got[0], 17 * 4096);
+	/* And at the end of a burst at once. */
+	say(&agent, 0, 1, 100);
+	ep_flush(agent.ep, true, now);
+	assert_int_equal(ep_poll(appliance.ep, now), 0);
+	ep_flush(agent.ep, false, now);
+	assert_int_equal(ep_poll(appliance.ep, now), 1);
 }
 
 int main(void)
@@ -306,6 +338,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(an_spi_is_taken_once, setup, teardown),
 		cmocka_unit_test_setup_teardown(keys_change_under_load, setup, teardown),
 		cmocka_unit_test_setup_teardown(the_silent_are_reaped, setup, teardown),
+		cmocka_unit_test_setup_teardown(only_whole_trains_leave_amid_a_burst, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

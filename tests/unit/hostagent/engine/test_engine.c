@@ -131,7 +131,7 @@ static void appliance_turn(evutil_socket_t fd, short what, void *arg)
 	ep_poll(A.ep, now);
 	vqt_peer_service(A.peer, now);
 	ep_session_touch(A.s);
-	ep_flush(A.ep, now);
+	ep_flush(A.ep, false, now);
 }
 
 static void appliance_up(uint32_t spi)
