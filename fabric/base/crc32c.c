@@ -31,12 +31,59 @@ uint32_t crc32c_table(uint32_t crc, const void *p, size_t len)
 
 #if defined(__x86_64__)
 #include <nmmintrin.h>
+#include <wmmintrin.h>
+
+/*
+ * The instruction takes three cycles and could start every cycle: three lanes side by side are three times
+ * as fast. The sums of the first two are then moved over what follows them: times x^(8 n) for n bytes, as a
+ * product without carries, which the instruction reduces. By lane length: x^(8 n - 33) for one lane and for
+ * two, bits reversed. A packet's chunk of 1344 bytes is one round of the long lanes.
+ */
+#define LANE_LONG  448u
+#define LANE_SHORT 64u
+
+struct lane {
+	size_t len;
+	uint64_t over_one, over_two;
+};
+
+static const struct lane lanes[] = {
+	{LANE_LONG, 0x1b03397fu, 0x68bce87au},
+	{LANE_SHORT, 0x9e4addf8u, 0x0d3b6092u},
+};
+
+__attribute__((target("sse4.2,pclmul"))) static inline uint64_t moved(uint64_t crc, uint64_t by)
+{
+	return (uint64_t)_mm_cvtsi128_si64(
+		_mm_clmulepi64_si128(_mm_cvtsi64_si128((int64_t)crc), _mm_cvtsi64_si128((int64_t)by), 0));
+}
+
+__attribute__((target("sse4.2,pclmul"))) static uint64_t three_lanes(uint64_t a, const uint8_t *at,
+								     const struct lane *lane)
+{
+	uint64_t b = 0, c = 0;
+
+	for (size_t i = 0; i < lane->len; i += 8) {
+		uint64_t v[3];
+
+		memcpy(&v[0], at + i, 8);
+		memcpy(&v[1], at + lane->len + i, 8);
+		memcpy(&v[2], at + 2 * lane->len + i, 8);
+		a = _mm_crc32_u64(a, v[0]);
+		b = _mm_crc32_u64(b, v[1]);
+		c = _mm_crc32_u64(c, v[2]);
+	}
+	return _mm_crc32_u64(0, moved(a, lane->over_two) ^ moved(b, lane->over_one)) ^ c;
+}
 
 __attribute__((target("sse4.2"))) uint32_t crc32c_sse42(uint32_t crc, const void *p, size_t len)
 {
 	const uint8_t *at = p;
 	uint64_t c = ~crc;
 
+	for (size_t i = 0; i < 2 && __builtin_cpu_supports("pclmul"); i++)
+		for (; len >= 3 * lanes[i].len; len -= 3 * lanes[i].len, at += 3 * lanes[i].len)
+			c = three_lanes(c, at, &lanes[i]);
 	for (; len >= 8; len -= 8, at += 8) {
 		uint64_t v;
 
