@@ -3,10 +3,12 @@
 #include <fcntl.h>
 #include <linux/falloc.h>
 #include <linux/fs.h>
+#include <linux/magic.h>
 #include <stdlib.h>
 #include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "appliance/bdev/bdev_uring.h"
@@ -92,6 +94,14 @@ static void try_direct(struct uring_volume *v)
 	v->len_align = sx.stx_dio_offset_align;
 }
 
+/* io_uring hands each transfer of such a file to a thread, since tmpfs cannot say that it would not wait. */
+static bool is_in_memory(int fd)
+{
+	struct statfs fs;
+
+	return fstatfs(fd, &fs) == 0 && (fs.f_type == TMPFS_MAGIC || fs.f_type == RAMFS_MAGIC);
+}
+
 static int describe(struct uring_volume *v, const struct bdev_uring_cfg *cfg)
 {
 	struct bdev_info *info = &v->b.info;
@@ -167,6 +177,7 @@ int bdev_uring_open(const struct bdev_uring_cfg *cfg, struct bdev **out)
 	}
 	if (!cfg->buffered)
 		try_direct(v);
+	v->in_memory = !v->block_device && is_in_memory(v->fd);
 	*out = &v->b;
 	return 0;
 }

@@ -3,9 +3,10 @@
  * A raw file or block device through io_uring; all volumes of a worker share one ring.
  *
  * O_DIRECT is used where the file system says (statx, STATX_DIOALIGN) that direct I/O works at the
- * volume's logical block; elsewhere (tmpfs) I/O is buffered. Memory that direct I/O
- * cannot take as it stands is bounced. FLUSH is fdatasync, FUA is RWF_DSYNC. Short transfers are
- * continued; a read that meets the end of the file inside the volume is -EIO, for the file has shrunk.
+ * volume's logical block; elsewhere I/O is buffered, and on a file system of memory (tmpfs) a transfer is
+ * done inside submit: nothing has to be waited for. Memory that direct I/O cannot take as it stands is
+ * bounced. FLUSH is fdatasync, FUA is RWF_DSYNC. Short transfers are continued; a read that meets the end of
+ * the file inside the volume is -EIO, for the file has shrunk.
  *
  * The lock as a fence. open() takes an exclusive flock (flock(2)) on its open file
  * description; a second open of the same file, by this or another process, gives -EBUSY and the

@@ -15,6 +15,7 @@ struct uring_volume {
 	struct bdev b;
 	int fd;
 	bool direct;
+	bool in_memory; /* the file system has no device: transfers never wait */
 	bool block_device;
 	uint32_t mem_align;	     /* of memory addresses, when direct */
 	uint32_t len_align;	     /* of each piece of memory, when direct */
