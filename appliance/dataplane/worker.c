@@ -381,9 +381,9 @@ int worker_vdisk_bind(struct worker *w, struct wsession *s, struct vdisk *d, uin
 	return vdisk_bind(d, &world, s->peer, s, s->id, wire, epoch);
 }
 
-void worker_vdisk_unbind(struct worker *w, struct vdisk *d, void (*unbound)(void *arg), void *arg)
+int worker_vdisk_unbind(struct worker *w, struct vdisk *d, void (*unbound)(void *arg), void *arg)
 {
-	vdisk_unbind(d, w->now, unbound, arg);
+	return vdisk_unbind(d, w->now, unbound, arg);
 }
 
 int worker_publish(struct worker *w, const struct dp_config *next, const struct dp_config **prev)

@@ -47,7 +47,7 @@ void worker_vnic_unbind(struct worker *w, struct vnic *v);
 int worker_vdisk_add(struct worker *w, struct vdisk *d);
 void worker_vdisk_del(struct worker *w, struct vdisk *d); /* unbound */
 int worker_vdisk_bind(struct worker *w, struct wsession *s, struct vdisk *d, uint16_t wire, uint32_t epoch);
-void worker_vdisk_unbind(struct worker *w, struct vdisk *d, void (*unbound)(void *arg), void *arg);
+int worker_vdisk_unbind(struct worker *w, struct vdisk *d, void (*unbound)(void *arg), void *arg);
 
 /* Copies every counter that the worker keeps in its devices to where readers see it. */
 void worker_counters(struct worker *w);

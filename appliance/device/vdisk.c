@@ -215,11 +215,13 @@ release:
 	return r;
 }
 
-void vdisk_unbind(struct vdisk *d, uint64_t now, void (*unbound)(void *arg), void *arg)
+int vdisk_unbind(struct vdisk *d, uint64_t now, void (*unbound)(void *arg), void *arg)
 {
+	if (!d->tun && GUARD(unbind_again, d->io))
+		return -EALREADY;
 	if (!d->tun) {
 		unbound(arg);
-		return;
+		return 0;
 	}
 	vdisk_publish(d);
 	memcpy(d->tun_base, d->tun_sum, sizeof(d->tun_base));
@@ -232,6 +234,7 @@ void vdisk_unbind(struct vdisk *d, uint64_t now, void (*unbound)(void *arg), voi
 	d->session = NULL;
 	vdisk_io_stop(d->io, now);
 	try_finish(d);
+	return 0;
 }
 
 void vdisk_guest(struct vdisk *d, uint64_t features)

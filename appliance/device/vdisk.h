@@ -7,6 +7,16 @@
  *		-> the tunnel end is detached at once, what the backend still has is drained,
  *		   then unbound() is called: only now may the next epoch be bound (rules E2 to E4).
  *
+ * What a guest may rely on when its attachment changes while it has requests in flight:
+ *	- a write that was answered is not done again, and nothing older lands on it: the last of the old
+ *epoch's I/O has ended before the first of the new one's;
+ *	- a write that was not answered is sent again in the new epoch, perhaps a second time to the backend,
+ *in the order of the ring. Until its answer comes a reader may find the old bytes, the new ones, or, of a
+ *long write, some of each;
+ *	- between writes that overlap and are in flight together no order is kept, as on any disk (virtio 1.2
+ *section 5.2.6.2). One that was answered can be covered again by another that was in flight with it and is
+ *done a second time. Who needs an order waits for the answer, as Linux and Windows do for each page.
+ *
  * Ownership: the control thread allocates, and frees after the worker has let go.
  */
 #ifndef OUTRIGGER_DEVICE_VDISK_H
@@ -46,8 +56,10 @@ void vdisk_leave(struct vdisk *d); /* unbound */
  * or vqt_peer_attach()'s and vdisk_io_create()'s errors. */
 int vdisk_bind(struct vdisk *d, const struct vdisk_world *world, struct vqt_peer *peer, void *session,
 	       uint64_t owner, uint16_t wire, uint32_t epoch);
-/* unbound(arg) is called when the last request has ended, perhaps before this returns. */
-void vdisk_unbind(struct vdisk *d, uint64_t now, void (*unbound)(void *arg), void *arg);
+/* 0: unbound(arg) is called when the last request has ended, perhaps before this returns. -EALREADY: an
+ * earlier unbind is still waiting for that; unbound(arg) is not called, and nothing may be taken to have
+ * ended. */
+int vdisk_unbind(struct vdisk *d, uint64_t now, void (*unbound)(void *arg), void *arg);
 void vdisk_guest(struct vdisk *d, uint64_t features);
 void vdisk_refresh(struct vdisk *d); /* the volume has grown */
 /* Bring the counters up to date for readers of other threads. */

@@ -112,13 +112,18 @@ static void w_unbound(void *arg)
 static enum dp_verdict w_unbind(struct worker *w, struct dp_call *call)
 {
 	struct device_call *c = (struct device_call *)call;
+	int r;
 
 	if (c->d->kind == KIND_VNIC) {
 		worker_vnic_unbind(w, c->d->vnic);
 		return DP_DONE;
 	}
-	worker_vdisk_unbind(w, c->d->vdisk, w_unbound, call); /* may reply at once */
-	return DP_LATER;
+	r = worker_vdisk_unbind(w, c->d->vdisk, w_unbound,
+				call); /* may reply at once: the letter is gone then */
+	if (!r)
+		return DP_LATER;
+	c->result = r;
+	return DP_DONE;
 }
 
 /* What the last agent said of it is no longer so. */
@@ -138,6 +143,10 @@ static void unbound(struct dp_call *call)
 	struct hdev *d = letter_back(call, &c);
 
 	d->unbinding = false;
+	if (c.result) {
+		retry(d);
+		return;
+	}
 	forget_agent(d);
 	step(d, attach_unbound(&d->a));
 }

@@ -195,6 +195,9 @@ static void the_next_owner_waits_for_the_last_of_the_old(void **state)
 	vqt_hdev_unbind(x->hd);
 	assert_int_equal(x->unbound, 0);
 	assert_int_equal(bind_disk(x, 2), -EALREADY);
+	/* Asked again, it does not say that the end has come. */
+	assert_int_equal(vdisk_unbind(x->d, x->w.now, on_unbound, x), -EALREADY);
+	assert_int_equal(x->unbound, 0);
 	turns(x, 4 * DELAY);
 	assert_int_equal(x->unbound, 1);
 	assert_int_equal(bdev_outstanding(x->b), 0);
