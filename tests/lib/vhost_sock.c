@@ -44,29 +44,48 @@ static int sock_send(void *arg, const void *msg, size_t len, const int *fds, uns
 	return n == (ssize_t)len ? 0 : -1;
 }
 
+/* want bytes, and the descriptor that came with them; a peer may send a reply in pieces. */
+static bool take(struct vhost_sock *s, void *at, size_t want, int *fd)
+{
+	char control[CMSG_SPACE(sizeof(int))] __attribute__((aligned(8)));
+	uint64_t end = now_ms() + PATIENCE_MS;
+
+	for (size_t got = 0; got < want;) {
+		struct iovec iov = {(uint8_t *)at + got, want - got};
+		struct msghdr mh = {.msg_iov = &iov,
+				    .msg_iovlen = 1,
+				    .msg_control = control,
+				    .msg_controllen = sizeof(control)};
+		ssize_t n = recvmsg(s->fd, &mh, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+		struct cmsghdr *c;
+
+		if (n < 0 && errno == EAGAIN && now_ms() < end) {
+			s->pump(s->pump_arg);
+			continue;
+		}
+		if (n <= 0)
+			return false;
+		got += (size_t)n;
+		c = CMSG_FIRSTHDR(&mh);
+		if (c && c->cmsg_type == SCM_RIGHTS)
+			memcpy(fd, CMSG_DATA(c), sizeof(*fd));
+	}
+	return true;
+}
+
 static int sock_recv(void *arg, void *msg, size_t room, int *fd)
 {
 	struct vhost_sock *s = arg;
-	char control[CMSG_SPACE(sizeof(int))] __attribute__((aligned(8)));
-	struct iovec iov = {msg, room};
-	struct msghdr mh = {
-		.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control)};
-	uint64_t end = now_ms() + PATIENCE_MS;
-	struct cmsghdr *c;
-	ssize_t n;
+	struct vhost_hdr h;
 
-	while ((n = recvmsg(s->fd, &mh, MSG_DONTWAIT | MSG_CMSG_CLOEXEC)) < 0 && errno == EAGAIN &&
-	       now_ms() < end) {
-		mh.msg_controllen = sizeof(control);
-		s->pump(s->pump_arg);
-	}
-	if (n <= 0)
-		return -1;
 	*fd = -1;
-	c = CMSG_FIRSTHDR(&mh);
-	if (c && c->cmsg_type == SCM_RIGHTS)
-		memcpy(fd, CMSG_DATA(c), sizeof(*fd));
-	return (int)n;
+	if (!take(s, &h, sizeof(h), fd))
+		return -1;
+	assert(sizeof(h) + h.size <= room);
+	memcpy(msg, &h, sizeof(h));
+	if (!take(s, (uint8_t *)msg + sizeof(h), h.size, fd))
+		return -1;
+	return (int)(sizeof(h) + h.size);
 }
 
 struct vfront_wire vhost_sock_wire(struct vhost_sock *s)
