@@ -20,6 +20,20 @@
  * same rules. An epoch is never used twice: a cancelled claim's number may have reached the disk,
  * but nobody ever held it.
  *
+ * What a new epoch means for what was in flight in the old one:
+ *	- reads, flushes: the agent sends them again, they run again;
+ *	- writes, discards, write-zeroes: what was answered is never sent again. What was not is sent again
+ *	  in the order of the ring, after all I/O of the old epoch has ended, so that no late twin of it can
+ *	  overwrite anything newer. It may have run before: running it again leaves the same bytes. Of
+ *	  writes to one sector that a guest keeps in flight together either may be the last, as on any disk
+ *	  (virtio 1.2, 5.2.6.2 promises no order between them); across an epoch one that was already seen
+ *	  may be seen once more after the other. A guest that waits for its completions cannot tell;
+ *	- commands that must not run twice (SCSI COMPARE AND WRITE, PERSISTENT RESERVE OUT; SBC-3 5.2, SPC-4
+ *	  5.13): never sent again. They end with UNIT ATTENTION, I_T NEXUS LOSS OCCURRED (29h/07h), and the
+ *	  initiator reads back what became of them. virtio-blk has none of them;
+ *	- reservations: belong to the initiator port, which is the VM's and not the session's. A new epoch of
+ *	  the same VM keeps its registrations, wherever it runs now; nobody else's are touched.
+ *
  * Thread rule: the worker that owns the volume; claim, confirm, cancel and release reach it by mailbox.
  */
 #ifndef OUTRIGGER_BLOCK_BLK_FENCE_H

@@ -84,6 +84,7 @@ static const struct cli_field vnic_fields[] = {
 	{"queues", NULL, "N", "queue pairs, 1 to 8 (default 1)"},
 	{"frontend", NULL, "vhost-user|tap", "socket for QEMU, or an interface of the host; fixed"},
 	{"tap_name", NULL, "IFNAME", "with frontend tap; default the vNIC's name"},
+	{"reliability", NULL, "bounded|none|full", "resending of frames that the fabric lost"},
 	{"admin_state", "state", "up|down", "down: the guest sees no link"},
 	{0},
 };

@@ -267,6 +267,13 @@ static void add_counters(struct table *t, const json_t *map)
 static void add_fields(struct table *t, const ProtobufCMessageDescriptor *d, const json_t *item,
 		       const struct cli_style *s, int indent);
 
+/* Shown as an indented block of its own. */
+static bool is_section(const ProtobufCFieldDescriptor *f)
+{
+	return f->type == PROTOBUF_C_TYPE_MESSAGE && f->label != PROTOBUF_C_LABEL_REPEATED &&
+	       ((const ProtobufCMessageDescriptor *)f->descriptor)->n_fields > 1;
+}
+
 static void add_field(struct table *t, const ProtobufCFieldDescriptor *f, const json_t *v,
 		      const struct cli_style *s, int indent)
 {
@@ -286,7 +293,7 @@ static void add_field(struct table *t, const ProtobufCFieldDescriptor *f, const 
 			add_counters(t, v);
 		return;
 	}
-	if (f->type == PROTOBUF_C_TYPE_MESSAGE && f->label != PROTOBUF_C_LABEL_REPEATED && d->n_fields > 1) {
+	if (is_section(f)) {
 		table_add(t, label);
 		table_add(t, " ");
 		add_fields(t, d, v, s, indent + 2);
@@ -301,11 +308,14 @@ static void add_field(struct table *t, const ProtobufCFieldDescriptor *f, const 
 static void add_fields(struct table *t, const ProtobufCMessageDescriptor *d, const json_t *item,
 		       const struct cli_style *s, int indent)
 {
-	for (unsigned i = 0; i < d->n_fields; i++) {
+	for (unsigned i = 0; i < 2 * d->n_fields; i++) {
+		const ProtobufCFieldDescriptor *f = &d->fields[i % d->n_fields];
 		char key[64];
 
-		cli_json_name(d->fields[i].name, key, sizeof key);
-		add_field(t, &d->fields[i], json_object_get(item, key), s, indent);
+		if (is_section(f) != (i >= d->n_fields)) /* sections come last */
+			continue;
+		cli_json_name(f->name, key, sizeof key);
+		add_field(t, f, json_object_get(item, key), s, indent);
 	}
 }
 

@@ -20,6 +20,7 @@ struct device_call {
 	struct hdev *d;
 	struct wsession *ws;
 	uint32_t epoch;
+	enum rt_rel rel;
 	uint64_t features;
 	unsigned pairs;
 	int result;
@@ -79,7 +80,7 @@ static enum dp_verdict w_bind(struct worker *w, struct dp_call *call)
 	struct hdev *d = c->d;
 
 	if (d->kind == KIND_VNIC) {
-		c->result = worker_vnic_bind(w, c->ws, d->vnic, d->slot, c->epoch, 0, RT_REL_BOUNDED);
+		c->result = worker_vnic_bind(w, c->ws, d->vnic, d->slot, c->epoch, 0, c->rel);
 		return DP_DONE;
 	}
 	c->result = 0;
@@ -276,6 +277,9 @@ static void say_attach(struct hdev *d, struct session *s)
 		a.mac.data = d->vcfg.mac;
 		a.mac.len = 6;
 		a.mtu = d->vcfg.mtu;
+		a.reliability = d->rel == RT_REL_NONE	? OUTRIGGER__SESSION__V1__RELIABILITY__NONE
+				: d->rel == RT_REL_FULL ? OUTRIGGER__SESSION__V1__RELIABILITY__FULL
+							: OUTRIGGER__SESSION__V1__RELIABILITY__BOUNDED;
 	}
 	a.epoch = (uint32_t)d->epoch;
 	a.credit_bytes = VQT_WINDOW;
@@ -316,6 +320,7 @@ static void bind_device(struct hdev *d)
 				store_error(control_store(d->h->control)));
 	}
 	c.epoch = (uint32_t)d->epoch;
+	c.rel = d->rel;
 	if (!r)
 		r = send_letter(d, c, w_bind, bound);
 	if (r) {
@@ -587,6 +592,11 @@ void device_remove(struct hdev *d)
 void device_grown(struct hdev *d)
 {
 	send_letter(d, (struct device_call){.result = 0}, w_refresh, refreshed);
+}
+
+void device_reattach(struct hdev *d)
+{
+	step(d, attach_changed(&d->a));
 }
 
 void device_leave(struct hdev *d)

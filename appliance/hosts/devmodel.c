@@ -80,11 +80,24 @@ static const char *host_of(const struct model *m, const char *profile)
 	return p ? p->host : "";
 }
 
+static enum rt_rel reliability(Outrigger__V1__Reliability r)
+{
+	switch (r) {
+	case OUTRIGGER__V1__RELIABILITY__RELIABILITY_NONE:
+		return RT_REL_NONE;
+	case OUTRIGGER__V1__RELIABILITY__RELIABILITY_FULL:
+		return RT_REL_FULL;
+	default:
+		return RT_REL_BOUNDED;
+	}
+}
+
 static int apply_vnic(struct hosts *h, const struct model *m, const Outrigger__V1__VNic *v)
 {
 	struct hdev *d = device_find(h, KIND_VNIC, v->name);
 	bool tap = v->frontend == OUTRIGGER__V1__VNIC_FRONTEND__VNIC_FRONTEND_TAP;
 	bool up = v->admin_state != OUTRIGGER__V1__ADMIN_STATE__ADMIN_STATE_DOWN;
+	enum rt_rel rel = reliability(v->reliability);
 	char shape[256];
 
 	snprintf(shape, sizeof(shape), "%s %s %u %u %d %s", v->uid, v->mac, v->mtu, v->queues, tap,
@@ -97,6 +110,7 @@ static int apply_vnic(struct hosts *h, const struct model *m, const Outrigger__V
 		d = device_new(h, KIND_VNIC, v->name, v->uid, shape);
 		if (!d)
 			return -ENOSPC;
+		d->rel = rel;
 		d->tap = tap;
 		snprintf(d->tap_name, sizeof(d->tap_name), "%s", v->tap_name);
 		d->vcfg = (struct vnic_cfg){.port = d->slot, .mtu = v->mtu, .pairs = v->queues};
@@ -108,6 +122,10 @@ static int apply_vnic(struct hosts *h, const struct model *m, const Outrigger__V
 			return -ENOMEM;
 		}
 		d->admin_up = up;
+	}
+	if (d->rel != rel) {
+		d->rel = rel;
+		device_reattach(d);
 	}
 	snprintf(d->host, sizeof(d->host), "%s", host_of(m, v->profile));
 	snprintf(d->network, sizeof(d->network), "%s", v->network);

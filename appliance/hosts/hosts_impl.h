@@ -62,6 +62,7 @@ struct hdev {
 	struct vnic *vnic;
 	char network[NAME_SIZE];
 	struct vnic_cfg vcfg;
+	enum rt_rel rel; /* of its frames */
 	bool tap;
 	char tap_name[NAME_SIZE];
 	const uint64_t *sw_counters; /* of its switch port, while published */
@@ -175,6 +176,8 @@ bool device_free_if_done(struct hdev *d);
 /* device.c */
 void device_remove(struct hdev *d);
 void device_grown(struct hdev *d); /* its volume */
+/* With what has changed, on the same session: the guest's queues stand still for a moment. */
+void device_reattach(struct hdev *d);
 void device_leave(struct hdev *d); /* the worker forgets the disk; nothing is bound */
 struct event *device_timer(struct hdev *d);
 /* Its configuration space has changed: a guest that is there hears of it. */

@@ -139,6 +139,7 @@ static void whole_resource(void **state)
 	    "frontend            -\n"
 	    "tap-name            -\n"
 	    "admin-state         -\n"
+	    "reliability         -\n"
 	    "status\n"
 	    "  link              down\n"
 	    "  host              -\n"

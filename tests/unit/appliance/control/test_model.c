@@ -326,6 +326,7 @@ static void defaults_are_shown(void **state)
 	assert_int_equal(v->queues, 1);
 	assert_int_equal(v->frontend, OUTRIGGER__V1__VNIC_FRONTEND__VNIC_FRONTEND_VHOST_USER);
 	assert_int_equal(v->spoof_check, OUTRIGGER__V1__TOGGLE__TOGGLE_ON);
+	assert_int_equal(v->reliability, OUTRIGGER__V1__RELIABILITY__RELIABILITY_BOUNDED);
 	assert_int_equal(v->admin_state, OUTRIGGER__V1__ADMIN_STATE__ADMIN_STATE_UP);
 	assert_string_equal(v->mac, "02:00:5e:00:00:01");
 	assert_int_equal(strlen(v->uid), 36);

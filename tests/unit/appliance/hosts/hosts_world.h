@@ -239,6 +239,7 @@ struct agent_dev {
 	char uid[64], name[64];
 	bool net;
 	uint32_t epoch;
+	Outrigger__Session__V1__Reliability reliability;
 	uint8_t config[64];
 };
 
@@ -340,6 +341,7 @@ static inline void agent_attach(struct agent *a, const Outrigger__Session__V1__A
 	snprintf(d->name, sizeof(d->name), "%s", m->name);
 	d->net = m->kind == OUTRIGGER__SESSION__V1__DEVICE_KIND__NET;
 	d->epoch = m->epoch;
+	d->reliability = m->reliability;
 	assert_in_range(m->config.len, 1, sizeof(d->config));
 	memcpy(d->config, m->config.data, m->config.len);
 	say_attached(a, m->dev, a->attach_error ? a->attach_error : "");

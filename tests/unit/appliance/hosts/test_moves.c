@@ -227,6 +227,41 @@ static void a_switched_off_device_says_so(void **state)
 	agent_quit(&one);
 }
 
+/* Told anew under a new epoch, while the disk stays as it is. */
+static void reliability_changes_while_attached(void **state)
+{
+	static const struct {
+		Outrigger__V1__Reliability asked;
+		Outrigger__Session__V1__Reliability told;
+	} row[] = {
+		{OUTRIGGER__V1__RELIABILITY__RELIABILITY_FULL, OUTRIGGER__SESSION__V1__RELIABILITY__FULL},
+		{OUTRIGGER__V1__RELIABILITY__RELIABILITY_NONE, OUTRIGGER__SESSION__V1__RELIABILITY__NONE},
+		{OUTRIGGER__V1__RELIABILITY__RELIABILITY_UNSPECIFIED,
+		 OUTRIGGER__SESSION__V1__RELIABILITY__BOUNDED},
+	};
+	Outrigger__V1__VNic v = OUTRIGGER__V1__VNIC__INIT;
+	uint32_t epoch, disk;
+
+	(void)state;
+	NEED_WORLD();
+	agent_live(&one);
+	WAIT(both_on(&one));
+	v.name = (char *)"v";
+	assert_int_equal(one.devs[agent_dev(&one, "v")].reliability,
+			 OUTRIGGER__SESSION__V1__RELIABILITY__BOUNDED);
+	disk = one.devs[agent_dev(&one, "d")].epoch;
+	for (size_t i = 0; i < sizeof(row) / sizeof(row[0]); i++) {
+		epoch = one.devs[agent_dev(&one, "v")].epoch;
+		v.reliability = row[i].asked;
+		update(KIND_VNIC, &v, "reliability");
+		apply_ok();
+		WAIT(both_on(&one) && one.devs[agent_dev(&one, "v")].epoch > epoch);
+		assert_int_equal(one.devs[agent_dev(&one, "v")].reliability, row[i].told);
+	}
+	assert_int_equal(one.devs[agent_dev(&one, "d")].epoch, disk);
+	agent_quit(&one);
+}
+
 /* The data plane says no: the change is taken back, and what the worker still works by was not freed. */
 static void a_refused_change_leaves_everything_as_it_was(void **state)
 {
@@ -390,6 +425,7 @@ int main(void)
 		cmocka_unit_test(an_agent_that_restarts_gets_everything_again),
 		cmocka_unit_test(a_changed_device_replaces_its_former_self),
 		cmocka_unit_test(a_switched_off_device_says_so),
+		cmocka_unit_test(reliability_changes_while_attached),
 		cmocka_unit_test(a_refused_change_leaves_everything_as_it_was),
 		cmocka_unit_test(a_busy_volume_is_waited_for),
 		cmocka_unit_test(what_an_agent_cannot_make_is_tried_again),
