@@ -37,11 +37,9 @@
 
 #define RT_BACKOFF_MAX	 3u /* probe timeouts grow to 8 times: 64 times gave 90 ms stalls at 50 % loss */
 #define RT_RTO_UNKNOWN	 (10 * 1000000ull) /* before the first round-trip time */
-#define RT_NET_RETRIES	 2u
-#define RT_NET_TIME	 (500 * 1000ull)
-#define RT_NET_TIME_MAX	 (50 * 1000000ull)
-#define RT_REO_PACKETS	 3u		   /* sent later and arrived: lost, while no reordering was seen */
-#define RT_REO_MAX	 8u		   /* quarters of a round trip */
+#define RT_NET_RETRIES	 3u /* 2 would lose 0.8 % of frames of 64 KiB at 5 % loss, 3 lose 0.04 % */
+#define RT_REO_PACKETS	 3u /* sent later and arrived: lost, while no reordering was seen */
+#define RT_REO_MAX	 8u /* quarters of a round trip */
 #define RT_PROBE_GAP	 (10 * 1000000ull) /* between probes of a path that does not answer */
 #define RT_PROBE_FIRST	 (1000000ull)	   /* between the first probes of a new path; doubles */
 #define RT_PROBE_SUSPECT 2u		   /* unanswered probes */
@@ -72,9 +70,8 @@ struct tx_slot {
 	uint8_t path;	     /* of the last transmission */
 	uint8_t rel;	     /* enum rt_rel: the strongest of its messages */
 	uint8_t rexmits;
-	bool plain;   /* not sealed: the key that sealed it is gone */
-	uint8_t gen;  /* of the key that sealed it: path.gen */
-	bool patient; /* moved from a failed path: its time limit does not count */
+	bool plain;  /* not sealed: the key that sealed it is gone */
+	uint8_t gen; /* of the key that sealed it: path.gen */
 };
 
 /* Slots in order of transmission. */

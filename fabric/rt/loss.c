@@ -49,23 +49,11 @@ uint64_t loss_rto(const struct rt *rt, const struct tx_ring *t)
 	return rto << t->backoff;
 }
 
-/* A message of bounded reliability is given up after RT_NET_TIME, but not before a probe timeout could show
- * the loss of the last packet of a burst and mend it: where round trips are long, because a peer's processor
- * is busy, that takes longer, up to RT_NET_TIME_MAX. */
-static bool give_up(const struct rt *rt, const struct tx_slot *s, uint64_t now)
+/* A clock would not do instead of the count: a loss shows a probe timeout late, and how long that is depends
+ * on how late the peers' processors run them. */
+static bool give_up(const struct tx_slot *s)
 {
-	const struct path *p = &rt->path[s->path];
-	uint64_t limit = 2 * rt->cfg.rto_floor_ns, rto = 2 * p->srtt + p->rttvar;
-
-	if (s->rel == RT_REL_FULL)
-		return false;
-	if (s->rel == RT_REL_NONE || s->rexmits >= RT_NET_RETRIES)
-		return true;
-	if (limit < RT_NET_TIME)
-		limit = RT_NET_TIME;
-	if (limit < 2 * rto)
-		limit = 2 * rto < RT_NET_TIME_MAX ? 2 * rto : RT_NET_TIME_MAX;
-	return !s->patient && now - s->first > limit;
+	return s->rel == RT_REL_NONE || (s->rel == RT_REL_BOUNDED && s->rexmits >= RT_NET_RETRIES);
 }
 
 /* The packet at idx, in flight, is lost: send it again, or give it up. True: given up. */
@@ -78,7 +66,7 @@ static bool lose(struct rt *rt, struct tx_ring *t, uint32_t idx, uint64_t now)
 	cc_fate(&p->cc, s->txn, true);
 	if (s->len > rt->cfg.chunk)
 		mtu_big_lost(rt, s->path, now);
-	if (give_up(rt, s, now)) {
+	if (give_up(s)) {
 		tx_done(rt, t, idx);
 		count(rt, RT_C_tx_abandoned);
 		t->floor_owed = true;
@@ -118,7 +106,7 @@ void loss_move(struct rt *rt, unsigned path, uint64_t now)
 		uint32_t idx;
 
 		while ((idx = t->flight[path].head) != SLOT_NIL) {
-			t->slots[idx].patient = true;
+			t->slots[idx].rexmits = 0; /* the path failed, not the packet */
 			lose(rt, t, idx, now);
 		}
 		t->reo_at[path] = RT_NEVER;

@@ -50,10 +50,8 @@ enum rt_class {
  * shared by several messages gets the strongest of them. */
 enum rt_rel {
 	RT_REL_NONE,	/* never */
-	RT_REL_BOUNDED, /* at most 2 retransmissions, begun at most 500 us (or 2 rto_floor_ns, or two probe
-			   timeouts of the path up to 50 ms, if that is more, so that the last packet of a
-			   burst has a chance) after the first transmission; a path that fails stops the
-			   clock */
+	RT_REL_BOUNDED, /* at most 3 retransmissions, so given up after 15 probe timeouts of the path at the
+			   latest; counted anew after the path has failed */
 	RT_REL_FULL,
 };
 

@@ -78,7 +78,6 @@ void tx_close_tail(struct tx_ring *t, bool pad)
 	s->rel = t->tail_rel;
 	s->state = SLOT_EMPTY;
 	s->rexmits = 0;
-	s->patient = false;
 	t->tail++;
 	t->used = 0;
 	t->tail_rel = RT_REL_NONE;

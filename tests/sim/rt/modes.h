@@ -32,6 +32,8 @@ void mode_incast(const struct options *o);
 /* gobackn.c. Gb/s of a go-back-N sender over `span` after `warm_up`. */
 double gobackn_run(uint64_t seed, uint64_t rate_bps, uint64_t delay_ns, uint32_t overhead, uint32_t loss,
 		   uint64_t warm_up, uint64_t span, uint64_t *gap);
+/* sleepy.c: ends on busy processors. */
+void mode_sleepy(const struct options *o);
 /* codec.c: what a packet costs. */
 void mode_codec(const struct options *o);
 
