@@ -35,7 +35,7 @@ static void dashes(const char *name, char *out, size_t size)
 void cli_field_option(const ProtobufCFieldDescriptor *f, char *out, size_t size)
 {
 	/* Units are given and shown with the value. */
-	static const char *const units[] = {"-bytes", "-seconds", "-mbps", "-us"};
+	static const char *const units[] = {"-bytes", "-seconds", "-mbps", "-us", "-ppm", "-permille"};
 	size_t n;
 
 	dashes(f->name, out, size);

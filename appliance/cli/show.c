@@ -3,6 +3,7 @@
  * Answers for people. What a value means follows from its type and name in the API: enums are
  * words, int64 are Unix seconds, *_bytes are sizes; so a new field is shown well without a word here.
  */
+#include <ctype.h>
 #include <err.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -59,6 +60,9 @@ static void put_number(struct text *t, const ProtobufCFieldDescriptor *f, const 
 		snprintf(buf, sizeof buf, "%" PRId64 "Mb/s", n);
 	else if (strcmp(f->name, "rtt_us") == 0)
 		snprintf(buf, sizeof buf, "%" PRId64 "us", n);
+	else if (cli_field_part(f))
+		snprintf(buf, sizeof buf, "%.*f%%", cli_field_part(f) > 1000 ? 2 : 1,
+			 (double)n * 100 / (double)cli_field_part(f));
 	else
 		snprintf(buf, sizeof buf, "%" PRIu64, (uint64_t)n);
 	put(t, buf);
@@ -274,6 +278,48 @@ static bool is_section(const ProtobufCFieldDescriptor *f)
 	       ((const ProtobufCMessageDescriptor *)f->descriptor)->n_fields > 1;
 }
 
+/* Rows of a table of their own, as values: a repeated message. */
+static void add_rows(struct table *t, const char *label, const ProtobufCFieldDescriptor *field,
+		     const json_t *rows, const struct cli_style *s)
+{
+	const ProtobufCMessageDescriptor *d = field->descriptor;
+	struct table *inner = table_new(d->n_fields, true);
+	char head[64], key[64], *lines, *line, *rest;
+	const json_t *row;
+	size_t size, i;
+	FILE *out = open_memstream(&lines, &size);
+
+	if (!out)
+		err(1, "table");
+	for (unsigned k = 0; k < d->n_fields; k++) {
+		cli_field_option(&d->fields[k], head, sizeof head);
+		for (char *p = head; *p; p++)
+			*p = (char)toupper((unsigned char)*p);
+		table_add(inner, head);
+		if (is_number(&d->fields[k]))
+			table_right(inner, k);
+	}
+	json_array_foreach((json_t *)rows, i, row)
+	{
+		for (unsigned k = 0; k < d->n_fields; k++) {
+			struct text text = {0};
+
+			cli_json_name(d->fields[k].name, key, sizeof key);
+			put_value(&text, &d->fields[k], json_object_get(row, key), s, true);
+			table_add(inner, text.s);
+			free(text.s);
+		}
+	}
+	table_print(inner, out, false);
+	table_free(inner);
+	fclose(out);
+	for (line = strtok_r(lines, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) {
+		table_add(t, line == lines ? label : " ");
+		table_add(t, line);
+	}
+	free(lines);
+}
+
 static void add_field(struct table *t, const ProtobufCFieldDescriptor *f, const json_t *v,
 		      const struct cli_style *s, int indent)
 {
@@ -297,6 +343,11 @@ static void add_field(struct table *t, const ProtobufCFieldDescriptor *f, const 
 		table_add(t, label);
 		table_add(t, " ");
 		add_fields(t, d, v, s, indent + 2);
+		return;
+	}
+	if (f->type == PROTOBUF_C_TYPE_MESSAGE && !cli_field_is_map(f) && d->n_fields > 1 &&
+	    json_array_size(v)) {
+		add_rows(t, label, f, v, s);
 		return;
 	}
 	put_value(&text, f, v, s, false);

@@ -88,11 +88,12 @@ static const char *paint(const struct table *t, size_t i)
 static void cell(const struct table *t, FILE *out, bool color, size_t i, unsigned w)
 {
 	const char *on = color ? paint(t, i) : NULL;
-	unsigned pad = w - width(t->cells[i]), col = (unsigned)(i % t->columns);
+	bool blank = strcmp(t->cells[i], " ") == 0;
+	unsigned pad = blank ? w : w - width(t->cells[i]), col = (unsigned)(i % t->columns);
 
 	if (t->right[col])
 		fprintf(out, "%*s", (int)pad, "");
-	if (strcmp(t->cells[i], " "))
+	if (!blank)
 		fprintf(out, "%s%s%s", on ? on : "", t->cells[i], on ? "\033[0m" : "");
 	/* Nothing but blanks to the end of the line? */
 	if (col + 2 == t->columns && strcmp(t->cells[i + 1], " ") == 0)

@@ -15,6 +15,15 @@ bool cli_field_is_size(const ProtobufCFieldDescriptor *f)
 	return f->type == PROTOBUF_C_TYPE_UINT64 && n > 6 && strcmp(f->name + n - 6, "_bytes") == 0;
 }
 
+unsigned cli_field_part(const ProtobufCFieldDescriptor *f)
+{
+	const char *unit = strrchr(f->name, '_');
+
+	if (f->type != PROTOBUF_C_TYPE_UINT32 || !unit)
+		return 0;
+	return strcmp(unit, "_ppm") == 0 ? 1000000 : strcmp(unit, "_permille") == 0 ? 1000 : 0;
+}
+
 bool cli_field_is_map(const ProtobufCFieldDescriptor *f)
 {
 	const ProtobufCMessageDescriptor *d = f->descriptor;

@@ -20,6 +20,8 @@ int cli_value_set(json_t *object, const char *key, const ProtobufCFieldDescripto
 int cli_bool_parse(const char *text, bool *value);
 /* Is the field a number of bytes, by its name? */
 bool cli_field_is_size(const ProtobufCFieldDescriptor *f);
+/* Is it a part of a whole, by its name? Then how many of its units are one; else 0. */
+unsigned cli_field_part(const ProtobufCFieldDescriptor *f);
 /* Is it a map? */
 bool cli_field_is_map(const ProtobufCFieldDescriptor *f);
 

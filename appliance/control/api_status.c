@@ -75,6 +75,20 @@ static Outrigger__V1__LinkState link_state(enum status_link l)
 				       : OUTRIGGER__V1__LINK_STATE__LINK_STATE_UNSPECIFIED;
 }
 
+static Outrigger__V1__PathState path_state(enum status_path_state s)
+{
+	switch (s) {
+	case STATUS_PATH_UP:
+		return OUTRIGGER__V1__PATH_STATE__PATH_STATE_UP;
+	case STATUS_PATH_PROBING:
+		return OUTRIGGER__V1__PATH_STATE__PATH_STATE_PROBING;
+	case STATUS_PATH_SUSPECT:
+		return OUTRIGGER__V1__PATH_STATE__PATH_STATE_SUSPECT;
+	default:
+		return OUTRIGGER__V1__PATH_STATE__PATH_STATE_DOWN;
+	}
+}
+
 static void add_path(Outrigger__V1__HostStatus *s, const struct status_path *p)
 {
 	Outrigger__V1__PathInfo *i = calloc(1, sizeof(*i));
@@ -82,10 +96,11 @@ static void add_path(Outrigger__V1__HostStatus *s, const struct status_path *p)
 	if (!i)
 		return;
 	outrigger__v1__path_info__init(i);
-	i->state = p->up ? OUTRIGGER__V1__LINK_STATE__LINK_STATE_UP
-			 : OUTRIGGER__V1__LINK_STATE__LINK_STATE_DOWN;
+	i->state = path_state(p->state);
 	i->rtt_us = p->rtt_us;
 	i->mtu = p->mtu;
+	i->loss_ppm = p->loss_ppm;
+	i->share_permille = p->share_permille;
 	i->tx_packets = p->tx_packets;
 	i->rx_packets = p->rx_packets;
 	i->retransmits = p->retransmits;

@@ -31,8 +31,14 @@ struct control_ops {
 /* Status upward: what is, for what is wanted. Each may be NULL; false: nothing is known. */
 struct status_path {
 	char local[64], remote[64];
-	bool up;
+	enum status_path_state {
+		STATUS_PATH_UP,
+		STATUS_PATH_DOWN,
+		STATUS_PATH_PROBING,
+		STATUS_PATH_SUSPECT
+	} state;
 	uint32_t rtt_us, mtu;
+	uint32_t loss_ppm, share_permille;
 	uint64_t tx_packets, rx_packets, retransmits; /* by the appliance */
 };
 struct status_host {

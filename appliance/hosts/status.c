@@ -22,9 +22,14 @@ static void path(struct hosts *h, const struct session *s, unsigned i, struct st
 			link_addr_format(&p->peer, text);
 		snprintf(out->remote, sizeof(out->remote), "%s", p->known ? text : "");
 	}
-	out->up = p->info.state == RT_PATH_UP;
+	out->state = p->info.state == RT_PATH_UP	? STATUS_PATH_UP
+		     : p->info.state == RT_PATH_PROBING ? STATUS_PATH_PROBING
+		     : p->info.state == RT_PATH_SUSPECT ? STATUS_PATH_SUSPECT
+							: STATUS_PATH_DOWN;
 	out->rtt_us = (uint32_t)(p->info.srtt_ns / NSEC_PER_USEC);
-	out->mtu = s->cfg.rt.chunk;
+	out->mtu = p->info.chunk;
+	out->loss_ppm = p->info.loss_ppm;
+	out->share_permille = p->info.share_permille;
 	out->tx_packets = p->info.tx_packets;
 	out->rx_packets = p->info.rx_packets;
 	out->retransmits = p->info.retransmits;

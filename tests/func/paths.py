@@ -11,9 +11,13 @@ class Path:
     def __init__(self, shown):
         self.local = shown["local"]
         self.remote = shown.get("remote", "")  # none before the host was heard on it
-        self.up = shown["state"] == "LINK_STATE_UP"
+        self.up = shown["state"] == "PATH_STATE_UP"
         self.sent = int(shown.get("txPackets", 0))
         self.received = int(shown.get("rxPackets", 0))
+        self.chunk = int(shown["mtu"])
+        self.loss = int(shown.get("lossPpm", 0)) / 1e6
+        self.share = int(shown.get("sharePermille", 0)) / 1e3
+        self.rtt = int(shown.get("rttUs", 0)) / 1e6
         self.carrier = self.local == CARRIER
 
 

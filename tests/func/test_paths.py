@@ -29,6 +29,16 @@ def test_both_paths_are_shown(world):
         for number, path in enumerate(shown[:2]):
             expect(path.remote.startswith(world.net_address(host, number) + ":"), f"{host}: remote {path.remote}")
             expect(path.sent and path.received, f"{host}: nothing passed {path.local}")
+            expect(path.rtt > 0 and path.loss < 0.5, f"{host}: round trip {path.rtt}, loss {path.loss}")
+
+
+def test_what_a_path_does_is_shown(world):
+    both_up(world)
+    with flow(world):
+        wait_for("the shares of a busy session", lambda: abs(sum(path.share for path in paths(world, "h2")) - 1) < 0.01)
+    table = world.ctl("host", "show", "h1")
+    for word in ("STATE", "RTT", "LOSS", "SHARE", "10.99.1.1:4793", "control channel"):
+        expect(word in table, f"no {word} in what `host show` prints:\n{table}")
 
 
 def strike(world, harm, mend, gap=6.0, lost=60):

@@ -148,6 +148,34 @@ static void whole_resource(void **state)
 	    "    drop_spoof_mac  2\n"
 	    "    rx_frames       5\n"
 	    "    (at 0)          1 more\n");
+	one("host",
+	    "{\"name\":\"h\",\"status\":{\"state\":\"HOST_STATE_CONNECTED\",\"paths\":["
+	    "{\"local\":\"10.0.0.1:4793\",\"remote\":\"10.0.0.7:40000\",\"state\":\"PATH_STATE_UP\","
+	    "\"rttUs\":83,"
+	    "\"mtu\":8192,\"lossPpm\":1230,\"sharePermille\":955,\"txPackets\":\"12\"},"
+	    "{\"local\":\"10.0.1.1:4793\",\"state\":\"PATH_STATE_SUSPECT\",\"mtu\":1344,\"rxPackets\":\"3\"}]"
+	    "}}",
+	    (struct cli_style){0},
+	    "name                       h\n"
+	    "uid                        -\n"
+	    "revision                   0\n"
+	    "description                -\n"
+	    "status\n"
+	    "  state                    connected\n"
+	    "  certificate-serial       -\n"
+	    "  certificate-fingerprint  -\n"
+	    "  certificate-not-after    -\n"
+	    "  agent-version            -\n"
+	    "  session-id               0\n"
+	    "  connected-since          -\n"
+	    "  paths                    LOCAL          REMOTE          STATE     RT"
+	    "T   MTU  TX-PACKETS  RX-PACKETS  RETRANSMITS   LOSS  SHARE\n"
+	    "                           10.0.0.1:4793  10.0.0.7:40000  up       83u"
+	    "s  8192          12           0            0  0.12%  95.5%\n"
+	    "                           10.0.1.1:4793  -               suspect   0u"
+	    "s  1344           0           3            0  0.00%   0.0%\n"
+	    "  counters                 -\n"
+	    "  token-expires            -\n");
 	one("pool", "{\"name\":\"p\",\"directory\":{\"path\":\"/srv\"},\"status\":{\"volumes\":2}}",
 	    (struct cli_style){0},
 	    "name         p\n"
