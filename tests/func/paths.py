@@ -14,7 +14,7 @@ class Path:
         self.up = shown["state"] == "PATH_STATE_UP"
         self.sent = int(shown.get("txPackets", 0))
         self.received = int(shown.get("rxPackets", 0))
-        self.chunk = int(shown["mtu"])
+        self.chunk = int(shown.get("mtu", 0))
         self.loss = int(shown.get("lossPpm", 0)) / 1e6
         self.share = int(shown.get("sharePermille", 0)) / 1e3
         self.rtt = int(shown.get("rttUs", 0)) / 1e6
