@@ -149,7 +149,7 @@ static void harvest_slot(struct rt *rt, struct tx_ring *t, uint32_t idx, unsigne
 	unsigned p = s->path;
 
 	h->packets[p]++;
-	if (s->len > rt->cfg.chunk)
+	if (s->len > rt->cfg.chunk && !s->sliced)
 		rt->path[p].big_lost = 0;
 	if (s->state == SLOT_FLIGHT)
 		cc_fate(&rt->path[p].cc, s->txn, false);

@@ -5,6 +5,7 @@
  *	rt.c	  life of an rt, door functions that only look
  *	tx.c	  rings of packets to send: filling, states, lists, the acknowledged edge
  *	output.c  which datagram goes next; sealing, resealing
+ *	slice.c	  packets too large for the paths there are, in slices
  *	rx.c	  windows of received numbers: duplicates, gaps, the delivered edge
  *	ack.c	  acknowledgements: written from rx, checked and applied to tx
  *	loss.c	  which packets are lost (RACK, probe timeout), and what becomes of them
@@ -60,7 +61,6 @@ enum slot_state { SLOT_EMPTY, SLOT_FLIGHT, SLOT_LOST, SLOT_DONE };
 struct tx_slot {
 	uint64_t txn;	     /* of the last transmission */
 	uint64_t sent;	     /* time of it */
-	uint64_t first;	     /* time of the first */
 	uint32_t off;	     /* place in mem */
 	uint16_t cap;	     /* bytes of payload that fit there */
 	uint16_t len;	     /* bytes of records (zero padding included) */
@@ -70,7 +70,8 @@ struct tx_slot {
 	uint8_t path;	     /* of the last transmission */
 	uint8_t rel;	     /* enum rt_rel: the strongest of its messages */
 	uint8_t rexmits;
-	bool plain;  /* not sealed: the key that sealed it is gone */
+	bool plain;  /* not sealed: the key that sealed it is gone, or it went in slices */
+	bool sliced; /* goes in slices for ever */
 	uint8_t gen; /* of the key that sealed it: path.gen */
 };
 
@@ -85,8 +86,12 @@ struct tx_ring {
 	struct tx_slot *slots; /* by psn & mask */
 	uint64_t *done;	       /* bit psn & mask: SLOT_DONE, of [base, next) */
 	uint32_t window, mask, chunk;
-	uint32_t around, size,
-		end; /* bytes besides the chunk in a datagram; of mem; of it up to the last chunk */
+	uint32_t chunk_next; /* asked for, and taken as soon as there is room for it */
+
+	uint32_t around; /* bytes besides the chunk in a datagram */
+	uint32_t size;	 /* bytes of mem that are used: what a window of the present chunks needs, to keep
+			    caches warm */
+	uint32_t end;	 /* of them up to the last chunk */
 	uint32_t base, next, tail;
 	uint32_t used;	  /* bytes in the slot at tail */
 	uint8_t tail_rel; /* of the slot at tail */
@@ -107,7 +112,10 @@ struct tx_ring {
 
 /* Receiving half of a class. */
 struct rx_win {
-	uint64_t *bits; /* bit psn & mask: received, of [cum, cum + window) */
+
+	uint64_t *bits;	  /* bit psn & mask: received, of [cum, cum + window) */
+	uint16_t *slices; /* by psn & mask: slices received of a packet that is not complete; NULL: none can
+			     come */
 	uint32_t window, mask;
 	uint32_t cum;  /* next number expected */
 	uint32_t high; /* 1 + highest number received */
@@ -202,7 +210,8 @@ struct rt {
 	uint64_t pace_at; /* something waits for this time only, since the last rt_output(); or RT_NEVER */
 	uint8_t phase;	  /* own clock as last seen */
 	uint64_t last_rx;
-	bool lost, stuck;
+
+	bool lost;
 	uint32_t chunk;	  /* of new packets */
 	uint8_t *scratch; /* RT_SCRATCH slots of scratch_stride bytes */
 	uint32_t scratch_stride, scratch_used;
@@ -248,6 +257,8 @@ int tx_put(struct tx_ring *t, enum rt_rel rel, const struct rt_rec *rec, const s
 	   uint32_t len);
 /* Ends the chunk at tail, padded to full size; a no-op on an empty one. */
 void tx_close_tail(struct tx_ring *t, bool pad);
+/* Later chunks have this size. */
+void tx_resize(struct tx_ring *t, uint32_t chunk);
 void list_push(struct tx_ring *t, struct slot_list *l, uint32_t idx);
 void list_unlink(struct tx_ring *t, struct slot_list *l, uint32_t idx);
 /* A sent slot needs no more transmission: off its list, out of the counts, base moved on. */
@@ -256,7 +267,7 @@ void tx_done(struct rt *rt, struct tx_ring *t, uint32_t idx);
 void tx_wake(struct rt *rt);
 
 /* rx.c */
-int rx_init(struct rx_win *w, uint32_t window, uint32_t psn);
+int rx_init(struct rx_win *w, uint32_t window, uint32_t psn, bool slices);
 void rx_fini(struct rx_win *w);
 static inline bool rx_has(const struct rx_win *w, uint32_t psn)
 {
@@ -272,6 +283,27 @@ enum rx_verdict rx_look(const struct rx_win *w, uint32_t psn);
 bool rx_take(struct rx_win *w, uint32_t psn);
 /* A packet of the class came on path with txn. */
 void rx_echo(struct rx_win *w, unsigned path, uint64_t txn, uint64_t now);
+
+/* slice.c */
+struct slicer {
+	struct cur_r c;
+	struct wire_rec r; /* what is left of the record begun */
+	const uint8_t *data;
+	bool left;
+};
+/* Payload of a slice, so that its datagram is not larger than those of the least chunks. */
+static inline uint32_t slice_room(const struct rt *rt)
+{
+	return rt->cfg.chunk - WIRE_SLICE_LEN;
+}
+void slice_begin(struct slicer *s, const uint8_t *payload, uint32_t len);
+/* The records of the next slice, room bytes at most, to out (NULL: nowhere). Returns their bytes; 0: all
+ * done. */
+uint32_t slice_next(struct slicer *s, uint8_t *out, uint32_t room);
+unsigned slice_count(const uint8_t *payload, uint32_t len, uint32_t room);
+/* What a slice of psn is to the window; a new one is noted. *all: the packet is complete now, for rx_take().
+ */
+enum rx_verdict slice_take(struct rx_win *w, uint32_t psn, unsigned index, unsigned count, bool *all);
 
 /* ack.c */
 /* Appends what classes with something to report have to say, as far as it fits; due: only if it is due.
@@ -345,8 +377,9 @@ void key_tick(struct rt *rt, unsigned path, uint64_t now);
 void mtu_update(struct rt *rt);
 /* A path is as narrow as said, until probes say more. */
 void mtu_start(struct rt *rt, unsigned path, uint64_t now);
-/* A packet larger than cfg.chunk was lost there. */
-void mtu_big_lost(struct rt *rt, unsigned path, uint64_t now);
+/* A whole packet larger than cfg.chunk was lost there; timeout: nothing says that later ones arrived. True:
+ * the path is held for narrow from now on. */
+bool mtu_big_lost(struct rt *rt, unsigned path, bool timeout, uint64_t now);
 /* The reply to a probe; false: not to one of size. */
 bool mtu_reply(struct rt *rt, unsigned path, uint64_t stamp, uint64_t now);
 uint64_t mtu_deadline(const struct rt *rt);

@@ -77,16 +77,29 @@ static void settle(struct rt *rt, unsigned cls, uint32_t before)
 		rt->cfg.ops->settled(rt->cfg.ctx, (enum rt_class)cls, rt->rx[cls].cum);
 }
 
+/* A datagram's place in its packet: the whole of it has count 0. */
+struct slice {
+	unsigned index, count;
+};
+
+/* What a whole packet is, of which slices may have come. */
+static enum rx_verdict look_whole(const struct rx_win *w, uint32_t psn)
+{
+	enum rx_verdict v = rx_look(w, psn);
+
+	return v == RX_NEW && w->slices && w->slices[psn & w->mask] ? RX_DUPLICATE : v;
+}
+
 /* The packet's numbers, after all of it was checked. */
-static void take_data(struct rt *rt, const struct wire_hdr *h, const uint8_t *data, uint32_t len,
-		      struct buf *owner)
+static void take_data(struct rt *rt, const struct wire_hdr *h, const struct slice *part, const uint8_t *data,
+		      uint32_t len, struct buf *owner)
 {
 	struct rx_win *w = &rt->rx[h->cls];
-	bool gap = false;
+	bool gap = false, all = true;
 
-	switch (rx_look(w, h->psn)) {
+	switch (part->count ? slice_take(w, h->psn, part->index, part->count, &all) : look_whole(w, h->psn)) {
 	case RX_NEW:
-		gap = rx_take(w, h->psn);
+		gap = all && rx_take(w, h->psn);
 		deliver(rt, h, data, len, owner);
 		break;
 	case RX_DUPLICATE:
@@ -141,6 +154,7 @@ static int take(struct rt *rt, const struct wire_hdr *h, uint8_t *data, uint32_t
 {
 	struct path *p = &rt->path[h->path];
 	uint32_t before = rt->rx[h->cls].cum;
+	struct slice part = {0, 0};
 	struct wire_probe probe;
 	struct cur_r acks;
 
@@ -151,6 +165,12 @@ static int take(struct rt *rt, const struct wire_hdr *h, uint8_t *data, uint32_t
 	case WIRE_DATA:
 		if (h->flags & WIRE_F_ACKS && wire_ack_area(data, &len, &acks))
 			return drop(rt, RT_C_drop_ack);
+		if (h->flags & WIRE_F_SLICE) {
+			if (!rt->rx[h->cls].slices || wire_slice_decode(&part.index, &part.count, data, len))
+				return drop(rt, RT_C_drop_record);
+			data += WIRE_SLICE_LEN;
+			len -= WIRE_SLICE_LEN;
+		}
 		if (!records_ok(data, len))
 			return drop(rt, RT_C_drop_record);
 		break;
@@ -170,7 +190,7 @@ static int take(struct rt *rt, const struct wire_hdr *h, uint8_t *data, uint32_t
 	}
 	ack_hdr_apply(rt, h, now); /* says less than a block of the same packet: after it */
 	if (h->type == WIRE_DATA)
-		take_data(rt, h, data, len, owner);
+		take_data(rt, h, &part, data, len, owner);
 	else if (h->type != WIRE_ACK)
 		path_probe(rt, h->path, &probe, h->type == WIRE_PROBE_REPLY, now);
 	settle(rt, h->cls, before);

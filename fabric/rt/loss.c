@@ -56,28 +56,57 @@ static bool give_up(const struct tx_slot *s)
 	return s->rel == RT_REL_NONE || (s->rel == RT_REL_BOUNDED && s->rexmits >= RT_NET_RETRIES);
 }
 
-/* The packet at idx, in flight, is lost: send it again, or give it up. True: given up. */
-static bool lose(struct rt *rt, struct tx_ring *t, uint32_t idx, uint64_t now)
+/* From the flight to what is sent again. */
+static void to_lost(struct rt *rt, struct tx_ring *t, uint32_t idx)
 {
 	struct tx_slot *s = &t->slots[idx];
-	struct path *p = &rt->path[s->path];
 
-	p->cc.round_lost++;
-	cc_fate(&p->cc, s->txn, true);
-	if (s->len > rt->cfg.chunk)
-		mtu_big_lost(rt, s->path, now);
-	if (give_up(s)) {
-		tx_done(rt, t, idx);
-		count(rt, RT_C_tx_abandoned);
-		t->floor_owed = true;
-		return true;
-	}
 	list_unlink(t, &t->flight[s->path], idx);
-	p->inflight--;
+	rt->path[s->path].inflight--;
 	t->flying--;
 	s->state = SLOT_LOST;
 	list_push(t, &t->lost, idx);
-	return false;
+}
+
+/* What is too large for path will not arrive: it goes in slices, at once. */
+static void lose_large(struct rt *rt, unsigned path)
+{
+	for (unsigned c = 0; c < RT_NCLASS; c++) {
+		struct tx_ring *t = &rt->tx[c];
+		uint16_t idx = t->flight[path].head, next;
+
+		for (; idx != SLOT_NIL; idx = next) {
+			struct tx_slot *s = &t->slots[idx];
+
+			next = s->next;
+			if (s->sliced || s->len <= rt->path[path].proven || s->rel == RT_REL_NONE)
+				continue;
+			s->rexmits = 0;
+			to_lost(rt, t, idx);
+		}
+	}
+}
+
+/* The packet at idx, in flight, is lost: send it again, or give it up. True: given up. */
+static bool lose(struct rt *rt, struct tx_ring *t, uint32_t idx, bool timeout, uint64_t now)
+{
+	struct tx_slot *s = &t->slots[idx];
+	unsigned path = s->path;
+	bool gone = give_up(s);
+	bool narrow = s->len > rt->cfg.chunk && !s->sliced && mtu_big_lost(rt, path, timeout, now);
+
+	rt->path[path].cc.round_lost++;
+	cc_fate(&rt->path[path].cc, s->txn, true);
+	if (gone) {
+		tx_done(rt, t, idx);
+		count(rt, RT_C_tx_abandoned);
+		t->floor_owed = true;
+	} else {
+		to_lost(rt, t, idx);
+	}
+	if (narrow)
+		lose_large(rt, path);
+	return gone;
 }
 
 void loss_detect(struct rt *rt, unsigned cls, unsigned path, uint64_t now)
@@ -95,7 +124,7 @@ void loss_detect(struct rt *rt, unsigned cls, unsigned path, uint64_t now)
 			t->reo_at[path] = s->sent + wait;
 			break;
 		}
-		lose(rt, t, t->flight[path].head, now);
+		lose(rt, t, t->flight[path].head, false, now);
 	}
 }
 
@@ -107,7 +136,7 @@ void loss_move(struct rt *rt, unsigned path, uint64_t now)
 
 		while ((idx = t->flight[path].head) != SLOT_NIL) {
 			t->slots[idx].rexmits = 0; /* the path failed, not the packet */
-			lose(rt, t, idx, now);
+			lose(rt, t, idx, false, now);
 		}
 		t->reo_at[path] = RT_NEVER;
 	}
@@ -126,9 +155,6 @@ static void probe_timeout(struct rt *rt, unsigned cls, uint64_t now)
 	int p = oldest(t);
 
 	t->pto_from = now;
-	if (p >= 0 && head_of(t, (unsigned)p)->len > rt->chunk &&
-	    now - head_of(t, (unsigned)p)->first > rt->cfg.lost_ns)
-		rt->stuck = true;
 	if (t->backoff < RT_BACKOFF_MAX)
 		t->backoff++;
 	if (p < 0) { /* nothing flies: it is the floor that was not confirmed */
@@ -141,7 +167,7 @@ static void probe_timeout(struct rt *rt, unsigned cls, uint64_t now)
 		return;
 	}
 	/* Packets that are not sent again need no timeout each. */
-	while (p >= 0 && lose(rt, t, t->flight[p].head, now)) {
+	while (p >= 0 && lose(rt, t, t->flight[p].head, true, now)) {
 		t->floor_asked = true;
 		p = oldest(t);
 		if (p >= 0 && now < head_of(t, (unsigned)p)->sent + rto)

@@ -8,15 +8,16 @@
  * too narrow. A path that loses only large packets is held for narrow again, and asked anew.
  * What failed is tried again every MTU_AGAIN_NS.
  *
- * A packet keeps its size: what was cut large and met a narrow path goes by another that is wide
- * enough; if there is none for cfg.lost_ns, the session is lost (rt_lost()).
+ * A packet keeps its number: what was cut large and met a narrow path goes by another that is wide enough, or
+ * in slices (slice.c).
  */
 #include "fabric/rt/impl.h"
 
 #define MTU_TRIES     4u
 #define MTU_GAP_NS    (10 * 1000000ull)
 #define MTU_AGAIN_NS  (600 * 1000000000ull)
-#define MTU_BIG_LOST  16u	   /* large packets in a row, and no large one acknowledged */
+#define MTU_BIG_LOST  16u	   /* large packets in a row, and no large one acknowledged, */
+#define MTU_TIMEOUTS  4u	   /* or so many timeouts */
 #define MTU_STAMP_BIT (1ull << 63) /* told from the stamps of other probes */
 
 /* Payloads for MTU 9000, 4500 (and IPv6 over 4 KiB pages), 2304. */
@@ -49,10 +50,8 @@ void mtu_update(struct rt *rt)
 	if (!chunk || chunk == rt->chunk)
 		return;
 	rt->chunk = chunk;
-	for (unsigned c = 0; c < RT_NCLASS; c++) {
-		tx_close_tail(&rt->tx[c], false);
-		rt->tx[c].chunk = chunk;
-	}
+	for (unsigned c = 0; c < RT_NCLASS; c++)
+		tx_resize(&rt->tx[c], chunk);
 }
 
 void mtu_start(struct rt *rt, unsigned path, uint64_t now)
@@ -65,15 +64,17 @@ void mtu_start(struct rt *rt, unsigned path, uint64_t now)
 	p->mtu_at = candidate(rt, 0) ? now : RT_NEVER;
 }
 
-void mtu_big_lost(struct rt *rt, unsigned path, uint64_t now)
+bool mtu_big_lost(struct rt *rt, unsigned path, bool timeout, uint64_t now)
 {
 	struct path *p = &rt->path[path];
 
-	if (p->proven == rt->cfg.chunk || ++p->big_lost < MTU_BIG_LOST)
-		return;
+	p->big_lost += timeout ? MTU_BIG_LOST / MTU_TIMEOUTS : 1;
+	if (p->proven == rt->cfg.chunk || p->big_lost < MTU_BIG_LOST)
+		return false;
 	count(rt, RT_C_mtu_lowered);
 	mtu_start(rt, path, now);
 	mtu_update(rt);
+	return true;
 }
 
 bool mtu_reply(struct rt *rt, unsigned path, uint64_t stamp, uint64_t now)

@@ -181,8 +181,14 @@ static void out_floors(struct batch *b)
 	}
 }
 
-/* Sends the packet at psn, unsealed in its slot, on path. */
-static void out_slot(struct batch *b, unsigned cls, uint32_t psn, unsigned path, uint8_t flags)
+/* The packet does not pass path in one piece, or must not any more. */
+static bool too_large(const struct rt *rt, const struct tx_slot *s, unsigned path)
+{
+	return s->sliced || s->len > rt->path[path].proven;
+}
+
+/* Books the packet at psn as flying on path; the flags that its datagrams take. */
+static uint8_t fly(struct batch *b, unsigned cls, uint32_t psn, unsigned path, uint8_t flags)
 {
 	struct rt *rt = b->rt;
 	struct tx_ring *t = &rt->tx[cls];
@@ -209,7 +215,43 @@ static void out_slot(struct batch *b, unsigned cls, uint32_t psn, unsigned path,
 	p->inflight++;
 	if (p->cc.paced)
 		cc_sent(p, b->now);
-	emit(b, path, tx_mem(t, psn), s->sealed, WIRE_DATA, flags, cls, psn);
+	return flags;
+}
+
+/* The packet at psn, unsealed, in slices: its slot keeps the records as they are. */
+static void out_slices(struct batch *b, unsigned cls, uint32_t psn, unsigned path, uint8_t flags)
+{
+	struct rt *rt = b->rt;
+	struct tx_ring *t = &rt->tx[cls];
+	struct tx_slot *s = &t->slots[psn & t->mask];
+	const uint8_t *payload = tx_mem(t, psn) + WIRE_HDR_LEN;
+	unsigned n = slice_count(payload, s->len, slice_room(rt));
+	struct slicer at;
+
+	s->txn += n - 1; /* the last of them: what is echoed before it says nothing of the packet */
+	s->plain = s->sliced = true;
+	count(rt, RT_C_tx_sliced);
+	slice_begin(&at, payload, s->len);
+	for (unsigned i = 0; i < n; i++) {
+		uint8_t *data = scratch(b);
+		uint32_t len = slice_next(&at, data + WIRE_HDR_LEN + WIRE_SLICE_LEN, slice_room(rt));
+
+		wire_slice_encode(i, n, data + WIRE_HDR_LEN);
+		emit(b, path, data, WIRE_SLICE_LEN + len, WIRE_DATA, flags | WIRE_F_SLICE, cls, psn);
+	}
+}
+
+/* Sends the packet at psn, unsealed in its slot, on path. */
+static void out_slot(struct batch *b, unsigned cls, uint32_t psn, unsigned path, uint8_t flags)
+{
+	struct tx_ring *t = &b->rt->tx[cls];
+	struct tx_slot *s = &t->slots[psn & t->mask];
+
+	flags = fly(b, cls, psn, path, flags);
+	if (too_large(b->rt, s, path))
+		out_slices(b, cls, psn, path, flags);
+	else
+		emit(b, path, tx_mem(t, psn), s->sealed, WIRE_DATA, flags, cls, psn);
 }
 
 static void out_again(struct batch *b, unsigned cls, unsigned path)
@@ -257,9 +299,8 @@ static void out_new(struct batch *b, unsigned cls, unsigned path)
 
 	if (psn == t->tail)
 		tx_close_tail(t, false);
-	s->first = b->now;
 	s->sealed = s->len;
-	if (t->next + 1 == t->tail)
+	if (t->next + 1 == t->tail && !too_large(b->rt, s, path))
 		flags = out_ride(b, t, s, psn);
 	out_slot(b, cls, psn, path, flags);
 	t->next++;
@@ -306,6 +347,12 @@ static int path_for(struct batch *b, unsigned cls, uint32_t len)
 	return -1;
 }
 
+/* There is room for the slices of any packet; if not, there is at the next call. */
+static bool slices_fit(const struct batch *b)
+{
+	return b->max - b->n >= RT_OUTPUT_MIN && !b->rt->scratch_used;
+}
+
 /* Up to quantum packets of cls. Returns their number. */
 static int out_class(struct batch *b, unsigned cls, int quantum)
 {
@@ -315,12 +362,14 @@ static int out_class(struct batch *b, unsigned cls, int quantum)
 
 	for (; n < quantum && b->n < b->max && rt->primary >= 0; n++) {
 		bool again = t->lost.head != SLOT_NIL;
+		const struct tx_slot *s = &t->slots[again ? t->lost.head : t->next & t->mask];
+		bool whole = again || t->next != t->tail; /* else it is being filled, and not too large */
 		int path;
 
 		if (!again && !(tx_has_new(t) && t->next - t->peer_cum < t->peer_rwnd))
 			break;
-		path = path_for(b, cls, again ? t->slots[t->lost.head].len : 0);
-		if (path < 0)
+		path = path_for(b, cls, whole && !s->sliced ? s->len : 0);
+		if (path < 0 || (whole && too_large(rt, s, (unsigned)path) && !slices_fit(b)))
 			break;
 		if (again)
 			out_again(b, cls, (unsigned)path);

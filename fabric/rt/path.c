@@ -251,7 +251,9 @@ static void keepalive(struct rt *rt, uint64_t now)
 	for (unsigned i = 0; i < RT_PATHS; i++) {
 		struct path *p = &rt->path[i];
 
-		if (rt->cfg.active && p->used && p->state == RT_PATH_UP && !p->stamp)
+		/* The passive end sends nothing on a path that it does not use, but shows its round trip too.
+		 */
+		if ((rt->cfg.active || !p->srtt) && p->used && p->state == RT_PATH_UP && !p->stamp)
 			p->probe_due = true;
 		if (gone_silent(rt, p, now))
 			path_state(rt, i, RT_PATH_DOWN, now);

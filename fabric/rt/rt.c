@@ -77,6 +77,8 @@ struct rt *rt_create(const struct rt_cfg *cfg, uint64_t now, int *err)
 	rt->last_rx = now;
 	if (rt->cfg.chunk_max < cfg->chunk)
 		rt->cfg.chunk_max = cfg->chunk;
+	if (rt->cfg.chunk_max > RT_CHUNK_TIMES * cfg->chunk)
+		rt->cfg.chunk_max = RT_CHUNK_TIMES * cfg->chunk;
 	rt->chunk = cfg->chunk;
 	rt->scratch_stride = WIRE_HDR_LEN + rt->cfg.chunk_max + rt->tag;
 	rt->scratch = calloc(RT_SCRATCH, rt->scratch_stride);
@@ -84,7 +86,7 @@ struct rt *rt_create(const struct rt_cfg *cfg, uint64_t now, int *err)
 		uint32_t w = window_for(cfg, c);
 
 		r |= tx_init(&rt->tx[c], w, cfg->chunk, rt->cfg.chunk_max, rt->tag, cfg->psn_start);
-		r |= rx_init(&rt->rx[c], w, cfg->psn_start);
+		r |= rx_init(&rt->rx[c], w, cfg->psn_start, rt->cfg.chunk_max > cfg->chunk);
 	}
 	if (r || !rt->scratch) {
 		rt_destroy(rt);
@@ -253,7 +255,7 @@ void rt_tick(struct rt *rt, uint64_t now)
 
 bool rt_lost(const struct rt *rt)
 {
-	return rt->lost || rt->stuck;
+	return rt->lost;
 }
 
 bool rt_idle(const struct rt *rt)

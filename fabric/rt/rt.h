@@ -79,6 +79,8 @@ struct rt_rec {
 #define RT_CHUNK_JUMBO	 8192u
 #define RT_CHUNK_MIN	 256u
 #define RT_CHUNK_MAX	 8192u
+#define RT_CHUNK_TIMES	 8u /* so that slices of a packet are at most WIRE_SLICES_MAX */
+#define RT_OUTPUT_MIN	 16 /* datagrams that rt_output() must be able to give */
 
 enum rt_path_state { RT_PATH_DOWN, RT_PATH_PROBING, RT_PATH_UP, RT_PATH_SUSPECT };
 
@@ -105,8 +107,8 @@ struct rt_cfg {
 	void *ctx;
 	const struct aead_ops *aead;
 	uint32_t chunk;	    /* payload bytes per packet that every path carries, RT_CHUNK_MIN..RT_CHUNK_MAX */
-	uint32_t chunk_max; /* probe paths for up to so many (links: DF set, receive buffers of that size);
-			       0: chunk is used as it is */
+	uint32_t chunk_max; /* probe paths for up to so many (links: DF set, receive buffers of that size), at
+			       most RT_CHUNK_TIMES chunk; 0: chunk is used as it is. Both ends alike. */
 	uint32_t window[RT_NCLASS]; /* packets in flight per class and direction; power of 2, 64..4096; 0:
 				       default */
 	uint64_t rto_floor_ns;	    /* 200 us between pollers, 1 ms where a peer sleeps; 0: 1 ms */
@@ -152,7 +154,7 @@ struct rt_path_info {
 /* Every packet that is not delivered is counted under one of the drop_ names. */
 /* clang-format off */
 #define RT_COUNTERS(X) \
-	X(tx_packets) X(tx_bytes) X(tx_retransmits) X(tx_acks) X(tx_abandoned) \
+	X(tx_packets) X(tx_bytes) X(tx_retransmits) X(tx_acks) X(tx_abandoned) X(tx_sliced) \
 	X(mtu_raised) X(mtu_lowered) \
 	X(rx_packets) X(rx_bytes) X(rx_acks) X(rx_skipped) \
 	X(drop_short) X(drop_version) X(drop_spi) X(drop_auth) X(drop_replay) X(drop_duplicate) \
@@ -202,8 +204,8 @@ uint32_t rt_room(const struct rt *rt, enum rt_class cls);
 /* End of a burst: what stands in half-filled chunks may go. */
 void rt_flush(struct rt *rt, uint64_t now);
 
-/* Datagrams to be sent now: fills at most max, returns the number. Call until 0. A datagram the link could
- * not take is simply lost. */
+/* Datagrams to be sent now: fills at most max (RT_OUTPUT_MIN or more), returns the number. Call until 0. A
+ * datagram the link could not take is simply lost. */
 int rt_output(struct rt *rt, uint64_t now, struct rt_tx *out, int max);
 
 /* The SPI of a datagram (for finding its rt), or 0 if it is too short to have one. */

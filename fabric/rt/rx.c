@@ -5,18 +5,20 @@
 #include "fabric/base/guard.h"
 #include "fabric/rt/impl.h"
 
-int rx_init(struct rx_win *w, uint32_t window, uint32_t psn)
+int rx_init(struct rx_win *w, uint32_t window, uint32_t psn, bool slices)
 {
 	w->window = window;
 	w->mask = window - 1;
 	w->cum = w->high = psn;
 	w->bits = calloc(window / 64, sizeof(*w->bits));
-	return w->bits ? 0 : -ENOMEM;
+	w->slices = slices ? calloc(window, sizeof(*w->slices)) : NULL;
+	return w->bits && (w->slices || !slices) ? 0 : -ENOMEM;
 }
 
 void rx_fini(struct rx_win *w)
 {
 	free(w->bits);
+	free(w->slices);
 }
 
 bool rx_floor_ok(const struct rx_win *w, uint32_t floor)
@@ -54,6 +56,8 @@ uint32_t rx_floor(struct rx_win *w, uint32_t floor)
 
 		missing += !(*word & bit);
 		*word &= ~bit;
+		if (w->slices)
+			w->slices[w->cum & w->mask] = 0;
 		w->cum++;
 	}
 	if (psn_diff(w->high, w->cum) < 0)

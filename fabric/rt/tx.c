@@ -5,6 +5,12 @@
 
 #include "fabric/rt/impl.h"
 
+/* Bytes of the ring for a window of chunks, and one more. */
+static uint32_t size_for(const struct tx_ring *t, uint32_t chunk)
+{
+	return (t->window + 1) * (chunk + t->around);
+}
+
 int tx_init(struct tx_ring *t, uint32_t window, uint32_t chunk, uint32_t chunk_max, uint32_t tag,
 	    uint32_t psn)
 {
@@ -19,9 +25,10 @@ int tx_init(struct tx_ring *t, uint32_t window, uint32_t chunk, uint32_t chunk_m
 		t->flight[p] = t->lost;
 		t->reo_at[p] = RT_NEVER;
 	}
+	t->chunk_next = chunk;
+	t->size = size_for(t, chunk);
 	/* Not touched before use: an idle session keeps none of it resident. */
-	t->size = (window + 1) * (chunk_max + t->around);
-	t->mem = calloc(1, t->size);
+	t->mem = calloc(window + 1, chunk_max + t->around);
 	t->slots = calloc(window, sizeof(*t->slots));
 	t->done = calloc(window / 64, sizeof(*t->done));
 	return t->mem && t->slots && t->done ? 0 : -ENOMEM;
@@ -84,6 +91,28 @@ void tx_close_tail(struct tx_ring *t, bool pad)
 	t->flushed = false;
 }
 
+/* Takes the size that was asked for. More of the ring can be used only while what is in it stands in one
+ * piece: what is added is not where the free bytes are. */
+static void adopt(struct tx_ring *t)
+{
+	uint32_t size = size_for(t, t->chunk_next);
+	const struct tx_slot *first = &t->slots[t->base & t->mask],
+			     *last = &t->slots[(t->tail - 1) & t->mask];
+
+	if (t->used || (size > t->size && t->base != t->tail && first->off > last->off))
+		return;
+	if (size > t->size)
+		t->size = size;
+	t->chunk = t->chunk_next;
+}
+
+void tx_resize(struct tx_ring *t, uint32_t chunk)
+{
+	tx_close_tail(t, false);
+	t->chunk_next = chunk;
+	adopt(t);
+}
+
 /* Reads n bytes of an iovec array in order. */
 struct iov_at {
 	const struct iovec *iov;
@@ -109,14 +138,17 @@ static void iov_copy(struct iov_at *at, uint8_t *dst, uint32_t n)
 	}
 }
 
-/* Finds the place of a chunk: behind the one before, or at the start of the ring. There is room: the
- * ring has one slot of the largest size more than its window. */
+/* Finds the place of a chunk: behind the one before, or at the start of the ring. There is room: what is used
+ * of the ring has one slot of the largest size in it more than its window. */
 static void begin(struct tx_ring *t)
 {
 	struct tx_slot *s = &t->slots[t->tail & t->mask];
 
+	if (t->base == t->tail)
+		t->size = size_for(t, t->chunk);
 	if (t->base == t->tail || t->size - t->end < t->chunk + t->around)
 		t->end = 0;
+	s->sliced = false;
 	s->off = t->end;
 	s->cap = (uint16_t)t->chunk;
 	t->end += t->chunk + t->around;
@@ -236,6 +268,8 @@ void tx_done(struct rt *rt, struct tx_ring *t, uint32_t idx)
 	t->done[idx >> 6] |= 1ull << (idx & 63);
 	if (idx == (t->base & t->mask))
 		advance_base(t);
+	if (t->chunk != t->chunk_next)
+		adopt(t);
 }
 
 void tx_wake(struct rt *rt)

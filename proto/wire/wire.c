@@ -203,6 +203,22 @@ int wire_ack_area(const uint8_t *payload, uint32_t *len, struct cur_r *acks)
 	return 0;
 }
 
+void wire_slice_encode(unsigned index, unsigned count, uint8_t *out)
+{
+	out[0] = (uint8_t)index;
+	out[1] = (uint8_t)count;
+	out[2] = out[3] = 0;
+}
+
+int wire_slice_decode(unsigned *index, unsigned *count, const uint8_t *data, uint32_t len)
+{
+	if (len < WIRE_SLICE_LEN || data[0] >= data[1] || data[1] > WIRE_SLICES_MAX || data[2] || data[3])
+		return -EBADMSG;
+	*index = data[0];
+	*count = data[1];
+	return 0;
+}
+
 void wire_probe_encode(const struct wire_probe *p, uint8_t *out)
 {
 	put64(out, p->stamp);

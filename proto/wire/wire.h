@@ -17,6 +17,10 @@
  * padding. A record with len 0 and total > 0 carries nothing and is skipped (filler): with
  * padding and filler every chunk of a train but the last has the full size.
  *
+ * Slices: a packet that was cut for a wider path than there is now goes in up to WIRE_SLICES_MAX datagrams of
+ *one psn (WIRE_F_SLICE). Each begins with WIRE_SLICE_LEN bytes, 0 index, 1 count, 2 zero, then records; how a
+ * packet is cut never changes, and its number has arrived when all its slices have.
+ *
  * Ack area: ack blocks, then a u16 that says how many bytes of blocks precede it. It stands
  * at the very end of the payload, in the room that the last chunk of a burst leaves.
  *
@@ -36,10 +40,12 @@
 #define WIRE_REC_LEN   20u
 #define WIRE_ACK_LEN   20u /* without bitmap words */
 #define WIRE_PROBE_LEN 12u
+#define WIRE_SLICE_LEN 4u
 #define WIRE_CLASSES   4u
 #define WIRE_PATHS     4u
 /* Bitmap words of an ack block: a window of 4096 that starts inside a word. */
-#define WIRE_ACK_WORDS 65u
+#define WIRE_ACK_WORDS	65u
+#define WIRE_SLICES_MAX 16u
 
 enum wire_type { WIRE_DATA = 1, WIRE_ACK = 2, WIRE_PROBE = 3, WIRE_PROBE_REPLY = 4 };
 
@@ -47,7 +53,8 @@ enum wire_type { WIRE_DATA = 1, WIRE_ACK = 2, WIRE_PROBE = 3, WIRE_PROBE_REPLY =
 #define WIRE_F_RETRANSMIT 0x02u /* this psn was sent before; for counters and captures */
 #define WIRE_F_ACKS	  0x04u /* DATA: the payload ends with an ack area */
 #define WIRE_F_PHASE	  0x08u /* changes when the sender's clock says that all who send to it shall pause */
-#define WIRE_F_KNOWN	  0x0fu /* the rest must be 0 */
+#define WIRE_F_SLICE	  0x10u /* DATA: one slice of its packet; no ack area */
+#define WIRE_F_KNOWN	  0x1fu /* the rest must be 0 */
 
 /* Byte offsets: 0 version<<4|type, 1 flags, 2 class, 3 path, 4 spi, 8 txn, 16 psn, 20 cum_ack, 24 floor,
  * 28 rwnd, 30 ce. */
@@ -117,6 +124,11 @@ uint64_t wire_ack_word(const struct wire_ack *a, uint32_t word);
 /* Splits an ack area off the end of a DATA payload of *len bytes: *acks is set to its blocks and *len is
  * lowered. 0 or -EBADMSG. */
 int wire_ack_area(const uint8_t *payload, uint32_t *len, struct cur_r *acks);
+
+/* out: WIRE_SLICE_LEN bytes. */
+void wire_slice_encode(unsigned index, unsigned count, uint8_t *out);
+/* 0, or -EBADMSG: short, index >= count, count of none or more than there can be. */
+int wire_slice_decode(unsigned *index, unsigned *count, const uint8_t *data, uint32_t len);
 
 /* out: WIRE_PROBE_LEN bytes. */
 void wire_probe_encode(const struct wire_probe *p, uint8_t *out);

@@ -33,6 +33,8 @@ $(eval $(call sim,rt,--kept tests/sim/rt/seeds --packets 20000 --seeds $(if $(SA
 $(eval $(call slice,hostile,rt,--hostile --seeds $(if $(SAN),30,300) --packets $(if $(SAN),20000,50000)))
 # Both ends wake late.
 $(eval $(call slice,sleepy,rt,--sleepy $(if $(SAN),--packets 1000)))
+# Paths whose MTU changes.
+$(eval $(call slice,narrow,rt,--narrow --seeds $(if $(SAN),10,60)))
 
 $(eval $(call room,tests/sim/product,tests/sim fabric/base fabric/buf fabric/aead fabric/rt fabric/vqt appliance/switch appliance/block appliance/bdev appliance/device,,))
 $(eval $(call sim,product,--seeds $(if $(SAN),5,30)))

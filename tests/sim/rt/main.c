@@ -198,7 +198,7 @@ static const struct mode {
 	{"mixed", run_mixed, 1},    {"bench", mode_goodput, 5},	      {"stall", mode_stall, 40},
 	{"frames", mode_frames, 1}, {"failover", mode_failover, 300}, {"fair", mode_fair, 1},
 	{"incast", mode_incast, 1}, {"codec", mode_codec, 1},	      {"hostile", mode_hostile, 300},
-	{"sleepy", mode_sleepy, 1},
+	{"sleepy", mode_sleepy, 1}, {"narrow", mode_narrow, 60},
 };
 #define MODES (sizeof(modes) / sizeof(modes[0]))
 
@@ -218,7 +218,8 @@ static void usage(void)
 	     "  --incast    100 sessions into one port\n"
 	     "  --codec     what a packet costs, both ends\n"
 	     "  --hostile   every flipped bit of --seeds packets, every replay of a trace of --packets\n"
-	     "  --sleepy    frames lost between ends that wake late; --packets frames");
+	     "  --sleepy    frames lost between ends that wake late; --packets frames\n"
+	     "  --narrow    paths whose MTU changes under load, per seed");
 	exit(2);
 }
 

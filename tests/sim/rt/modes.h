@@ -34,6 +34,8 @@ double gobackn_run(uint64_t seed, uint64_t rate_bps, uint64_t delay_ns, uint32_t
 		   uint64_t warm_up, uint64_t span, uint64_t *gap);
 /* sleepy.c: ends on busy processors. */
 void mode_sleepy(const struct options *o);
+/* narrow.c: paths that change their MTU. */
+void mode_narrow(const struct options *o);
 /* codec.c: what a packet costs. */
 void mode_codec(const struct options *o);
 

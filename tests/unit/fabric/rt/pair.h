@@ -30,8 +30,8 @@ struct pkt {
 struct pair {
 	struct rt *rt[2];
 	uint64_t now;
-	char log[2][4096]; /* effects at each end */
-	bool log_data;	   /* bytes too */
+	char log[2][32768]; /* effects at each end */
+	bool log_data;	    /* bytes too */
 };
 
 struct pair_ctx {

@@ -61,7 +61,14 @@ static void keepalive(void **state)
 
 	(void)state;
 	pair_up(&c, 2, 10 * US);
-	last = 1000 * MS;
+	last = pair.now = rt_deadline(pair.rt[0]);
+	rt_tick(pair.rt[0], pair.now);
+	rt_tick(pair.rt[1], pair.now);
+	pair_take(1); /* once the other end asks too, for the round trip */
+	pair.now += 10 * US;
+	pair_give_all(0);
+	pair_settle(10 * US);
+	assert_true(pair.rt[1]->path[0].srtt && pair.rt[1]->path[1].srtt);
 	for (int i = 0; i < 20; i++) {
 		uint64_t at = rt_deadline(pair.rt[0]);
 

@@ -20,7 +20,7 @@ static void edges(void **state)
 		struct rx_win w = {0};
 		uint32_t s = starts[i];
 
-		assert_int_equal(rx_init(&w, 64, s), 0);
+		assert_int_equal(rx_init(&w, 64, s, false), 0);
 		assert_int_equal(rx_look(&w, s), RX_NEW);
 		assert_int_equal(rx_look(&w, s + 63), RX_NEW);
 		assert_int_equal(rx_look(&w, s + 64), RX_OUTSIDE);
@@ -53,7 +53,7 @@ static void floors(void **state)
 		struct rx_win w = {0};
 		uint32_t s = starts[i];
 
-		assert_int_equal(rx_init(&w, 128, s), 0);
+		assert_int_equal(rx_init(&w, 128, s, false), 0);
 		assert_true(rx_floor_ok(&w, s + 128));
 		assert_false(rx_floor_ok(&w, s + 129));
 		assert_true(rx_floor_ok(&w, s - 5)); /* old news */
@@ -123,7 +123,7 @@ static void twin(void **state)
 			struct rx_win w = {0};
 
 			memset(&v, 0, sizeof(v));
-			assert_int_equal(rx_init(&w, window, starts[i]), 0);
+			assert_int_equal(rx_init(&w, window, starts[i], false), 0);
 			while (v.cum < 20000 && v.cum < window * 20)
 				twin_step(&w, &v, starts[i], &g);
 			rx_fini(&w);
