@@ -80,7 +80,7 @@ struct rt_rec {
 #define RT_CHUNK_MIN	 256u
 #define RT_CHUNK_MAX	 8192u
 #define RT_CHUNK_TIMES	 8u /* so that slices of a packet are at most WIRE_SLICES_MAX */
-#define RT_OUTPUT_MIN	 16 /* datagrams that rt_output() must be able to give */
+#define RT_OUTPUT_MIN	 16 /* datagrams that an rt_output() must be able to give, for all to go */
 
 enum rt_path_state { RT_PATH_DOWN, RT_PATH_PROBING, RT_PATH_UP, RT_PATH_SUSPECT };
 
@@ -204,7 +204,8 @@ uint32_t rt_room(const struct rt *rt, enum rt_class cls);
 /* End of a burst: what stands in half-filled chunks may go. */
 void rt_flush(struct rt *rt, uint64_t now);
 
-/* Datagrams to be sent now: fills at most max (RT_OUTPUT_MIN or more), returns the number. Call until 0. A
+/* Datagrams to be sent now: fills at most max, returns the number (packets in slices
+ * go only where max is RT_OUTPUT_MIN or more). Call until 0. A
  * datagram the link could not take is simply lost. */
 int rt_output(struct rt *rt, uint64_t now, struct rt_tx *out, int max);
 

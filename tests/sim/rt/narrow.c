@@ -6,6 +6,7 @@
 #include <stdio.h>
 
 #include "fabric/rt/impl.h"
+#include "tests/sim/nonce.h"
 #include "tests/sim/rt/modes.h"
 
 static void change(struct sim *s, void *ctx, uint64_t arg)
@@ -33,7 +34,7 @@ static void draw(struct world_cfg *c, struct rng *r)
 	*c = (struct world_cfg){.npaths = 1 + (unsigned)rng_below(r, 3), .poll_ns = rng_below(r, 20000)};
 	c->rt.chunk = rng_chance(r, 200000) ? 1024 : RT_CHUNK_DEFAULT;
 	c->rt.chunk_max = RT_CHUNK_JUMBO;
-	c->rt.aead = &check_aead;
+	c->rt.aead = &nonce_crc;
 	c->rt.rto_floor_ns = rng_chance(r, 500000) ? 200000 : 1000000;
 	if (rng_chance(r, 200000))
 		c->rt.psn_start = -(uint32_t)rng_below(r, 5000);
