@@ -6,7 +6,7 @@
 
 #include "tests/sim/product/product.h"
 
-#define FRAMES(w)    ((w)->small ? 1024u : 4096u)
+#define FRAMES(w)    ((w)->small ? 384u : 4096u)
 #define BUFS(w)	     ((w)->small ? 512u : 2048u)
 #define WAITING(w)   ((w)->small ? 1024u : 4096u)
 #define DATAGRAMS(w) ((w)->small ? 1536u : 6144u)

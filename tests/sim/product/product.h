@@ -377,12 +377,13 @@ struct world {
 	const struct aead_ops *aead;
 	unsigned home[VMS];  /* where profiles say the VM is */
 	uint64_t epoch[VMS]; /* durable */
-	struct disk disk[VMS];
-	struct vm vm[VMS];
 	struct agent agent[HOSTS];
 	struct app app;
 	struct path path[HOSTS][PATHS];
 	uint64_t stat[S_COUNT];
+	/* Large, and made by their own: those of the world's VMs alone. */
+	struct disk disk[VMS];
+	struct vm vm[VMS];
 };
 
 void world_run(struct world *w, uint64_t seed, enum level level, bool small, uint64_t length,

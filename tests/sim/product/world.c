@@ -456,7 +456,7 @@ static void add_faults(struct world *w)
 void world_run(struct world *w, uint64_t seed, enum level level, bool small, uint64_t length,
 	       const char *replay_by)
 {
-	memset(w, 0, sizeof(*w));
+	memset(w, 0, offsetof(struct world, disk));
 	sim_init(&w->s, seed, replay_by);
 	nonce_world(&w->s);
 	w->small = small;
