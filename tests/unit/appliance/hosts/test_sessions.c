@@ -96,6 +96,57 @@ static void a_session_begins_with_one_good_hello(void **state)
 	WAIT(!sessions("bad", SESSION_ENDING));
 }
 
+#define TYPES 16u /* of message.body: NOT_SET, HELLO .. REKEYED */
+
+/* A message of that type with nothing in it, as a peer may well form it. */
+static void say_empty(struct agent *a, unsigned type)
+{
+	const uint8_t known[] = {(uint8_t)(type << 3 | 2), 0}; /* that field of `body`, of length 0 */
+	static const uint8_t later[] = {0xa0, 0x06, 1};	       /* field 100 */
+
+	assert_int_equal(type ? chan_send(a->chan, known, sizeof(known))
+			      : chan_send(a->chan, later, sizeof(later)),
+			 0);
+}
+
+/* Before its hello an agent may say nothing else; after it, nothing of the appliance's, and no answer that
+ * was not asked for. Whoever does is sent away, the others notice nothing. */
+static void every_message_in_every_state(void **state)
+{
+	struct status_device st = {0};
+
+	(void)state;
+	NEED_WORLD();
+	agent_live(&good);
+	for (unsigned i = 0; i < 2 * TYPES; i++) {
+		unsigned type = i % TYPES, live = i / TYPES;
+		bool stays = live && (!type || type == M(ATTACHED) || type == M(DETACHED) ||
+				      type == M(DEVICE_STATE) || type == M(STATS) || type == M(CARRIER));
+
+		if (live)
+			agent_live(&bad);
+		else
+			agent_connect(&bad);
+		say_empty(&bad, type);
+		if (stays) {
+			say_state(&bad, agent_dev(&bad, "vb"), 1, "still here");
+			WAIT(bad.gone || !strcmp(dev(KIND_VNIC, "vb")->broken, "still here"));
+			if (bad.gone)
+				fail_msg("message %u ends the session: %s", type, bad.refused);
+			assert_int_equal(dev(KIND_VNIC, "vb")->a.state, ATTACH_BOUND);
+			agent_quit(&bad);
+		} else {
+			WAIT(bad.gone);
+			assert_int_equal(bad.welcomed, live);
+		}
+	}
+	assert_true(W.status.vnic(W.status.ctx, "vg", &st));
+	assert_int_equal(st.link, STATUS_LINK_UP);
+	assert_int_equal(good.attaches, 2);
+	assert_int_equal(good.detaches, 0);
+	agent_quit(&good);
+}
+
 static void a_chunk_is_the_smaller_of_both_ends(void **state)
 {
 	(void)state;
@@ -350,6 +401,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(an_agent_gets_its_devices_and_no_others),
 		cmocka_unit_test(a_session_begins_with_one_good_hello),
+		cmocka_unit_test(every_message_in_every_state),
 		cmocka_unit_test(a_chunk_is_the_smaller_of_both_ends),
 		cmocka_unit_test(an_agent_cannot_speak_for_others),
 		cmocka_unit_test(states_without_end_cost_one_letter),
