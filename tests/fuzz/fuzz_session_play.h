@@ -354,7 +354,7 @@ int f_worker_vdisk_bind(struct worker *w, struct wsession *s, struct vdisk *d, u
 	return bind_to(d, s);
 }
 
-void f_worker_vdisk_unbind(struct worker *w, struct vdisk *d, void (*unbound)(void *arg), void *arg)
+int f_worker_vdisk_unbind(struct worker *w, struct vdisk *d, void (*unbound)(void *arg), void *arg)
 {
 	(void)w;
 	unbind_from(d);
@@ -362,10 +362,11 @@ void f_worker_vdisk_unbind(struct worker *w, struct vdisk *d, void (*unbound)(vo
 		if (!P.draining[i].fn) {
 			P.draining[i].fn = unbound;
 			P.draining[i].arg = arg;
-			return;
+			return 0;
 		}
 	}
 	unbound(arg);
+	return 0;
 }
 
 static void drain_backends(void)

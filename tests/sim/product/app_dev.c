@@ -113,7 +113,7 @@ static void on_unbind(struct sim *s, void *ctx, uint64_t arg)
 	if (!arrived(d, arg))
 		return;
 	if (d->kind == DEV_BLK) {
-		vdisk_unbind(d->vdisk, s->now, unbound, d);
+		sim_check(s, !vdisk_unbind(d->vdisk, s->now, unbound, d), "vm %u: unbound twice", d->vm);
 	} else {
 		vnic_unbind(d->vnic);
 		unbound(d);
