@@ -39,6 +39,7 @@ struct options {
 	bool sleep_idle, clear, impaired;
 	enum eal_memory memory;
 	int ready_fd, worker_cpu, rekey_s;
+	int chunk; /* 0: not given */
 	enum log_level level;
 	struct link_impair_cfg impair;
 };
@@ -75,6 +76,8 @@ static const char usage_text[] =
 	"      --worker-cpu N     pin the worker to this CPU\n"
 	"      --hugepages        fail when no hugepages are free (default: use them when they are)\n"
 	"      --no-hugepages     do without\n"
+	"      --chunk BYTES      largest packet payload to try where the fabric's MTU allows, 256 to 8192\n"
+	"                         (8192); 1344 fits an MTU of 1500\n"
 	"      --integrity-only   do not encrypt fabric packets: only on a physically isolated fabric\n"
 	"      --rekey SECONDS    fresh keys for every path so often (3600); 0: never\n"
 	"      --impair SPEC      damage the fabric for tests: drop=1%,dup=0.1%,reorder=1%,delay=2ms,\n"
@@ -109,7 +112,8 @@ enum {
 	O_RUN,
 	O_LEVEL,
 	O_READY,
-	O_REKEY
+	O_REKEY,
+	O_CHUNK
 };
 
 static const struct option longs[] = {
@@ -129,6 +133,7 @@ static const struct option longs[] = {
 	{"log-level", required_argument, NULL, O_LEVEL},
 	{"ready-fd", required_argument, NULL, O_READY},
 	{"rekey", required_argument, NULL, O_REKEY},
+	{"chunk", required_argument, NULL, O_CHUNK},
 	{"help", no_argument, NULL, 'h'},
 	{"version", no_argument, NULL, 'V'},
 	{NULL, 0, NULL, 0},
@@ -207,6 +212,10 @@ static int parse_one(struct options *o, int c)
 		if (parse_number(optarg, INT_MAX, &o->rekey_s) || (o->rekey_s && o->rekey_s < REKEY_MIN_S))
 			return 1 + usage_error("--rekey: '%s' is neither 0 nor 5 seconds or more", optarg);
 		return 0;
+	case O_CHUNK:
+		if (parse_number(optarg, RT_CHUNK_MAX, &o->chunk) || o->chunk < (int)RT_CHUNK_MIN)
+			return 1 + usage_error("--chunk: '%s' is not within 256 to 8192", optarg);
+		return 0;
 	case 'h':
 		fputs(usage_text, stdout);
 		return 1;
@@ -275,7 +284,10 @@ static const char *find_xdp(char *buf, size_t size)
 static struct link *open_link(struct appliance *a, unsigned i)
 {
 	const struct options *o = a->o;
-	struct link_dpdk_cfg dc = {.dev = o->fabric_port[i], .local = a->fabric[i]};
+	struct link_dpdk_cfg dc = {
+		.dev = o->fabric_port[i],
+		.local = a->fabric[i],
+		.max_payload = o->chunk > (int)RT_CHUNK_DEFAULT ? (uint32_t)o->chunk + PACKET_OVERHEAD : 0};
 	char path[PATH_MAX];
 	struct link *l, *over;
 	int r = 0;
@@ -300,15 +312,22 @@ static struct link *open_link(struct appliance *a, unsigned i)
 	return over;
 }
 
-static uint32_t chunk_of(struct link *l)
+/* What this link's MTU, as it is now, carries: the least of all is what every path of every session is held
+ * to carry, as far as an MTU of 1500 would; the largest is what paths are probed for. */
+static void chunks(const struct options *o, struct link *l, struct hosts_cfg *hc)
 {
 	struct link_addr local;
-	uint32_t payload;
+	uint32_t most, least;
 
-	l->ops->local(l, &local, &payload);
-	if (payload >= RT_CHUNK_JUMBO + PACKET_OVERHEAD)
-		return RT_CHUNK_JUMBO;
-	return payload >= RT_CHUNK_DEFAULT + PACKET_OVERHEAD ? RT_CHUNK_DEFAULT : payload - PACKET_OVERHEAD;
+	l->ops->local(l, &local, &most);
+	most -= PACKET_OVERHEAD;
+	if (most > (o->chunk ? (uint32_t)o->chunk : RT_CHUNK_MAX))
+		most = o->chunk ? (uint32_t)o->chunk : RT_CHUNK_MAX;
+	least = most < RT_CHUNK_DEFAULT ? most : RT_CHUNK_DEFAULT;
+	if (!hc->chunk || least < hc->chunk)
+		hc->chunk = least;
+	if (most > hc->chunk_max)
+		hc->chunk_max = most;
 }
 
 /* DPDK, the fabric link, the worker, and what joins them to the desired state. */
@@ -333,7 +352,6 @@ static int start_data_plane(struct appliance *a)
 			       .rekey_s = (unsigned)o->rekey_s,
 			       .clear = o->clear};
 	char lcores[64];
-	uint32_t chunk;
 	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
 	int r;
 
@@ -354,9 +372,7 @@ static int start_data_plane(struct appliance *a)
 		dc.link[dc.nlinks] = open_link(a, dc.nlinks);
 		if (!dc.link[dc.nlinks])
 			return -EIO;
-		chunk = chunk_of(dc.link[dc.nlinks]);
-		if (!hc.chunk || chunk < hc.chunk)
-			hc.chunk = chunk;
+		chunks(o, dc.link[dc.nlinks], &hc);
 	}
 	dc.rx_bufs = o->nports ? NULL : a->bufs;
 	memcpy(hc.fabric, a->fabric, sizeof(hc.fabric));

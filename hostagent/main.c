@@ -14,6 +14,7 @@
 #include "fabric/chan/pki.h"
 #include "fabric/link/link.h"
 #include "fabric/link/link_impair.h"
+#include "fabric/rt/rt.h"
 #include "hostagent/control/enroll.h"
 #include "hostagent/control/session.h"
 
@@ -27,6 +28,7 @@ struct options {
 	struct link_impair_cfg impair;
 	bool impaired;
 	int ready_fd;
+	uint32_t chunk; /* 0: not given */
 	enum log_level level;
 };
 
@@ -44,6 +46,8 @@ static const char usage_text[] =
 	"      --state DIR       certificate and key of this host (" STATE_DIR ")\n"
 	"      --run-dir DIR     sockets of the guests, DIR/DEVICE.sock (" RUN_DIR ")\n"
 	"      --group NAME      group that may open the sockets: QEMU's\n"
+	"      --chunk BYTES     largest packet payload to try where the fabric's MTU allows, 256 to 8192\n"
+	"                        (8192); 1344 fits an MTU of 1500\n"
 	"      --impair SPEC     damage the fabric for tests: drop=1%,dup=0.1%,reorder=1%,delay=2ms,\n"
 	"                        corrupt=0.01%,seed=7\n"
 	"      --log-level L     error, warning, info (default), debug\n"
@@ -63,19 +67,14 @@ static int usage_error(const char *fmt, const char *arg)
 static int parse(int argc, char **argv, struct options *o)
 {
 	static const struct option longs[] = {
-		{"appliance", required_argument, NULL, 'a'},
-		{"token", required_argument, NULL, 't'},
-		{"state", required_argument, NULL, 's'},
-		{"run-dir", required_argument, NULL, 'r'},
-		{"group", required_argument, NULL, 'g'},
-		{"impair", required_argument, NULL, 'i'},
-		{"log-level", required_argument, NULL, 'l'},
-		{"ready-fd", required_argument, NULL, 'f'},
-		{"help", no_argument, NULL, 'h'},
-		{"version", no_argument, NULL, 'V'},
-		{NULL, 0, NULL, 0},
+		{"appliance", required_argument, NULL, 'a'}, {"token", required_argument, NULL, 't'},
+		{"state", required_argument, NULL, 's'},     {"run-dir", required_argument, NULL, 'r'},
+		{"group", required_argument, NULL, 'g'},     {"chunk", required_argument, NULL, 'c'},
+		{"impair", required_argument, NULL, 'i'},    {"log-level", required_argument, NULL, 'l'},
+		{"ready-fd", required_argument, NULL, 'f'},  {"help", no_argument, NULL, 'h'},
+		{"version", no_argument, NULL, 'V'},	     {NULL, 0, NULL, 0},
 	};
-	char why[160];
+	char why[160], *end;
 	int c;
 
 	opterr = 0;
@@ -99,6 +98,11 @@ static int parse(int argc, char **argv, struct options *o)
 			break;
 		case 'g':
 			o->group = optarg;
+			break;
+		case 'c':
+			o->chunk = (uint32_t)strtoul(optarg, &end, 10);
+			if (*end || o->chunk < RT_CHUNK_MIN || o->chunk > RT_CHUNK_MAX)
+				return 1 + usage_error("--chunk: '%s' is not within 256 to 8192", optarg);
 			break;
 		case 'i':
 			if (link_impair_parse(&o->impair, optarg, why, sizeof(why)))
@@ -200,6 +204,7 @@ static int serve(const struct options *o)
 		.run_dir = o->run_dir,
 		.group = o->group,
 		.impair = o->impaired ? &o->impair : NULL,
+		.chunk = o->chunk,
 	};
 	struct agent_session *session = NULL;
 	struct event *sig[2] = {NULL, NULL};

@@ -213,6 +213,7 @@ static void welcome(struct session *s, bool resumed)
 	w.resumed = resumed;
 	w.paths = paths;
 	w.chunk = s->cfg.rt.chunk;
+	w.chunk_max = s->cfg.rt.chunk_max;
 	w.protection = s->h->cfg.clear ? OUTRIGGER__SESSION__V1__PROTECTION__CRC32C
 				       : OUTRIGGER__SESSION__V1__PROTECTION__AES_128_GCM;
 	w.keepalive_ms = KEEPALIVE_MS;
@@ -371,6 +372,7 @@ static const char *on_hello(struct session *s, const Outrigger__Session__V1__Hel
 	s->cfg.id = s->id;
 	s->cfg.rt.aead = h->cfg.clear ? &aead_crc : aead_gcm_best();
 	s->cfg.rt.chunk = m->max_chunk < h->cfg.chunk ? m->max_chunk : h->cfg.chunk;
+	s->cfg.rt.chunk_max = m->max_chunk < h->cfg.chunk_max ? m->max_chunk : h->cfg.chunk_max;
 	s->cfg.rt.keepalive_ns = KEEPALIVE_MS * NSEC_PER_MSEC;
 	s->cfg.rt.lost_ns = LOST_MS * NSEC_PER_MSEC;
 	s->cfg.rt.delay_spare_ns = RT_SPARE_SLEEPING_NS;

@@ -5,6 +5,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,6 +23,7 @@ COUNTERS_DEFINE(chan, CHAN_LISTENER_COUNTERS)
 #define HANDSHAKES_MAX_DEFAULT 64u
 #define CHANNELS_MAX_DEFAULT   1024u
 #define BACKLOG		       128
+#define SEGMENT		       1400 /* bytes of a TCP segment: an MTU of 1500, IPv6, options */
 #define RESUME_S	       1
 #define REFUSAL_PERIOD_S       10
 #define REFUSAL_LINES	       20u
@@ -151,7 +153,7 @@ static int bind_listener(struct chan_listener *l)
 {
 	struct sockaddr_storage ss;
 	socklen_t len;
-	int rc = parse_address(l->cfg.address, l->cfg.port, &ss, &len);
+	int rc = parse_address(l->cfg.address, l->cfg.port, &ss, &len), segment = SEGMENT;
 
 	if (rc)
 		return rc;
@@ -160,6 +162,9 @@ static int bind_listener(struct chan_listener *l)
 					BACKLOG, (struct sockaddr *)&ss, (int)len);
 	if (!l->ev)
 		return errno ? -errno : -EIO;
+	/* Both directions of what is accepted keep to it: a fabric that says jumbo and carries less would
+	 * swallow every full segment, and the session with them. */
+	setsockopt(evconnlistener_get_fd(l->ev), IPPROTO_TCP, TCP_MAXSEG, &segment, sizeof(segment));
 	evconnlistener_set_error_cb(l->ev, on_accept_error);
 	len = sizeof(ss);
 	if (getsockname(evconnlistener_get_fd(l->ev), (struct sockaddr *)&ss, &len))

@@ -153,7 +153,7 @@ static int prepare_netif(const struct ethdev *e, enum kind kind, const struct et
 
 static int make_pool(struct ethdev *e, const struct ethdev_cfg *cfg, enum kind kind, char *why, size_t len)
 {
-	bool jumbo = e->mtu > FRAME_MTU;
+	bool jumbo = e->mtu > FRAME_MTU && kind != KIND_XDP; /* whose elements have one size */
 	unsigned room = (jumbo ? FRAME_ROOM_JUMBO : FRAME_ROOM) + RTE_PKTMBUF_HEADROOM;
 	unsigned count = cfg->mbufs ? cfg->mbufs : jumbo ? ETHDEV_MBUFS / 2 : ETHDEV_MBUFS;
 	char name[RTE_MEMPOOL_NAMESIZE];
@@ -206,6 +206,21 @@ static int start(struct ethdev *e, const struct ethdev_cfg *cfg, enum kind kind)
 	rte_eth_macaddr_get(e->port_id, &mac);
 	memcpy(e->mac, mac.addr_bytes, sizeof(e->mac));
 	return 0;
+}
+
+uint32_t ethdev_interface_mtu(const char *dev)
+{
+	struct ethdev e = {0};
+	enum kind kind;
+	uint32_t mtu, most = MTU_MAX;
+	char why[128];
+
+	if (read_name(&e, dev, &kind, why, sizeof(why)) || kind == KIND_OTHER)
+		return 0;
+	if (kind == KIND_XDP)
+		most = ETHDEV_XDP_FRAME - ETHER - TAG;
+	mtu = netif_mtu(e.ifname);
+	return mtu < most ? mtu : most;
 }
 
 int ethdev_open(struct ethdev *e, const struct ethdev_cfg *cfg, char *why, size_t len)

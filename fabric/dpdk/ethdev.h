@@ -45,6 +45,8 @@ struct ethdev {
 	char devname[64];      /* DPDK's name of the device */
 };
 
+/* MTU of the kernel interface behind dev, as far as the driver carries it; 0: there is none. */
+uint32_t ethdev_interface_mtu(const char *dev);
 /* 0, or -errno and a sentence in why. */
 int ethdev_open(struct ethdev *e, const struct ethdev_cfg *cfg, char *why, size_t why_len);
 /* Stops and removes the device. Every mbuf must be back. */

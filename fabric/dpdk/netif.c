@@ -44,6 +44,13 @@ bool netif_running(const char *ifname)
 	return with_flags(ifname, SIOCGIFFLAGS, &ifr) == 0 && (ifr.ifr_flags & want) == want;
 }
 
+unsigned netif_mtu(const char *ifname)
+{
+	struct ifreq ifr = {0};
+
+	return with_flags(ifname, SIOCGIFMTU, &ifr) == 0 && ifr.ifr_mtu > 0 ? (unsigned)ifr.ifr_mtu : 0;
+}
+
 int netif_up(const char *ifname, unsigned mtu)
 {
 	struct ifreq ifr = {0};

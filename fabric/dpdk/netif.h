@@ -9,7 +9,8 @@
 int netif_xdp_off(const char *ifname);
 /* Administratively up and with carrier. */
 bool netif_running(const char *ifname);
-/* Sets it up, and its MTU. 0, or -errno. */
+unsigned netif_mtu(const char *ifname); /* 0: it cannot be asked */
+/* Sets it up, and its MTU, if that is less. 0, or -errno. */
 int netif_up(const char *ifname, unsigned mtu);
 
 #endif

@@ -23,6 +23,7 @@ struct agent_session {
 	SSL_CTX *tls;
 	struct agent_target target[AGENT_TARGETS]; /* hosts are ours */
 	unsigned ntargets, at;			   /* at: in use, or to be tried next */
+	uint32_t chunk;
 	struct engine *engine;
 	struct chan *chan; /* NULL: not even trying */
 	bool connected;	   /* TLS is up */
@@ -78,7 +79,7 @@ static void hello(struct agent_session *s)
 	h.boot_id.len = sizeof(s->boot_id);
 	h.n_paths = RT_PATHS;
 	h.paths = offers;
-	h.max_chunk = RT_CHUNK_DEFAULT;
+	h.max_chunk = s->chunk;
 	h.resume = s->suspended ? s->id : 0;
 	m.body_case = OUTRIGGER__SESSION__V1__MESSAGE__BODY_HELLO;
 	m.hello = &h;
@@ -129,7 +130,7 @@ static const char *on_resumed(struct agent_session *s, const Outrigger__Session_
 
 static const char *on_welcome(struct agent_session *s, const Outrigger__Session__V1__Welcome *w)
 {
-	struct engine_session es = {.chunk = w->chunk};
+	struct engine_session es = {.chunk = w->chunk, .chunk_max = w->chunk_max};
 	const char *bad;
 	int r;
 
@@ -141,7 +142,7 @@ static const char *on_welcome(struct agent_session *s, const Outrigger__Session_
 	if (w->version < SESSION_VERSION_MIN || w->version > SESSION_VERSION)
 		return "the appliance chose a protocol version that this agent does not speak: upgrade one "
 		       "of them";
-	if (w->chunk < RT_CHUNK_MIN || w->chunk > RT_CHUNK_MAX)
+	if (w->chunk < RT_CHUNK_MIN || w->chunk > RT_CHUNK_MAX || w->chunk_max > RT_CHUNK_MAX)
 		return "the chunk size is out of range";
 	if (!w->n_paths || w->n_paths > RT_PATHS)
 		return "the number of paths is out of range";
@@ -170,9 +171,10 @@ static const char *on_welcome(struct agent_session *s, const Outrigger__Session_
 	s->quiet = false;
 	s->last_reason[0] = '\0';
 	s->since = clock_now_ns();
-	log_info("session %016llx with the appliance (%s): %zu path%s, %s, chunks of %u bytes",
+	log_info("session %016llx with the appliance (%s): %zu path%s, %s, chunks of %u to %u bytes",
 		 (unsigned long long)w->session_id, w->software, w->n_paths, w->n_paths == 1 ? "" : "s",
-		 es.aead == &aead_crc ? "integrity only" : "encrypted", w->chunk);
+		 es.aead == &aead_crc ? "integrity only" : "encrypted", w->chunk,
+		 w->chunk_max > w->chunk ? w->chunk_max : w->chunk);
 	return NULL;
 }
 
@@ -581,6 +583,7 @@ int agent_session_create(const struct agent_session_cfg *cfg, struct agent_sessi
 	if (!s)
 		return -ENOMEM;
 	s->base = cfg->base;
+	s->chunk = cfg->chunk ? cfg->chunk : RT_CHUNK_MAX;
 	s->tls = cfg->tls;
 	SSL_CTX_up_ref(s->tls);
 	for (; s->ntargets < cfg->ntargets; s->ntargets++) {

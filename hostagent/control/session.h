@@ -29,6 +29,7 @@ struct agent_session_cfg {
 	SSL_CTX *tls;	   /* a reference is taken */
 	const char *run_dir, *group;
 	const struct link_impair_cfg *impair; /* NULL: none */
+	uint32_t chunk; /* largest packet payload to try, RT_CHUNK_MIN..MAX; 0: RT_CHUNK_MAX */
 };
 
 int agent_session_create(const struct agent_session_cfg *cfg, struct agent_session **out);

@@ -258,6 +258,7 @@ int engine_session_up(struct engine *e, const struct engine_session *cfg)
 		.ctx = e->host,
 		.aead = cfg->aead,
 		.chunk = cfg->chunk,
+		.chunk_max = cfg->chunk_max,
 		.keepalive_ns = cfg->keepalive_ns,
 		.lost_ns = cfg->lost_ns,
 		.delay_spare_ns = RT_SPARE_SLEEPING_NS,

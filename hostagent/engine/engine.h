@@ -58,7 +58,7 @@ struct engine_path {
 
 struct engine_session {
 	const struct aead_ops *aead;
-	uint32_t chunk;
+	uint32_t chunk, chunk_max;
 	uint64_t keepalive_ns, lost_ns;
 	unsigned npaths;
 	struct engine_path path[RT_PATHS];

@@ -105,7 +105,7 @@ class Net:
             self.sh(node, f"ip addr add {fabric('ipv4', node, path)}/24 dev {link}")
             self.sh(node, f"ip addr add {fabric('ipv6', node, path)}/64 dev {link} nodad")
             if self.relays:
-                self.offload(node, link, " ".join(f"{feature} off" for feature in TRAINS.split()))
+                self.no_trains(node, path)
             if self.relays and node == "app":
                 self.veth("rack", f"relay{path}", "rack", f"relayed{path}", self.mtu)
                 port = f"relayed{path}"
@@ -123,6 +123,10 @@ class Net:
         for feature, value in zip(words[::2], words[1::2]):
             self.sh(node, f"ethtool -K {link} {feature} {value}", check=False)
 
+    def no_trains(self, node, path=0):
+        """What a node sends on a path is cut into datagrams before the cable: trains pass any MTU in the kernel."""
+        self.offload(node, f"fab{path}", " ".join(f"{feature} off" for feature in TRAINS.split()))
+
     # ---- faults ----
 
     def port(self, node, path=0):
@@ -135,6 +139,10 @@ class Net:
 
     def mend(self, node, path=0):
         self.sh("rack", f"ip link set {self.port(node, path)} up")
+
+    def narrow(self, node, path=0, mtu=1500):
+        """The switch swallows what is larger on the way from and to a node, without a word."""
+        self.sh("rack", f"ip link set {self.port(node, path)} mtu {mtu}")
 
     def forbid(self, *rules):
         """The switches drop what one of these nft rules matches, and nothing else any more: links stay up."""

@@ -52,7 +52,7 @@ class ControlError(Exception):
 
 class World:
     def __init__(self, directory, link=None, fabric="ipv4", say=None, hosts=("h1", "h2"), keep=False,
-                 paths=1, relays=False):
+                 paths=1, relays=False, mtu=1500):
         self.directory = os.path.join(TOP, directory)
         self.build = os.path.join(TOP, setting("BUILD", "build/gcc"))
         self.image = os.path.join(TOP, setting("GUEST", "build/cache/guest"))
@@ -66,7 +66,7 @@ class World:
         self.addresses = {node: net.fabric(fabric, node) for node in ("app", "h1", "h2")}  # of the first path
         self.paths = paths
         self.net = net.Net(self.prefix, f"{self.build}/tests/world/vlan.bpf.o", dpdk_fabric=self.link == "dpdk",
-                           paths=paths, relays=relays)
+                           paths=paths, relays=relays, fabric_mtu=mtu)
         self.relays = []
         self.appliance = None
         self.agents = {}

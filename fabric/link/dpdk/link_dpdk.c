@@ -171,9 +171,14 @@ static const struct link_ops dpdk_ops = {
 
 struct link *link_dpdk_create(const struct link_dpdk_cfg *cfg, int *err, char *why, size_t why_len)
 {
-	struct ethdev_cfg dev = {
-		.dev = cfg->dev, .xdp_prog = cfg->xdp_prog, .mtu = cfg->mtu, .mbufs = cfg->mbufs};
 	bool four = link_addr_is_v4(&cfg->local);
+	uint32_t around = four ? IP_UDP_V4 : IP_UDP_V6;
+	struct ethdev_cfg dev = {
+		.dev = cfg->dev,
+		.xdp_prog = cfg->xdp_prog,
+		.mtu = ethdev_interface_mtu(cfg->dev),
+		.mbufs = cfg->mbufs,
+	};
 	struct link_dpdk *d = calloc(1, sizeof(*d));
 
 	if (!d) {
@@ -181,6 +186,9 @@ struct link *link_dpdk_create(const struct link_dpdk_cfg *cfg, int *err, char *w
 		snprintf(why, why_len, "%s: no memory", cfg->dev);
 		return NULL;
 	}
+	/* The MTU of a kernel interface is its owner's; that of a NIC is ours. */
+	if (!dev.mtu && cfg->max_payload)
+		dev.mtu = cfg->max_payload + around;
 	*err = ethdev_open(&d->dev, &dev, why, why_len);
 	if (*err) {
 		free(d);
@@ -190,6 +198,6 @@ struct link *link_dpdk_create(const struct link_dpdk_cfg *cfg, int *err, char *w
 	d->base.name = "dpdk";
 	d->local = cfg->local;
 	d->headers = four ? PACKET_HEADERS_V4 : PACKET_HEADERS_V6;
-	d->max_payload = d->dev.mtu - (four ? IP_UDP_V4 : IP_UDP_V6);
+	d->max_payload = d->dev.mtu - around;
 	return &d->base;
 }

@@ -24,8 +24,8 @@ struct link_dpdk_cfg {
 	const char *dev;	/* as fabric/dpdk/ethdev.h: "af_xdp:fab0" */
 	const char *xdp_prog;	/* path of fabric.bpf.o, for af_xdp */
 	struct link_addr local; /* an address of that interface; port LINK_FABRIC_PORT */
-	uint32_t mtu;		/* 0: 1500 */
-	uint32_t mbufs;		/* 0: ETHDEV_MBUFS */
+	uint32_t max_payload; /* wanted, of a datagram; 0: what the kernel interface's MTU carries, or 1500 */
+	uint32_t mbufs;	      /* 0: ETHDEV_MBUFS */
 };
 
 /* NULL, *err = -errno and a sentence in why. The EAL must run. */

@@ -248,7 +248,7 @@ struct agent {
 	SSL_CTX *tls;
 	struct chan *chan;
 	bool up, welcomed, synced, gone;
-	uint32_t chunk;
+	uint32_t chunk, chunk_max;
 	uint64_t session;
 	char refused[256];
 	unsigned attaches, detaches, configures, stats;
@@ -361,6 +361,7 @@ static inline void agent_message(void *ctx, struct chan *c, const uint8_t *bytes
 		a->welcomed = true;
 		a->session = m->welcome->session_id;
 		a->chunk = m->welcome->chunk;
+		a->chunk_max = m->welcome->chunk_max;
 		break;
 	case M(REFUSE):
 		snprintf(a->refused, sizeof(a->refused), "%s", m->refuse->reason);
@@ -515,6 +516,7 @@ static inline void start_dp(struct hosts_cfg *hc)
 	assert_non_null(dc.link[0]);
 	dc.link[0]->ops->local(dc.link[0], &hc->fabric[0], &hc->chunk);
 	hc->chunk = RT_CHUNK_DEFAULT;
+	hc->chunk_max = RT_CHUNK_JUMBO;
 	assert_int_equal(hosts_create(hc, &W.h), 0);
 	dc.ctx = W.h;
 	W.dp = dp_start(&dc, &r);

@@ -155,11 +155,13 @@ static void a_chunk_is_the_smaller_of_both_ends(void **state)
 	say_hello_(&bad, 0, 99, 1, 77, 300);
 	WAIT(bad.synced);
 	assert_int_equal(bad.chunk, 300);
+	assert_int_equal(bad.chunk_max, 300);
 	agent_quit(&bad);
 	agent_connect(&bad);
 	say_hello_(&bad, 1, 1, 1, 77, UINT32_MAX);
 	WAIT(bad.synced);
 	assert_int_equal(bad.chunk, RT_CHUNK_DEFAULT);
+	assert_int_equal(bad.chunk_max, RT_CHUNK_JUMBO);
 	agent_quit(&bad);
 }
 

@@ -76,6 +76,32 @@ static void hdr_refused(void **state)
 		assert_int_equal(wire_hdr_decode(&h, HDR_BYTES, n), -EBADMSG);
 }
 
+static void slice_golden(void **state)
+{
+	static const struct {
+		uint8_t bytes[WIRE_SLICE_LEN];
+		uint32_t len;
+		int err;
+	} rows[] = {
+		{{6, 7, 0, 0}, 4, 0},	     {{15, 16, 0, 0}, 4, 0},	     {{0, 1, 0, 0}, 3, -EBADMSG},
+		{{0, 0, 0, 0}, 4, -EBADMSG}, {{7, 7, 0, 0}, 4, -EBADMSG},    {{3, 17, 0, 0}, 4, -EBADMSG},
+		{{0, 1, 1, 0}, 4, -EBADMSG}, {{0, 1, 0, 0x80}, 4, -EBADMSG},
+	};
+	uint8_t out[WIRE_SLICE_LEN];
+	unsigned index, count;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		assert_int_equal(wire_slice_decode(&index, &count, rows[i].bytes, rows[i].len), rows[i].err);
+		if (rows[i].err)
+			continue;
+		assert_int_equal(index, rows[i].bytes[0]);
+		assert_int_equal(count, rows[i].bytes[1]);
+		wire_slice_encode(index, count, out);
+		assert_memory_equal(out, rows[i].bytes, sizeof(out));
+	}
+}
+
 static void rec_golden(void **state)
 {
 	static const struct wire_rec in = {.kind = 1,
@@ -270,9 +296,9 @@ static void probe(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(hdr_golden), cmocka_unit_test(hdr_refused), cmocka_unit_test(rec_golden),
-		cmocka_unit_test(rec_limits), cmocka_unit_test(ack_golden),  cmocka_unit_test(ack_refused),
-		cmocka_unit_test(ack_area),   cmocka_unit_test(probe),
+		cmocka_unit_test(hdr_golden),  cmocka_unit_test(hdr_refused), cmocka_unit_test(slice_golden),
+		cmocka_unit_test(rec_golden),  cmocka_unit_test(rec_limits),  cmocka_unit_test(ack_golden),
+		cmocka_unit_test(ack_refused), cmocka_unit_test(ack_area),    cmocka_unit_test(probe),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A fabric of MTU 9000: what each path carries is found, a switch that passes only 1500 is found out, from the start and
+under traffic, and nothing is ever sent in fragments.
+"""
+
+import case
+import tapworld
+from case import expect, wait_for
+from flow import flow
+from paths import paths, session, wait_states
+
+WIDE, NARROW = 8192, 1344
+
+
+def chunks(world, host):
+    return [path.chunk for path in paths(world, host) if not path.carrier]
+
+
+def wait_chunks(world, host, *wanted):
+    wait_for(f"chunks of {wanted} bytes to {host}", lambda: chunks(world, host) == list(wanted), 30, world.check)
+
+
+def fragments(world):
+    """Created or asked for, by any node."""
+    found = 0
+    for node in ("app", *world.host_names):
+        lines = [line.split() for line in world.net.sh(node, "cat /proc/net/snmp").splitlines() if line.startswith("Ip:")]
+        counters = dict(zip(lines[0][1:], lines[1][1:]))
+        found += sum(int(counters[name]) for name in ("FragCreates", "FragFails", "ReasmReqds"))
+    return found
+
+
+def setup(world):
+    for node in ("app", *world.host_names):
+        for path in range(world.paths):
+            world.net.no_trains(node, path)
+    tapworld.setup(world)
+
+
+def carried(world):
+    """Bytes per datagram that the hosts send while a stream runs."""
+    def sums():
+        counters = world.all_counters()
+        return [sum(counters.get(f"fabric/{path}/{name}", 0) for path in range(world.paths))
+                for name in ("rx_bytes", "rx_packets")]
+    before = sums()
+    with flow(world):
+        world.wait(2)
+    now = sums()
+    return (now[0] - before[0]) / (now[1] - before[1])
+
+
+def test_jumbo_frames_are_found_and_used(world):
+    for host in world.host_names:
+        wait_states(world, host, *[True] * world.paths)
+        wait_chunks(world, host, *[WIDE] * world.paths)
+        wait_for("the agent to find the same",
+                 lambda host=host: world.counters("host", host).get("host_mtu_raised", 0) >= world.paths, 30, world.check)
+    size = carried(world)
+    print(f"  {size:.0f} bytes per datagram", flush=True)
+    expect(size > 2000, f"only {size:.0f} bytes per datagram")
+    expect(fragments(world) == 0, f"{fragments(world)} fragments")
+
+
+def test_a_path_turns_narrow_under_traffic(world):
+    """The paths one after the other: what was cut for the wide ones arrives all the same."""
+    before = session(world, "h1")
+    for host in world.host_names:
+        wait_chunks(world, host, *[WIDE] * world.paths)
+    lowered = world.counters("host", "h1").get("mtu_lowered", 0)
+    with flow(world, "h2", "h1") as seen:
+        world.wait(1)
+        for path in range(world.paths):
+            world.net.narrow("app", path)
+            world.wait(2)
+    expect(session(world, "h1") == before, "the session is another one")
+    expect(seen.gap < 6 and seen.lost <= 60, "the traffic was away for too long")
+    counters = world.counters("host", "h1")
+    expect(counters["mtu_lowered"] > lowered, "no path was found to be narrow")
+    print(f"  {counters['tx_sliced']} packets went to h1 in slices", flush=True)
+    expect(NARROW in chunks(world, "h1"), f"chunks of {chunks(world, 'h1')}")
+    expect(fragments(world) == 0, f"{fragments(world)} fragments")
+
+
+def test_a_switch_that_passes_1500_only(world):
+    """The fabric interfaces say 9000, the switch in the middle does not: hosts start so."""
+    for path in range(world.paths):
+        world.net.narrow("app", path)
+    for host in world.host_names:
+        world.agents[host].stop()
+        world.start_agent(host)
+        tapworld.set_up_tap(world, host)
+        wait_states(world, host, *[True] * world.paths)
+    with flow(world) as seen:
+        world.wait(2)
+    expect(seen.bytes > 10e6, "the traffic did not flow")
+    for host in world.host_names:
+        wait_chunks(world, host, *[NARROW] * world.paths)
+    expect(fragments(world) == 0, f"{fragments(world)} fragments")
+
+
+if __name__ == "__main__":
+    case.main(globals(), case.world_of("jumbo", paths=2, mtu=9000), setup)
