@@ -39,7 +39,8 @@ uint64_t vnic_features(const struct vnic_cfg *cfg)
 		     1ull << VIRTIO_NET_F_HOST_ECN | 1ull << VIRTIO_NET_F_GUEST_TSO4 |
 		     1ull << VIRTIO_NET_F_GUEST_TSO6 | 1ull << VIRTIO_NET_F_GUEST_ECN |
 		     1ull << VIRTIO_NET_F_MRG_RXBUF | 1ull << VIRTIO_NET_F_MAC | 1ull << VIRTIO_NET_F_STATUS |
-		     1ull << VIRTIO_NET_F_MTU | 1ull << VIRTIO_RING_F_INDIRECT_DESC |
+		     1ull << VIRTIO_NET_F_MTU | 1ull << VIRTIO_NET_F_GUEST_ANNOUNCE |
+		     1ull << VIRTIO_F_IN_ORDER | 1ull << VIRTIO_RING_F_INDIRECT_DESC |
 		     1ull << VIRTIO_RING_F_EVENT_IDX | 1ull << VIRTIO_F_VERSION_1 |
 		     1ull << VIRTIO_F_RING_PACKED;
 

@@ -97,25 +97,41 @@ static void udp_local(struct link *l, struct link_addr *addr, uint32_t *max_payl
 	struct link_udp *u = (struct link_udp *)l;
 	struct sockaddr_storage ss;
 	socklen_t len = sizeof(ss);
-	char ifname[IFNAMSIZ];
-	uint32_t mtu, headers;
-	bool uso;
+	struct link_udp_nic nic;
+	uint32_t headers;
 
 	memset(&ss, 0, sizeof(ss));
 	getsockname(u->fd, (struct sockaddr *)&ss, &len);
 	link_udp_from_sockaddr(addr, &ss);
-	mtu = link_udp_nic(addr->ip, ifname, &uso);
-	if (!mtu)
-		mtu = MTU_UNKNOWN;
+	link_udp_nic(addr->ip, &nic);
+	if (!nic.mtu)
+		nic.mtu = MTU_UNKNOWN;
 	headers = u->family == AF_INET ? IP_UDP_BYTES : IP6_UDP_BYTES;
-	*max_payload = mtu - headers < PAYLOAD_MAX ? mtu - headers : PAYLOAD_MAX;
+	*max_payload = nic.mtu - headers < PAYLOAD_MAX ? nic.mtu - headers : PAYLOAD_MAX;
 }
 
-void link_udp_get_info(const struct link *l, struct link_udp_info *info)
+/* The local address that the routes choose for a peer; false: none leads there. */
+static bool source_for(int family, const struct link_addr *peer, struct sockaddr_storage *ss)
+{
+	struct sockaddr_storage to;
+	socklen_t len = link_udp_to_sockaddr(family, &to, peer);
+	int fd = len ? socket(family, SOCK_DGRAM | SOCK_CLOEXEC, IPPROTO_UDP) : -1;
+	bool found = fd >= 0 && !connect(fd, (struct sockaddr *)&to, len);
+
+	len = sizeof(*ss);
+	if (found)
+		found = !getsockname(fd, (struct sockaddr *)ss, &len);
+	if (fd >= 0)
+		close(fd);
+	return found;
+}
+
+void link_udp_get_info(const struct link *l, const struct link_addr *peer, struct link_udp_info *info)
 {
 	const struct link_udp *u = (const struct link_udp *)l;
 	struct sockaddr_storage ss;
 	socklen_t len = sizeof(ss);
+	struct link_udp_nic nic;
 	struct link_addr addr;
 
 	*info = (struct link_udp_info){.gso = u->gso,
@@ -123,9 +139,13 @@ void link_udp_get_info(const struct link *l, struct link_udp_info *info)
 				       .rcvbuf = get(u->fd, SOL_SOCKET, SO_RCVBUF),
 				       .sndbuf = get(u->fd, SOL_SOCKET, SO_SNDBUF)};
 	memset(&ss, 0, sizeof(ss));
-	getsockname(u->fd, (struct sockaddr *)&ss, &len);
+	if (!peer || !source_for(u->family, peer, &ss))
+		getsockname(u->fd, (struct sockaddr *)&ss, &len);
 	link_udp_from_sockaddr(&addr, &ss);
-	link_udp_nic(addr.ip, info->ifname, &info->uso);
+	link_udp_nic(addr.ip, &nic);
+	info->uso = nic.uso;
+	info->nic_gro = nic.gro;
+	memcpy(info->ifname, nic.ifname, sizeof(info->ifname));
 }
 
 static int udp_fd(struct link *l)

@@ -38,6 +38,7 @@ struct link_udp_info {
 	uint32_t rcvbuf; /* bytes granted, as SO_RCVBUF gives them (twice what was asked) */
 	uint32_t sndbuf; /* bytes */
 	char ifname[IFNAMSIZ]; /* of the NIC that has the local address; "" when none has it (wildcard) */
+	bool nic_gro;	       /* the NIC gathers what it receives: ethtool generic-receive-offload */
 };
 
 /*
@@ -48,7 +49,8 @@ struct link_udp_info {
  */
 struct link *link_udp_create(const struct link_addr *bind, struct buf_pool *pool, int *err);
 
-/* Asks the kernel: not for the data path. */
-void link_udp_get_info(const struct link *l, struct link_udp_info *info);
+/* Asks the kernel: not for the data path. peer: the NIC that leads there, as a wildcard socket has none of
+ * its own; NULL: the one with the socket's address. */
+void link_udp_get_info(const struct link *l, const struct link_addr *peer, struct link_udp_info *info);
 
 #endif

@@ -63,8 +63,14 @@ int link_udp_recv(struct link *l, struct link_rx *rx, int max);
 void link_udp_rx_fini(struct link_udp *u);
 int link_udp_send(struct link *l, const struct link_tx *tx, int n);
 
-/* The NIC that has this address. Its MTU, or 0 when no NIC has it; *uso: tx-udp-segmentation is on. */
-uint32_t link_udp_nic(const uint8_t ip[16], char ifname[IFNAMSIZ], bool *uso);
+struct link_udp_nic {
+	char ifname[IFNAMSIZ];
+	uint32_t mtu; /* 0: no NIC has the address */
+	bool uso;     /* tx-udp-segmentation is on */
+	bool gro;     /* rx-gro is on */
+};
+/* The NIC that has this address. */
+void link_udp_nic(const uint8_t ip[16], struct link_udp_nic *nic);
 
 static inline void udp_count(struct link_udp *u, enum link_counter c, uint64_t n)
 {

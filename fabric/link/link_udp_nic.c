@@ -93,23 +93,21 @@ static bool feature_active(int fd, const char *ifname, const char *feature)
 	return on;
 }
 
-uint32_t link_udp_nic(const uint8_t ip[16], char ifname[IFNAMSIZ], bool *uso)
+void link_udp_nic(const uint8_t ip[16], struct link_udp_nic *nic)
 {
 	struct ifreq ifr = {0};
-	uint32_t mtu = 0;
 	int fd;
 
-	*uso = false;
-	ifname[0] = 0;
-	if (!find_name(ip, ifname))
-		return 0;
+	memset(nic, 0, sizeof(*nic));
+	if (!find_name(ip, nic->ifname))
+		return;
 	fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	if (fd < 0)
-		return 0;
-	memcpy(ifr.ifr_name, ifname, IFNAMSIZ);
+		return;
+	memcpy(ifr.ifr_name, nic->ifname, IFNAMSIZ);
 	if (ioctl(fd, SIOCGIFMTU, &ifr) == 0 && ifr.ifr_mtu >= 576)
-		mtu = (uint32_t)ifr.ifr_mtu;
-	*uso = feature_active(fd, ifname, "tx-udp-segmentation");
+		nic->mtu = (uint32_t)ifr.ifr_mtu;
+	nic->uso = feature_active(fd, nic->ifname, "tx-udp-segmentation");
+	nic->gro = feature_active(fd, nic->ifname, "rx-gro");
 	close(fd);
-	return mtu;
 }

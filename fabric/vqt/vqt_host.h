@@ -78,6 +78,7 @@ struct vqt_bind {
 #define VQT_HDEV_COUNTERS(X)                                                                                 \
 	X(tx_frames) /* guest to appliance */                                                                \
 	X(tx_bytes)                                                                                          \
+	X(announced) /* of those, made for the guest: vqt_host_announce() */                                 \
 	X(rx_frames) /* appliance to guest, given to the guest */                                            \
 	X(rx_bytes)                                                                                          \
 	X(frames_super) /* of both directions, longer than an MTU of 1500 allows */                          \
@@ -162,6 +163,10 @@ void vqt_host_queue_stop(struct vqt_hdev *d, unsigned vq, enum vqt_stop how);
 
 /* The guest made chains available in vq (or receive buffers). */
 void vqt_host_kick(struct vqt_hdev *d, unsigned vq);
+
+/* Sends a RARP frame from mac in the name of a guest that arrived and cannot announce itself, so that
+ * switches learn where it is now. Best effort: its host says it again a few times. */
+void vqt_host_announce(struct vqt_hdev *d, const uint8_t mac[6]);
 
 /* rt_ops of the session's rt: the glue forwards, ctx being the host (vqt_host_rt_ops does just that). */
 void vqt_host_record(struct vqt_host *h, enum rt_class cls, uint32_t psn, const struct rt_rec *rec,

@@ -2,8 +2,11 @@
 /* Guest to appliance: each transmit chain is one frame; its bytes are copied into the transport and the
  * chain goes back at once (virtio 1.2 section 5.1.6.2). */
 #include <errno.h>
+#include <string.h>
 
 #include "fabric/vqt/vqt_host_int.h"
+
+#define ETHER_MIN 60u /* shortest Ethernet frame, without FCS */
 
 /* Why this chain is no frame; VQT_HDEV_NCOUNTERS: it is one. */
 static enum vqt_hdev_counter refuse(const struct vqt_chain *c)
@@ -15,33 +18,57 @@ static enum vqt_hdev_counter refuse(const struct vqt_chain *c)
 	return c->out_len > FRAME_MAX ? VQT_HD_drop_tx_long : VQT_HDEV_NCOUNTERS;
 }
 
-/* 0, or -EAGAIN: nothing happened. */
-static int send_frame(struct vqt_vq *q, const struct vqt_chain *c)
+/* rt_send()'s error: nothing happened. */
+static int send_bytes(struct vqt_vq *q, const struct iovec *iov, unsigned n, uint32_t len)
 {
 	struct vqt_hdev *d = q->dev;
 	struct rt_rec rec = {
-		.kind = VQT_FRAME, .queue = (uint8_t)(q->index / 2), .id = q->tx_pos, .total = c->out_len};
-	enum vqt_hdev_counter why = refuse(c);
-	int rc;
+		.kind = VQT_FRAME, .queue = (uint8_t)(q->index / 2), .id = q->tx_pos, .total = len};
+	int rc = hd_send(q, RT_NET, d->b.rel, &rec, iov, n);
 
-	if (why != VQT_HDEV_NCOUNTERS) {
-		hd_count(d, why, 1);
-		return 0;
-	}
-	rc = hd_send(q, RT_NET, d->b.rel, &rec, c->iov, c->nout);
-	if (rc == -EAGAIN)
+	if (rc)
 		return rc;
-	if (rc) {
-		/* The iovecs do not add up to what the chain says. */
-		hd_count(d, VQT_HD_drop_tx_long, 1);
-		return 0;
-	}
-	q->tx_pos += vqt_span(c->out_len);
+	q->tx_pos += vqt_span(len);
 	hd_count(d, VQT_HD_tx_frames, 1);
-	hd_count(d, VQT_HD_tx_bytes, c->out_len);
-	if (c->out_len > VQT_FRAME_SUPER)
+	hd_count(d, VQT_HD_tx_bytes, len);
+	if (len > VQT_FRAME_SUPER)
 		hd_count(d, VQT_HD_frames_super, 1);
 	return 0;
+}
+
+/* 0, or -EAGAIN: nothing happened. */
+static int send_frame(struct vqt_vq *q, const struct vqt_chain *c)
+{
+	enum vqt_hdev_counter why = refuse(c);
+	int rc = 0;
+
+	if (why == VQT_HDEV_NCOUNTERS)
+		rc = send_bytes(q, c->iov, c->nout, c->out_len);
+	if (rc == -EAGAIN)
+		return rc;
+	if (rc) /* the iovecs do not add up to what the chain says */
+		why = VQT_HD_drop_tx_long;
+	if (why != VQT_HDEV_NCOUNTERS)
+		hd_count(q->dev, why, 1);
+	return 0;
+}
+
+void vqt_host_announce(struct vqt_hdev *d, const uint8_t mac[6])
+{
+	/* RFC 903, "request reverse", to all; sender and target are the guest, whose address is not known. */
+	static const uint8_t rarp[] = {0x80, 0x35, 0, 1, 8, 0, 6, 4, 0, 3};
+	uint8_t frame[VQT_NET_HDR + ETHER_MIN] = {0}, *eth = frame + VQT_NET_HDR;
+	struct iovec iov = {frame, sizeof(frame)};
+
+	if (!d->bound || d->cfg.type != VQT_NET)
+		return;
+	memset(eth, 0xff, 6);
+	memcpy(eth + 6, mac, 6);
+	memcpy(eth + 12, rarp, sizeof(rarp));
+	memcpy(eth + 22, mac, 6);
+	memcpy(eth + 32, mac, 6);
+	if (!send_bytes(&d->vq[1], &iov, 1, sizeof(frame)))
+		hd_count(d, VQT_HD_announced, 1);
 }
 
 unsigned tx_turn(struct vqt_vq *q)

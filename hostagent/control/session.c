@@ -573,6 +573,7 @@ int agent_session_create(const struct agent_session_cfg *cfg, struct agent_sessi
 		.run_dir = cfg->run_dir,
 		.group = cfg->group,
 		.impair = cfg->impair,
+		.poll_ns = cfg->poll_ns,
 		.up = &engine_calls,
 		.ctx = s,
 	};

@@ -15,8 +15,8 @@
 /* Chains and KiB per turn; then what was copied is sealed and sent, while it is in the nearest cache, and the
  * sockets are looked at again, so that neither direction starves. */
 #define SERVICE_BUDGET 256u
-/* Turns before the loop looks at its other events (control session, connecting guests). */
-#define RUN_TURNS 64
+/* Turns before the loop looks at its other events: kicks of other guests, control session. About 1 MiB. */
+#define RUN_TURNS 4
 /* Received trains that may be held at once: frames in reassembly, bursts. */
 #define RX_BUFS 48u
 
@@ -24,7 +24,9 @@
 #define PIPE_DEPTH   256u
 #define PIPE_PAYLOAD (RT_CHUNK_MAX + 64u)
 
-void engine_wake(struct engine *e)
+static const COUNTERS_DEFINE(engine, ENGINE_COUNTERS)
+
+	void engine_wake(struct engine *e)
 {
 	event_active(e->work, EV_TIMEOUT, 0);
 }
@@ -53,28 +55,46 @@ static void lost(struct ep_session *s, void *arg)
 	*(bool *)arg = true;
 }
 
+/* Whether to look again at once although nothing is ready. Work came less than poll_ns after the work before
+ * it, so the next is about as near: then a sleep would cost more than it saves. Seldom work never polls. */
+static bool poll_on(struct engine *e, bool worked, uint64_t now)
+{
+	if (!e->poll_ns)
+		return false;
+	if (worked) {
+		e->poll_until = now - e->worked_at < e->poll_ns ? now + e->poll_ns : 0;
+		e->worked_at = now;
+	} else {
+		counter_add(&e->counters[ENGINE_C_polls_empty], 1);
+	}
+	return now < e->poll_until;
+}
+
 /* Everything that is ready, in both directions, until nothing is. */
 static void run(evutil_socket_t fd, short what, void *arg)
 {
 	struct engine *e = arg;
 	uint64_t now = clock_now_ns();
-	bool more = true, gone = false;
+	bool more = true, gone = false, worked = e->kicked;
 	int n = 0;
 
 	(void)fd;
 	(void)what;
+	e->kicked = false;
+	counter_add(&e->counters[ENGINE_C_runs], 1);
 	for (int turn = 0; more && turn < RUN_TURNS; turn++) {
 		n = e->ep ? ep_poll(e->ep, now) : 0;
 		if (n < 0)
 			break;
 		more = vqt_host_service(e->host, SERVICE_BUDGET, now) || n > 0;
+		worked |= more;
 		if (e->ep) {
 			ep_session_touch(e->session);
-			ep_flush(e->ep, more && turn + 1 < RUN_TURNS, now);
+			ep_flush(e->ep, more, now);
 		}
 		now = clock_now_ns();
 	}
-	if (more)
+	if (poll_on(e, worked, now) || more)
 		engine_wake(e);
 	arm(e, now);
 	engine_settle(e);
@@ -112,6 +132,7 @@ int engine_create(const struct engine_cfg *cfg, struct engine **out)
 	RAND_bytes((uint8_t *)&seed, sizeof(seed));
 	list_init(&e->devs);
 	e->base = cfg->base;
+	e->poll_ns = cfg->poll_ns;
 	e->up = cfg->up;
 	e->ctx = cfg->ctx;
 	e->run_dir = strdup(cfg->run_dir);
@@ -207,12 +228,38 @@ void engine_carried(struct engine *e, const uint8_t *data, size_t len)
 	engine_wake(e);
 }
 
-/* One UDP socket per path: its port is the path's entropy, and what the NIC cannot do is said once. */
+/* What kernel or NIC lack, once per path and life: it decides what a byte costs. */
+static void tell_offloads(struct engine *e, const struct engine_path *p, const struct link *l)
+{
+	struct link_udp_info i;
+
+	if (e->told_offloads >> p->index & 1)
+		return;
+	e->told_offloads |= 1u << p->index;
+	link_udp_get_info(l, &p->peer, &i);
+	if (!i.gso || !i.gro)
+		log_warn("fabric: the kernel lacks UDP %s: expect several times the CPU per byte; Linux 5.0 "
+			 "or newer has it",
+			 i.gso ? "GRO" : "segmentation offload");
+	if (!i.ifname[0])
+		return;
+	if (i.gso && !i.uso)
+		log_warn("fabric: %s does not segment UDP: the kernel sends each datagram by itself, for "
+			 "about "
+			 "three times the CPU per byte sent. If the NIC can: ethtool -K %s tx on "
+			 "tx-udp-segmentation on",
+			 i.ifname, i.ifname);
+	if (i.gro && !i.nic_gro)
+		log_warn("fabric: %s does not gather received datagrams: each comes up by itself, for three "
+			 "to "
+			 "ten times the CPU per byte received; ethtool -K %s gro on",
+			 i.ifname, i.ifname);
+}
+
+/* One UDP socket per path: its port is the path's entropy. */
 static int path_up(struct engine *e, const struct engine_path *p, uint64_t now)
 {
-	static bool told;
 	struct link_addr any = {.port = 0};
-	struct link_udp_info info;
 	struct link *l;
 	int r, i;
 
@@ -223,13 +270,7 @@ static int path_up(struct engine *e, const struct engine_path *p, uint64_t now)
 		log_err("fabric: cannot open a UDP socket (%s)", strerror(-r));
 		return r;
 	}
-	link_udp_get_info(l, &info);
-	if (!told && (!info.gso || !info.gro))
-		log_warn("fabric: the kernel lacks UDP %s: expect several times the CPU per byte; Linux 5.0 "
-			 "or "
-			 "newer has it",
-			 info.gso ? "GRO" : "segmentation offload");
-	told = true;
+	tell_offloads(e, p, l);
 	if (e->impaired) {
 		struct link *under = l;
 
@@ -335,6 +376,8 @@ void engine_stats(const struct engine *e,
 		for (unsigned i = 0; d->fe && (name = fe_counter(d->fe, i, &v)); i++)
 			fn(arg, d->dev, name, v);
 	}
+	for (unsigned i = 0; i < ENGINE_NCOUNTERS; i++)
+		fn(arg, UINT32_MAX, engine_counter_names[i], e->counters[i]);
 	if (!e->ep)
 		return;
 	for (unsigned i = 0; i < RT_NCOUNTERS; i++)

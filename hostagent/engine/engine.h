@@ -8,7 +8,8 @@
  * outlive sessions: without one the guests' rings just wait. The control session (session.h) tells
  * it what to attach; it never looks inside a frame or a request.
  *
- * Idle, it sleeps in epoll with one timer, the transport's keepalive.
+ * Idle, it sleeps in epoll with one timer, the transport's keepalive. With poll_ns it goes on looking for so
+ * long after work, while work comes at least so often: fewer wake-ups for a core that burns meanwhile.
  *
  * Thread rule: the event base's thread. Errors: 0 / -errno.
  */
@@ -45,6 +46,7 @@ struct engine_cfg {
 	const char *run_dir;		      /* of the guests' sockets */
 	const char *group;		      /* of socket files; NULL: the process's */
 	const struct link_impair_cfg *impair; /* NULL: none */
+	uint64_t poll_ns;		      /* 0: never poll */
 	const struct engine_up *up;
 	void *ctx;
 };

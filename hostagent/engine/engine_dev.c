@@ -110,6 +110,7 @@ static void fe_up_kick(void *arg, unsigned q)
 
 	if (!d->hdev)
 		return;
+	d->e->kicked = true;
 	vqt_host_kick(d->hdev, q);
 	engine_wake(d->e);
 }
@@ -138,6 +139,15 @@ static void fe_up_gone(void *arg)
 	report(d);
 }
 
+static void fe_up_rarp(void *arg, const uint8_t mac[6])
+{
+	struct edev *d = arg;
+
+	if (d->hdev)
+		vqt_host_announce(d->hdev, mac);
+	engine_wake(d->e);
+}
+
 static const struct fe_up fe_calls = {
 	.attached = fe_up_attached,
 	.features = fe_up_features,
@@ -146,6 +156,7 @@ static const struct fe_up fe_calls = {
 	.kick = fe_up_kick,
 	.broken = fe_up_broken,
 	.gone = fe_up_gone,
+	.rarp = fe_up_rarp,
 };
 
 /* ---- from the tunnel ---- */

@@ -5,6 +5,7 @@
 
 #include <event2/event.h>
 
+#include "fabric/base/counter.h"
 #include "fabric/base/list.h"
 #include "fabric/ep/ep.h"
 #include "fabric/vqt/vqt_host.h"
@@ -40,6 +41,13 @@ struct edev {
 	uint8_t config[FE_CONFIG_MAX];
 };
 
+/* Of the agent as a whole. */
+#define ENGINE_COUNTERS(X)                                                                                   \
+	X(runs)	       /* of the loop that moves bursts: wake-ups, and turns of work that goes on */         \
+	X(polls_empty) /* of those, without work: see engine_cfg.poll_ns */
+#define ENGINE_COUNTER_ENUM(name) ENGINE_C_##name,
+enum engine_counter { ENGINE_COUNTERS(ENGINE_COUNTER_ENUM) ENGINE_NCOUNTERS };
+
 struct engine {
 	struct event_base *base;
 	char *run_dir, *group;
@@ -57,6 +65,10 @@ struct engine {
 	struct event *work;  /* made active by hand: there is something to do in this turn of the loop */
 	struct event *timer; /* ep_deadline() */
 	uint64_t timer_at;
+	uint32_t told_offloads; /* bit per path */
+	bool kicked;		/* since the last run */
+	uint64_t poll_ns, poll_until, worked_at;
+	uint64_t counters[ENGINE_NCOUNTERS];
 	bool lost; /* up->lost() was called for this session */
 	struct list devs;
 };

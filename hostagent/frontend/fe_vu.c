@@ -17,7 +17,13 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "fabric/base/clock.h"
 #include "hostagent/vhost/vhost_guard.h"
+
+/* A kick costs this host a wake-up whether or not there is work. A guest that kicks so often in a row for
+ * nothing, within that time, is not heard for another such time; then its ring is looked at once. */
+#define USELESS_KICKS 64u
+#define USELESS_NS    (20 * NSEC_PER_MSEC)
 
 static const COUNTERS_DEFINE(fe_vu, FE_VU_COUNTERS)
 
@@ -98,6 +104,58 @@ static void drain_eventfd(int fd)
 	}
 }
 
+/* Notes a kick; true: enough of them. */
+static bool kicks_for_nothing(struct kick_arg *k)
+{
+	uint32_t chains = vhost_chains(k->f->v, k->q);
+	uint64_t now;
+
+	if (chains != k->chains) {
+		k->chains = chains;
+		k->useless = 0;
+		return false;
+	}
+	fe_vu_count(k->f, FE_VU_C_kicks_useless);
+	now = clock_now_ns();
+	if (!k->useless++)
+		k->since = now;
+	if (k->useless < USELESS_KICKS)
+		return false;
+	k->useless = 0;
+	return now - k->since < USELESS_NS;
+}
+
+static void mute(struct fe_vu *f, unsigned q)
+{
+	struct timeval tv = {0, USELESS_NS / NSEC_PER_USEC};
+
+	fe_vu_count(f, FE_VU_C_kicks_muted);
+	event_del(f->kick_ev[q]);
+	f->muted |= 1u << q;
+	evtimer_add(f->listen_again_ev, &tv);
+}
+
+static void on_listen_again(evutil_socket_t fd, short what, void *arg)
+{
+	struct fe_vu *f = arg;
+	uint32_t again = f->muted;
+
+	(void)fd;
+	(void)what;
+	f->muted = 0;
+	enter(f);
+	for (; again; again &= again - 1) {
+		unsigned q = (unsigned)__builtin_ctz(again);
+
+		if (f->kick_ev[q])
+			event_add(f->kick_ev[q], NULL);
+		if (f->running & (1u << q))
+			f->up->kick(f->arg, q);
+	}
+	leave(f);
+	fe_sock_resume(f);
+}
+
 static void on_kick(evutil_socket_t fd, short what, void *arg)
 {
 	struct kick_arg *k = arg;
@@ -105,6 +163,8 @@ static void on_kick(evutil_socket_t fd, short what, void *arg)
 
 	(void)what;
 	drain_eventfd(fd);
+	if (kicks_for_nothing(k))
+		mute(f, k->q);
 	if (!(f->running & (1u << k->q))) {
 		fe_vu_count(f, FE_VU_C_kicks_idle);
 		return;
@@ -123,6 +183,7 @@ static void fx_kick_fd(void *arg, unsigned q, int fd)
 	if (f->kick_ev[q])
 		event_free(f->kick_ev[q]);
 	f->kick_ev[q] = NULL;
+	f->muted &= ~(1u << q);
 	if (fd < 0)
 		return;
 	f->kick_ev[q] = event_new(f->base, fd, EV_READ | EV_PERSIST, on_kick, &f->kick_arg[q]);
@@ -231,6 +292,8 @@ static void vu_destroy(struct fe *fe)
 	fe_saved_close(&f->saved, f->dir, f->device, !used);
 	if (f->settle_ev)
 		event_free(f->settle_ev);
+	if (f->listen_again_ev)
+		event_free(f->listen_again_ev);
 	free(f->group);
 	free(f);
 }
@@ -256,11 +319,12 @@ static int open_device(struct fe_vu *f, const struct fe_config *cfg)
 	if (cfg->config_len && vhost_set_config(f->v, cfg->config, cfg->config_len) == -EMSGSIZE)
 		return -EINVAL;
 	f->settle_ev = event_new(f->base, -1, 0, on_settle, f);
-	if (!f->settle_ev)
+	f->listen_again_ev = evtimer_new(f->base, on_listen_again, f);
+	if (!f->settle_ev || !f->listen_again_ev)
 		return -ENOMEM;
 	for (unsigned q = 0; q < f->nqueues; q++) {
 		f->queues[q] = (struct fe_queue){&vhost_ring_ops, vhost_ring(f->v, q)};
-		f->kick_arg[q] = (struct kick_arg){f, q};
+		f->kick_arg[q] = (struct kick_arg){.f = f, .q = q};
 	}
 	return fe_sock_open(f);
 }

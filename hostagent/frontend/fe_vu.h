@@ -19,7 +19,9 @@
 	X(connections_refused)                                                                               \
 	X(protocol_errors)                                                                                   \
 	X(kicks)                                                                                             \
-	X(kicks_idle)                                                                                        \
+	X(kicks_idle)	   /* of a queue that does not run */                                                \
+	X(kicks_useless)   /* without a chain since the one before */                                        \
+	X(kicks_muted)	   /* times a queue was not listened to for a while: too many of those */            \
 	X(rings_not_saved) /* no file for them: see fe_saved.h */
 #define FE_VU_COUNTER_ENUM(name) FE_VU_C_##name,
 enum fe_vu_counter { FE_VU_COUNTERS(FE_VU_COUNTER_ENUM) FE_VU_NCOUNTERS };
@@ -38,7 +40,12 @@ struct fe_vu {
 	struct kick_arg {
 		struct fe_vu *f;
 		unsigned q;
+		uint32_t chains;  /* vhost_chains() at the last kick */
+		unsigned useless; /* in a row */
+		uint64_t since;	  /* the first of them */
 	} kick_arg[FE_QUEUES_MAX];
+	uint32_t muted; /* queues whose kicks nobody listens to until listen_again_ev */
+	struct event *listen_again_ev;
 
 	/* Calls up and into the core nest: what cannot be done inside is noted and done by settle(). */
 	unsigned depth;

@@ -127,6 +127,8 @@ void vhost_disconnect(struct vhost *v);
 int vhost_set_config(struct vhost *v, const void *config, size_t len);
 
 struct vhost_ring *vhost_ring(struct vhost *v, unsigned q);
+/* Chains ever taken from q, mod 2^32: did a kick bring any? */
+uint32_t vhost_chains(const struct vhost *v, unsigned q);
 extern const struct vqt_ring_ops vhost_ring_ops;
 const uint64_t *vhost_counters(const struct vhost *v); /* VHOST_NCOUNTERS of them */
 

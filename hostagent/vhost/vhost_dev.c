@@ -87,6 +87,11 @@ struct vhost_ring *vhost_ring(struct vhost *v, unsigned q)
 	return q < v->cfg.nqueues ? &v->rings[q] : NULL;
 }
 
+uint32_t vhost_chains(const struct vhost *v, unsigned q)
+{
+	return v->rings[q].chains;
+}
+
 const uint64_t *vhost_counters(const struct vhost *v)
 {
 	return v->counters;

@@ -77,6 +77,7 @@ struct vhost_ring {
 	uint16_t used_idx;   /* next used element */
 	uint16_t signalled;  /* used_idx when notification was last decided */
 	bool armed;	     /* the guest was asked to kick */
+	uint32_t chains;     /* ever taken */
 	uint64_t npopped;    /* chains taken from the avail ring since the start, less those put back */
 	uint64_t counter;    /* last inflight counter given */
 

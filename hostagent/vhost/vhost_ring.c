@@ -51,6 +51,7 @@ int ring_remap(struct vhost_ring *r)
 void ring_hold(struct vhost_ring *r, uint16_t token)
 {
 	r->held[token] = vhost_mem_ref(r->v->mem);
+	r->chains++;
 	vhost_count(r->v, VHOST_C_chains);
 }
 

@@ -131,6 +131,28 @@ static void link_udp__trains_keep_bytes_lengths_and_order(void **state)
 	train_shapes("[::1]", 0, 64);
 }
 
+/* A socket without an address of its own has the NIC that leads to the peer. */
+static void link_udp__nic_towards_a_peer(void **state)
+{
+	struct buf_pool *pool = buf_pool_create(BUFS, LINK_UDP_BUF_SIZE);
+	struct link_addr any = {.ip = {[10] = 0xff, [11] = 0xff}}, peer;
+	struct link_udp_info info;
+	struct link *l;
+	int err;
+
+	(void)state;
+	l = link_udp_create(&any, pool, &err);
+	assert_non_null(l);
+	link_udp_get_info(l, NULL, &info);
+	assert_string_equal(info.ifname, "");
+	assert_int_equal(link_addr_parse(&peer, "127.0.0.1:4793", 0), 0);
+	link_udp_get_info(l, &peer, &info);
+	assert_string_equal(info.ifname, "lo");
+	assert_true(info.nic_gro); /* the loopback has it since it exists, and it cannot be taken away */
+	l->ops->destroy(l);
+	buf_pool_destroy(pool);
+}
+
 static void link_udp__a_train_is_one_call(void **state)
 {
 	struct link_udp_info info;
@@ -139,7 +161,7 @@ static void link_udp__a_train_is_one_call(void **state)
 
 	(void)state;
 	pair_open(&p, "127.0.0.1", LINK_UDP_BUF_SIZE);
-	link_udp_get_info(p.a, &info);
+	link_udp_get_info(p.a, NULL, &info);
 	assert_string_equal(info.ifname, "lo");
 	assert_true(info.rcvbuf > 0 && info.sndbuf > 0);
 	for (int i = 0; i < 47; i++)
@@ -291,6 +313,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(link_udp__trains_keep_bytes_lengths_and_order),
 		cmocka_unit_test(link_udp__a_train_is_one_call),
+		cmocka_unit_test(link_udp__nic_towards_a_peer),
 		cmocka_unit_test(link_udp__small_datagrams_share_a_buffer),
 		cmocka_unit_test(link_udp__empty_pool_drops_with_a_name),
 		cmocka_unit_test(link_udp__errors_are_counted_not_fatal),

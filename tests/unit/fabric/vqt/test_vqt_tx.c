@@ -227,10 +227,38 @@ static void bad_wires(void **state)
 	}
 }
 
+/* A frame that the guest never made, between two that it made. */
+static void announcement(void **state)
+{
+	static const uint8_t mac[6] = {2, 0, 0x5e, 1, 2, 3};
+	struct setup *s = fresh(NULL);
+
+	(void)state;
+	put(s, 60, 1);
+	run(s);
+	vqt_host_announce(s->hd, mac);
+	put(s, 60, 2);
+	run(s);
+	assert_int_equal(s->w.ngot, 3);
+	expect(s->w.got[0], 60, 1);
+	expect(s->w.got[2], 60, 2);
+	assert_int_equal(s->w.got[1]->len, 72);
+	frame_read(s->w.got[1], 0, got, 72);
+	assert_memory_equal(got, "\0\0\0\0\0\0\0\0\0\0\0\0\xff\xff\xff\xff\xff\xff\2\0\x5e\1\2\3\x80\x35",
+			    26);
+	assert_memory_equal(got + 26, "\0\1\x8\0\6\4\0\3\2\0\x5e\1\2\3\0\0\0\0\2\0\x5e\1\2\3\0\0\0\0", 28);
+	assert_int_equal(vw_hd(s->hd, VQT_HD_announced), 1);
+	vqt_hdev_unbind(s->hd);
+	vqt_host_announce(s->hd, mac);
+	assert_int_equal(vw_hd(s->hd, VQT_HD_announced), 1);
+	teardown(s);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_split_of_the_header),
+		cmocka_unit_test(announcement),
 		cmocka_unit_test(super_frames_cross_whole),
 		cmocka_unit_test(pieces_that_cannot_be_linked_are_copied),
 		cmocka_unit_test(chains_that_are_no_frames),

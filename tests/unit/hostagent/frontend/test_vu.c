@@ -541,6 +541,56 @@ static void config__change_reaches_the_back_channel(void **state)
 	vfront_fini(&front);
 }
 
+static uint64_t counted(const char *want)
+{
+	uint64_t value;
+	const char *name;
+
+	for (unsigned i = 0; (name = fe_counter(fe, i, &value)); i++)
+		if (!strcmp(name, want))
+			return value;
+	fail_msg("no counter %s", want);
+	return 0;
+}
+
+static bool kick_until_muted(void *arg)
+{
+	uint64_t one = 1, n = *(uint64_t *)arg;
+
+	assert_int_equal(write(front.q[0].kick, &one, sizeof(one)), sizeof(one));
+	return counted("kicks_muted") > n;
+}
+
+/* A guest that kicks without work is not listened to for a while; its chains are served all the same, and
+ * the other queue notices nothing. */
+static void kicks__for_nothing_are_muted(void **state)
+{
+	(void)state;
+	assert_int_equal(fe_create(&fe_vhost_user, &fe, base, &blk, &up, NULL), 0);
+	connect_front();
+	run_queues(2);
+	for (int i = 0; i < 300; i++)
+		echo_one(0);
+	assert_int_equal(counted("kicks_muted"), 0);
+	for (uint64_t round = 0; round < 3; round++) {
+		assert_true(vhost_sock_until(&sock, kick_until_muted, &round));
+		assert_true(counted("kicks_useless") >= 64 * (round + 1));
+		echo_one(1);
+		echo_one(0);
+	}
+	/* A front-end that goes away, and comes back, while one is muted. */
+	assert_true(vhost_sock_until(&sock, kick_until_muted, &(uint64_t){counted("kicks_muted")}));
+	heard();
+	close(sock.fd);
+	sock.fd = -1;
+	assert_true(until("gone; "));
+	vfront_fini(&front);
+	connect_front();
+	run_queues(2);
+	echo_one(0);
+	vfront_fini(&front);
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -558,6 +608,7 @@ int main(void)
 		T(hostile__bytes_and_silence),
 		T(hostile__leaves_its_own_end_behind),
 		T(config__change_reaches_the_back_channel),
+		T(kicks__for_nothing_are_muted),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
