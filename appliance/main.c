@@ -38,7 +38,7 @@ struct options {
 	unsigned nfabrics, nports;
 	bool sleep_idle, clear, impaired;
 	enum eal_memory memory;
-	int ready_fd, worker_cpu, rekey_s;
+	int ready_fd, worker_cpu, gro_us, rekey_s;
 	int chunk; /* 0: not given */
 	enum log_level level;
 	struct link_impair_cfg impair;
@@ -74,6 +74,9 @@ static const char usage_text[] =
 	"      --sleep-idle       the worker sleeps when there is nothing to do\n"
 	"      --busy-poll        the worker never sleeps (default); give it a CPU of its own\n"
 	"      --worker-cpu N     pin the worker to this CPU\n"
+	"      --gro-us N         a TCP packet of an uplink waits for its successor so long at most, to go "
+	"to the\n"
+	"                         host as one frame with it (20; at most 50); 0: packets stay single\n"
 	"      --hugepages        fail when no hugepages are free (default: use them when they are)\n"
 	"      --no-hugepages     do without\n"
 	"      --chunk BYTES      largest packet payload to try where the fabric's MTU allows, 256 to 8192\n"
@@ -105,6 +108,7 @@ enum {
 	O_SLEEP,
 	O_BUSY,
 	O_CPU,
+	O_GRO,
 	O_HUGE,
 	O_NOHUGE,
 	O_CLEAR,
@@ -125,6 +129,7 @@ static const struct option longs[] = {
 	{"sleep-idle", no_argument, NULL, O_SLEEP},
 	{"busy-poll", no_argument, NULL, O_BUSY},
 	{"worker-cpu", required_argument, NULL, O_CPU},
+	{"gro-us", required_argument, NULL, O_GRO},
 	{"hugepages", no_argument, NULL, O_HUGE},
 	{"no-hugepages", no_argument, NULL, O_NOHUGE},
 	{"integrity-only", no_argument, NULL, O_CLEAR},
@@ -179,6 +184,10 @@ static int parse_one(struct options *o, int c)
 	case O_BUSY:
 		o->sleep_idle = c == O_SLEEP;
 		return 0;
+	case O_GRO:
+		return parse_number(optarg, 50, &o->gro_us)
+			       ? 1 + usage_error("--gro-us: '%s' is not 0 to 50", optarg)
+			       : 0;
 	case O_CPU:
 		return parse_number(optarg, 1023, &o->worker_cpu)
 			       ? 1 + usage_error("--worker-cpu: '%s' is no CPU", optarg)
@@ -338,6 +347,7 @@ static int start_data_plane(struct appliance *a)
 	struct dp_cfg dc = {
 		.lcore = WORKER_LCORE,
 		.sleep_idle = o->sleep_idle,
+		.gro_hold_ns = (uint64_t)o->gro_us * NSEC_PER_USEC,
 		.limits = {.ports = DP_UPLINK_BASE + DP_UPLINKS - 1,
 			   .uplinks = DP_UPLINKS,
 			   .networks = 1024,
@@ -535,6 +545,7 @@ int main(int argc, char **argv)
 			    .listen_api = "0.0.0.0:7443",
 			    .ready_fd = -1,
 			    .worker_cpu = -1,
+			    .gro_us = 20,
 			    .rekey_s = 3600,
 			    .memory = EAL_MEMORY_AUTO,
 			    .level = LOG_INFO};

@@ -44,6 +44,8 @@ struct dp_call {
 	X(sleeps)                                                                                            \
 	X(frames_in)	 /* into the switch */                                                               \
 	X(frames_out)	 /* to uplinks */                                                                    \
+	X(gro_merged)	 /* packets of uplinks that became part of the frame before them */                  \
+	X(gro_super)	 /* frames made of them */                                                           \
 	X(drop_no_frame) /* flooding met an empty frame pool */                                              \
 	X(drop_uplink_gone)
 
@@ -57,6 +59,9 @@ extern const char *const worker_counter_names[WORKER_NCOUNTERS];
 struct dp_cfg {
 	unsigned lcore;	 /* DPDK lcore id of the worker; the EAL runs already */
 	bool sleep_idle; /* sleep when idle instead of polling for ever */
+	/* A packet of an uplink waits for the next of its TCP stream for so long at most; 0: none waits, they
+	 * stay single. */
+	uint64_t gro_hold_ns;
 	/* The fabric links, one per path of a session; taken over. */
 	struct link *link[EP_LINKS];
 	unsigned nlinks;

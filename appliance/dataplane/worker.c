@@ -69,36 +69,6 @@ static void touched(void *session)
 
 /* ---- frames ---- */
 
-static void uplink_out(struct worker *w, struct uplink_tx *u, struct port *p)
-{
-	if (!u->n)
-		return;
-	if (p)
-		p->ops->send(p, u->tx, (int)u->n);
-	else
-		count(w, WORKER_C_drop_uplink_gone, u->n);
-	for (uint32_t i = 0; i < u->n; i++)
-		frame_put((struct frame *)u->tx[i].frame);
-	u->n = 0;
-}
-
-static struct port *uplink(const struct worker *w, uint32_t i)
-{
-	return w->config ? w->config->uplinks[i] : NULL;
-}
-
-static void to_uplink(struct worker *w, uint32_t port, uint16_t vlan, struct frame *f)
-{
-	uint32_t i = port - DP_UPLINK_BASE;
-	struct uplink_tx *u = &w->uplink_tx[i];
-
-	u->tx[u->n].frame = f;
-	u->tx[u->n].vlan = vlan;
-	if (++u->n == UPLINK_BURST)
-		uplink_out(w, u, uplink(w, i));
-	count(w, WORKER_C_frames_out, 1);
-}
-
 static void to_vnic(struct worker *w, uint32_t port, struct frame *f)
 {
 	struct vnic *v = w->config && port < w->config->nvnics ? w->config->vnics[port] : NULL;
@@ -110,7 +80,7 @@ static void to_vnic(struct worker *w, uint32_t port, struct frame *f)
 	vnic_deliver(v, f, w->now);
 }
 
-static void forward(struct worker *w, uint32_t from, uint16_t vlan, struct frame *f)
+void worker_forward(struct worker *w, uint32_t from, uint16_t vlan, struct frame *f)
 {
 	struct sw_out out;
 	uint32_t n = sw_input(w->sw, from, vlan, f, w->now, &out);
@@ -128,7 +98,7 @@ static void forward(struct worker *w, uint32_t from, uint16_t vlan, struct frame
 			continue;
 		}
 		if (out.to[i].port >= DP_UPLINK_BASE)
-			to_uplink(w, out.to[i].port, out.to[i].vlan, copy);
+			uplink_send(w, out.to[i].port, out.to[i].vlan, copy);
 		else
 			to_vnic(w, out.to[i].port, copy);
 	}
@@ -136,29 +106,7 @@ static void forward(struct worker *w, uint32_t from, uint16_t vlan, struct frame
 
 static void from_vnic(void *ctx, uint32_t port, struct frame *f)
 {
-	forward(ctx, port, 0, f);
-}
-
-static int uplinks_in(struct worker *w)
-{
-	struct port_rx rx[UPLINK_BURST];
-	int total = 0;
-
-	for (uint32_t i = 0; w->has_uplinks && i < DP_UPLINKS; i++) {
-		struct port *p = uplink(w, i);
-		int n = p ? p->ops->recv(p, rx, UPLINK_BURST) : 0;
-
-		for (int k = 0; k < n; k++)
-			forward(w, DP_UPLINK_BASE + i, rx[k].vlan, rx[k].frame);
-		total += n > 0 ? n : 0;
-	}
-	return total;
-}
-
-static void uplinks_out(struct worker *w)
-{
-	for (uint32_t i = 0; w->has_uplinks && i < DP_UPLINKS; i++)
-		uplink_out(w, &w->uplink_tx[i], uplink(w, i));
+	worker_forward(ctx, port, 0, f);
 }
 
 /* ---- sessions ---- */
@@ -392,6 +340,7 @@ int worker_publish(struct worker *w, const struct dp_config *next, const struct 
 
 	if (r)
 		return r;
+	uplinks_release(w, true);
 	uplinks_out(w);
 	*prev = w->config;
 	w->config = next;
@@ -446,6 +395,7 @@ static int turn(struct worker *w)
 	news += n > 0 ? n : 0;
 	more = n >= EP_BURST;
 	news += uplinks_in(w);
+	uplinks_release(w, false);
 	news += backends(w);
 	news += !list_empty(&w->marked);
 	serve_sessions(w);
@@ -469,6 +419,7 @@ static void sleep_until_news(struct worker *w)
 	struct timespec ts;
 	int n;
 
+	uplinks_release(w, true);
 	if (!bdev_group_arm(w->bdevs) || !mailbox_empty(&w->down) || !list_empty(&w->marked))
 		return;
 	at = ep_deadline(w->ep);
@@ -548,6 +499,9 @@ int worker_init(struct worker *w, const struct dp_cfg *cfg, struct dp *dp, uint6
 	w->pipe_bufs = buf_pool_create(PIPE_DEPTH, PIPE_PAYLOAD);
 	pc.pool = w->pipe_bufs;
 	w->pipe = pc.pool ? link_pipe_create(&pc) : NULL;
+	r = uplinks_open(w, cfg->gro_hold_ns);
+	if (r)
+		return r;
 	w->bdevs = bdev_group_create(BDEV_DEPTH, &r);
 	if (!w->frames || !w->waiting || !w->shape_bufs || !w->pipe || !w->sw || !w->ep || !w->bdevs)
 		return w->bdevs ? -ENOMEM : r;
@@ -574,6 +528,7 @@ int worker_init(struct worker *w, const struct dp_cfg *cfg, struct dp *dp, uint6
 
 void worker_fini(struct worker *w)
 {
+	uplinks_close(w);
 	bdev_group_destroy(w->bdevs);
 	ep_destroy(w->ep);
 	sw_destroy(w->sw);

@@ -61,8 +61,26 @@ struct worker {
 	unsigned ndisks;
 	struct list sessions, marked;
 	struct uplink_tx uplink_tx[DP_UPLINKS];
+	struct uplink_rx {
+		struct worker *w;
+		uint32_t index;
+		struct gro *gro; /* NULL: off */
+	} uplink_rx[DP_UPLINKS];
 	uint64_t counters[WORKER_NCOUNTERS];
 };
+
+/* A frame into the switch, from a port of it; takes f. */
+void worker_forward(struct worker *w, uint32_t from, uint16_t vlan, struct frame *f);
+
+/* uplink.c */
+int uplinks_open(struct worker *w, uint64_t gro_hold_ns);
+void uplinks_close(struct worker *w);
+int uplinks_in(struct worker *w); /* frames received */
+void uplinks_out(struct worker *w);
+/* What waits for more of its stream goes on: all of it, or what has waited long enough. */
+void uplinks_release(struct worker *w, bool all);
+/* To be sent at the end of the turn; takes f. */
+void uplink_send(struct worker *w, uint32_t port, uint16_t vlan, struct frame *f);
 
 int worker_init(struct worker *w, const struct dp_cfg *cfg, struct dp *dp, uint64_t seed);
 void worker_fini(struct worker *w);

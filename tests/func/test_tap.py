@@ -2,6 +2,7 @@
 """Hosts without VMs: TAP vNICs, the kernel's stack on both ends, all offloads; the station through the VLAN uplink."""
 
 import json
+import os
 
 import case
 import net
@@ -44,8 +45,29 @@ def test_station_behind_the_vlan_trunk(world):
         tapworld.ping(world, "lan", tapworld.ADDRESSES["h2"][family], 5)
     world.spawn("lan", "iperf3", "-s")
     wait_for("iperf3 to listen", lambda: ":5201" in world.net.sh("lan", "ss -ltn"))
+    before = world.all_counters()
     for options in ((), ("-R",)):
         iperf(world, "h1", net.STATION4, "-n", "20M", *options)
+    after = world.all_counters()
+    for name in ("worker/0/gro_merged", "worker/0/gro_super"):
+        expect(after[name] > before[name], f"what the station sent was not coalesced: {name}")
+
+
+def test_missing_offloads_of_the_nic_are_named(world):
+    agent = world.agents["h1"]
+    for feature, word in (("tx-udp-segmentation", "does not segment UDP"), ("gro", "does not gather")):
+        agent.stop()
+        start = os.path.getsize(agent.log_path)
+        world.net.sh("h1", f"ethtool -K fab0 {feature} off")
+        world.start_agent("h1")
+        expect(case.logged(agent, word, start), f"nothing was said of {feature}")
+        world.net.sh("h1", f"ethtool -K fab0 {feature} on")
+    agent.stop()
+    start = os.path.getsize(agent.log_path)
+    world.start_agent("h1")
+    expect(not case.logged(agent, "ethtool -K", start), "offloads that are there were named as missing")
+    tapworld.set_up_tap(world, "h1")
+    tapworld.ping(world, "h1", tapworld.ADDRESSES["h2"][0])
 
 
 def test_source_checks_drop_and_count(world):
