@@ -11,7 +11,7 @@ WORLD = LINK=$(LINK) KEEP=$(KEEP) PATHS=$(PATHS) BUILD=$(B) GUEST=$(GUEST)
 
 EXTRA_ALL += $(WORLD_BPF)
 
-.PHONY: deps run down test test-kill func guest layers format check sim fuzz-replay
+.PHONY: deps run down test test-kill func func-rings guest layers format check sim fuzz-replay
 
 deps: ## install the Debian packages that are missing, and name them
 	$(Q)sh tests/tools/deps
@@ -44,6 +44,9 @@ format: ## clang-format, SPDX lines, white space
 
 check: layers format ## no root, under a minute on a built tree
 	$(Q)$(MAKE) --no-print-directory -j$$(nproc) --output-sync=target $(SIM_SLICES) fuzz-replay unit
+
+func-rings: all guest ## packed and split rings, 1 and 4 queues, MTU 1500 and 9000: all eight, in guests
+	$(Q)RINGS=all $(WORLD) tests/func/run rings
 
 test: ## everything: check, then func (root, namespaces, guests)
 	$(Q)sh tests/tools/deps

@@ -3,20 +3,26 @@
 
       round 1   vm1: packed, 4 queues      vm2: split, 1 queue       MTU 9000
       round 2   vm1: split, 4 queues       vm2: packed, 1 queue      MTU 1500
+      round 3   vm1: packed, 4 queues      vm2: split, 1 queue       MTU 1500
+      round 4   vm1: split, 4 queues       vm2: packed, 1 queue      MTU 9000
 
-In each: the driver got what was meant, ping at the full MTU, TCP both ways in as many streams as there are queues, and then
+Rounds 3 and 4 make it all eight combinations; they run if RINGS=all (make func-rings), without kills.
+
+In rounds 1 and 2: the driver got what was meant, ping at the full MTU, TCP both ways in as many streams as there are queues, and then
 both daemons of vm1 are killed -9 while TCP and a disk write run.
 """
 
+import os
 import re
 
 import case
 import checks
-from case import expect, wait_for
+from case import Skip, expect, wait_for
 from world import GUESTS
 
 RING_PACKED = 34
-ROUNDS = (((4, True), (1, False), 9000), ((4, False), (1, True), 1500))
+ROUNDS = (((4, True), (1, False), 9000), ((4, False), (1, True), 1500),
+          ((4, True), (1, False), 1500), ((4, False), (1, True), 9000))
 
 
 def relaunch(world, one, two, mtu):
@@ -119,6 +125,22 @@ def test_kills_of_a_packed_guest_with_1_queue(world):
     result = flow.wait(60, world.check)
     expect(result.ok and '"error"' not in result.output, f"TCP over the kills: {result.output[-300:]}")
     checks.no_io_errors(two)
+
+
+def one_more_round(world, number):
+    if os.environ.get("RINGS") != "all":
+        raise Skip("RINGS=all (make func-rings) runs all combinations")
+    one, two = one_round(world, number)
+    tcp(world, one, two, 4)
+    spread(one)
+
+
+def test_packed_with_4_queues_and_split_with_1_at_MTU_1500(world):
+    one_more_round(world, 2)
+
+
+def test_split_with_4_queues_and_packed_with_1_at_MTU_9000(world):
+    one_more_round(world, 3)
 
 
 def setup(world):

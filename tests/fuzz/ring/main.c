@@ -80,24 +80,28 @@ __attribute__((no_sanitize("thread"))) static void *mutate(void *arg)
 
 /* ---- the driver ---- */
 
-/* A frame or a request: the header cut into pieces at random places, then data. */
+/* A frame or a request: the header cut in each way in turn, bit i saying that it is cut behind byte i, then
+ * data. */
 static void add_chain(unsigned q, uint64_t features)
 {
+	static uint32_t turn;
 	struct vfront *f = &env.front;
-	uint32_t hdr = NET_HDR, at = 0, data = (uint32_t)rng_below(&chance, 3000);
+	uint32_t hdr = NET_HDR, part = 1, cuts = turn++, data = (uint32_t)rng_below(&chance, 3000);
 	struct vfront_seg segs[NET_HDR + 4];
 	bool out = q % 2, indirect = features & VIRTIO_RING_F_INDIRECT && rng_chance(&chance, 500000);
 	unsigned n = 0;
 
 	if (!(features & (VIRTIO_F_VERSION_1 | VIRTIO_NET_F_MRG_RXBUF)))
 		hdr = 10;
-	while (at < hdr) {
-		uint32_t part = 1 + (uint32_t)rng_below(&chance, hdr - at);
-
-		/* Buffers lie anywhere, over the middle of memory too. */
+	for (uint32_t i = 0; i < hdr; i++, part++) {
+		if (i + 1 < hdr && !(cuts >> i & 1))
+			continue;
+		/* Buffers lie anywhere, over the middle of memory too; now and then one is of no bytes. */
 		segs[n++] = (struct vfront_seg){rng_below(&chance, VFRONT_MEM - 4096), part};
-		at += part;
+		part = 0;
 	}
+	if (n < NET_HDR && rng_chance(&chance, 50000))
+		segs[n++] = (struct vfront_seg){rng_below(&chance, VFRONT_MEM - 4096), 0};
 	sum.splits += n > 1;
 	/* The last piece of the header and the data may share a descriptor. */
 	if (rng_chance(&chance, 300000))
