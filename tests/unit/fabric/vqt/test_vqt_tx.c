@@ -254,11 +254,50 @@ static void announcement(void **state)
 	teardown(s);
 }
 
+/* A guest that always has more to send does not keep another waiting: each service takes some of both, and
+ * ends after a part of what the busy one has. */
+static void a_busy_guest_starves_nobody(void **state)
+{
+	struct setup *s = fresh(NULL);
+	void *rings[2] = {&s->ring[2], &s->ring[3]};
+	struct vqt_hdev_cfg hc = {
+		.type = VQT_NET, .user = &s->w, .ring_ops = &fake_ring_ops, .nvq = 2, .rings = rings};
+	struct vqt_dev_cfg dc = {
+		.type = VQT_NET, .user = &s->w, .wire = WIRE + 1, .epoch = EPOCH, .nvq = 2, .rel = s->rel};
+	struct vqt_bind b = {.wire = WIRE + 1, .epoch = EPOCH, .rel = s->rel};
+	struct vqt_hdev *quiet;
+	unsigned before = 0;
+	int err;
+
+	(void)state;
+	quiet = vqt_host_attach(s->w.host, &hc, &err);
+	assert_non_null(quiet);
+	assert_non_null(vqt_peer_attach(s->w.peer, &dc, &err));
+	assert_int_equal(vqt_hdev_bind(quiet, &b), 0);
+	assert_int_equal(vqt_host_queue_start(quiet, 1, true), 0);
+	run(s);
+	for (unsigned i = 0; i < 40; i++)
+		put(s, 60000, i);
+	for (unsigned i = 0; i < 3; i++) {
+		fake_ring_add1(&s->ring[3], buf, 60, 0);
+		vqt_host_kick(quiet, 1);
+		assert_true(vqt_host_service(s->w.host, 256, s->w.now));
+		assert_int_equal(s->ring[3].nused, i + 1);
+		assert_in_range(s->ring[1].nused, before + 1, before + 6);
+		before = s->ring[1].nused;
+	}
+	run(s);
+	assert_int_equal(s->w.ngot, 43);
+	vqt_host_detach(quiet);
+	teardown(s);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_split_of_the_header),
 		cmocka_unit_test(announcement),
+		cmocka_unit_test(a_busy_guest_starves_nobody),
 		cmocka_unit_test(super_frames_cross_whole),
 		cmocka_unit_test(pieces_that_cannot_be_linked_are_copied),
 		cmocka_unit_test(chains_that_are_no_frames),
