@@ -193,6 +193,8 @@ static void attack_world(const struct options *o, const char *name, const struct
 		c.rt.aead = aead;
 		c.rt.chunk = rng_chance(&r, 400000) ? RT_CHUNK_DEFAULT : RT_CHUNK_MIN;
 		c.rt.chunk_max = 0;
+		/* The cable damages nothing: the attacker's bit could be the one that mends it. */
+		c.link[0].corrupt = c.link[1].corrupt = 0;
 		for (unsigned side = 0; side < 2; side++)
 			for (unsigned k = 0; k < RT_NCLASS; k++)
 				c.traffic[side].len_max[k] = k == RT_CTL ? 64 : 1000;
