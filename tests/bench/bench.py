@@ -86,12 +86,17 @@ class Report:
         self.name = name
         self.note = note
         self.rows = []
+        self.failed = []
 
     def add(self, case, ours, unit, peer=None, peer_name="", goal="", met=None):
         ours = ours if isinstance(ours, Figure) else Figure([ours])
         if peer is not None and not isinstance(peer, Figure):
             peer = Figure([peer])
         self.rows.append((case, ours, peer, peer_name, unit, goal, met))
+
+    def fail(self, case, why):
+        """A row that could not be measured, and why."""
+        self.failed.append((case, " ".join(str(why).split())[:300]))
 
     def ratio(self, ours, peer):
         return ours.median / peer.median if peer is not None and peer.median else None
@@ -107,13 +112,15 @@ class Report:
         widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
         for line in lines:
             print("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip())
+        for case, why in self.failed:
+            print(f"FAILED {case}: {why}")
         if self.note:
             print(self.note)
         print(self.json(), flush=True)
 
     def json(self):
         rows = []
-        for case, ours, peer, peer_name, unit, _, met in self.rows:
+        for case, ours, peer, peer_name, unit, goal, met in self.rows:
             ratio = self.ratio(ours, peer)
             row = {"case": case, "ours": rounded(ours.median), "peer": rounded(peer.median) if peer is not None else None,
                    "unit": unit, "ratio": None if ratio is None else round(ratio, 3)}
@@ -123,9 +130,12 @@ class Report:
                 row["peer_name"] = peer_name
                 if len(peer.values) > 1:
                     row["peer_spread"] = [rounded(peer.values[0]), rounded(peer.values[-1])]
+            if goal:
+                row["goal"] = goal
             if met is not None:
-                row["met"] = met
+                row["met"] = bool(met)
             rows.append(row)
+        rows += [{"case": case, "ours": None, "peer": None, "error": why, "met": False} for case, why in self.failed]
         return json.dumps({"bench": self.name, "rows": rows})
 
 

@@ -11,10 +11,14 @@ $(BENCH_BDEV): $(B)/tests/bench/bench_bdev.o $(call libs_of,appliance/bdev)
 # Programs that benchmarks drive: $(B)/bin/bench_NAME from tests/bench/NAME, not part of `make all`.
 $(eval $(call room,tests/bench/aead,fabric/aead,,))
 $(eval $(call room,tests/bench/pump,fabric/base fabric/buf fabric/aead fabric/rt fabric/link fabric/ep,,))
-PROG_ROOMS += bench_aead:tests/bench/aead bench_pump:tests/bench/pump
+$(eval $(call room,tests/bench/guest,fabric/base tests/lib,,))
+$(eval $(call room,tests/bench/udp,fabric/base,,))
+$(eval $(call room,tests/bench/tap,fabric/base hostagent/frontend,libevent,))
+BENCH_PROGS := aead pump guest udp tap
+PROG_ROOMS += $(foreach p,$(BENCH_PROGS),bench_$(p):tests/bench/$(p))
 
 .PHONY: bench bench-bdev
-bench: all $(B)/bin/bench_aead $(B)/bin/bench_pump $(B)/bin/sim-rt ## measure beside peers; B=transport picks (root)
+bench: all $(addprefix $(B)/bin/bench_,$(BENCH_PROGS)) $(B)/bin/sim-rt ## measure beside peers; B=transport picks (root)
 	$(Q)BUILD=$(B) tests/bench/run $(BENCH)
 
 bench-bdev: $(BENCH_BDEV) ## io_uring volumes beside fio on the same file

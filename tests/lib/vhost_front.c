@@ -7,26 +7,32 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define HALF	    (VFRONT_MEM / 2)
 #define RING_STRIDE 0x10000u
 
 void vfront_init(struct vfront *f, const struct vfront_wire *wire)
 {
+	vfront_init_sized(f, wire, VFRONT_MEM);
+}
+
+void vfront_init_sized(struct vfront *f, const struct vfront_wire *wire, uint64_t len)
+{
+	uint64_t half = len / 2;
 	void *p;
 
 	memset(f, 0, sizeof(*f));
 	f->wire = *wire;
+	f->len = len;
 	f->inflight_fd = -1;
 	for (unsigned q = 0; q < VFRONT_QUEUES; q++)
 		f->q[q].kick = f->q[q].call = -1;
 	f->memfd = memfd_create("guest", MFD_CLOEXEC);
-	assert(f->memfd >= 0 && !ftruncate(f->memfd, VFRONT_MEM));
-	f->mem = mmap(NULL, VFRONT_MEM, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	assert(f->memfd >= 0 && !ftruncate(f->memfd, len));
+	f->mem = mmap(NULL, len, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	assert(f->mem != MAP_FAILED);
-	p = mmap(f->mem, HALF, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, f->memfd, HALF);
+	p = mmap(f->mem, half, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, f->memfd, half);
 	assert(p == f->mem);
-	p = mmap(f->mem + HALF, HALF, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, f->memfd, 0);
-	assert(p == f->mem + HALF);
+	p = mmap(f->mem + half, half, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, f->memfd, 0);
+	assert(p == f->mem + half);
 	f->brk = VFRONT_QUEUES * RING_STRIDE;
 }
 
@@ -45,12 +51,12 @@ void vfront_fini(struct vfront *f)
 	}
 	close_fd(&f->inflight_fd);
 	close_fd(&f->memfd);
-	munmap(f->mem, VFRONT_MEM);
+	munmap(f->mem, f->len);
 }
 
 void *vfront_ptr(struct vfront *f, uint64_t gpa)
 {
-	assert(gpa < VFRONT_MEM);
+	assert(gpa < f->len);
 	return f->mem + gpa;
 }
 
@@ -58,14 +64,19 @@ uint64_t vfront_alloc(struct vfront *f, uint64_t len, uint64_t align)
 {
 	uint64_t at = (f->brk + align - 1) / align * align;
 
-	assert(at + len <= VFRONT_MEM);
+	assert(at + len <= f->len);
 	f->brk = at + len;
 	return at;
 }
 
+static uint64_t uva(const struct vfront *f, uint64_t gpa)
+{
+	return VFRONT_UVA + gpa + (gpa >= f->len / 2 ? VFRONT_GAP : 0);
+}
+
 uint64_t vfront_uva(uint64_t gpa)
 {
-	return VFRONT_UVA + gpa + (gpa >= HALF ? VFRONT_GAP : 0);
+	return VFRONT_UVA + gpa + (gpa >= VFRONT_MEM / 2 ? VFRONT_GAP : 0);
 }
 
 int vfront_send(struct vfront *f, uint32_t request, uint32_t flags, const void *payload, uint32_t size,
@@ -148,9 +159,10 @@ void vfront_negotiate(struct vfront *f, uint64_t features, uint64_t proto)
 
 uint64_t vfront_mem_table(struct vfront *f)
 {
+	uint64_t half = f->len / 2;
 	struct vhost_mem_desc d = {
 		.nregions = 2,
-		.regions = {{HALF, HALF, vfront_uva(HALF), 0}, {0, HALF, vfront_uva(0), HALF}}};
+		.regions = {{half, half, uva(f, half), 0}, {0, half, uva(f, 0), half}}};
 	int fds[2] = {f->memfd, f->memfd};
 
 	return vfront_tell(f, VHOST_SET_MEM_TABLE, &d, 8 + 2 * 32, fds, 2);
@@ -169,9 +181,9 @@ void vfront_queue_up(struct vfront *f, unsigned q, uint16_t num, bool fresh)
 	uint64_t at = (uint64_t)q * RING_STRIDE;
 	struct vhost_vring_state s = {q, num};
 	struct vhost_vring_addr a = {.index = q,
-				     .desc_uva = vfront_uva(at),
-				     .avail_uva = vfront_uva(at + 0x4000),
-				     .used_uva = vfront_uva(at + 0x8000)};
+				     .desc_uva = uva(f, at),
+				     .avail_uva = uva(f, at + 0x4000),
+				     .used_uva = uva(f, at + 0x8000)};
 
 	vq->num = num;
 	vq->pdesc = vfront_ptr(f, at);

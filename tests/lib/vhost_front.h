@@ -51,6 +51,7 @@ struct vfront {
 	struct vfront_wire wire;
 	int memfd;
 	uint8_t *mem; /* by guest-physical address */
+	uint64_t len; /* of guest memory, even pages */
 	uint64_t brk; /* next free guest-physical byte */
 	uint64_t features, proto;
 	unsigned nqueues;
@@ -64,11 +65,12 @@ struct vfront_seg {
 	uint32_t len;
 };
 
-void vfront_init(struct vfront *f, const struct vfront_wire *wire);
+void vfront_init(struct vfront *f, const struct vfront_wire *wire); /* VFRONT_MEM bytes of guest memory */
+void vfront_init_sized(struct vfront *f, const struct vfront_wire *wire, uint64_t len);
 void vfront_fini(struct vfront *f);
 void *vfront_ptr(struct vfront *f, uint64_t gpa);
 uint64_t vfront_alloc(struct vfront *f, uint64_t len, uint64_t align);
-uint64_t vfront_uva(uint64_t gpa);
+uint64_t vfront_uva(uint64_t gpa); /* with VFRONT_MEM bytes of guest memory */
 
 /* One message without waiting; flags besides the version. What wire.send gave. */
 int vfront_send(struct vfront *f, uint32_t request, uint32_t flags, const void *payload, uint32_t size,

@@ -168,5 +168,10 @@ def delete_namespaces(prefix):
 
 def prefixes():
     """Prefixes of all worlds that have namespaces on this machine."""
-    found = {re.match(r"(ogw\d+)-", os.path.basename(path)) for path in glob.glob("/run/netns/ogw*-*")}
+    found = {re.match(r"(ogw\d+[a-z]?)-", os.path.basename(path)) for path in glob.glob("/run/netns/ogw*-*")}
     return {match.group(1) for match in found if match}
+
+
+def owner(prefix):
+    """The pid of the program whose world has this prefix."""
+    return int(re.match(r"ogw(\d+)", prefix).group(1))

@@ -52,12 +52,14 @@ class ControlError(Exception):
 
 class World:
     def __init__(self, directory, link=None, fabric="ipv4", say=None, hosts=("h1", "h2"), keep=False,
-                 paths=1, relays=False, mtu=1500):
+                 paths=1, relays=False, mtu=1500, tag="", appliance_options=()):
+        """tag: a letter that tells this world from others of the same process."""
         self.directory = os.path.join(TOP, directory)
         self.build = os.path.join(TOP, setting("BUILD", "build/gcc"))
         self.image = os.path.join(TOP, setting("GUEST", "build/cache/guest"))
         self.link = link or setting("LINK", "udp")
-        self.prefix = f"ogw{os.getpid()}"
+        self.prefix = f"ogw{os.getpid()}{tag}"
+        self.appliance_options = list(appliance_options)
         self.record = f"{RECORDS}/{self.prefix}"
         self.say = say or (lambda text: None)
         self.keep = keep
@@ -155,7 +157,7 @@ class World:
 
     def appliance_command(self):
         command = [self.binary("outriggerd"), "--state", f"{self.directory}/app", "--run-dir", f"{self.record}/app",
-                   "--listen-api", f"{self.bracket('app')}:{API_PORT}", "--sleep-idle"]
+                   "--listen-api", f"{self.bracket('app')}:{API_PORT}", "--sleep-idle", *self.appliance_options]
         for path in range(self.paths):
             command += ["--fabric", self.bracket("app", path)]
         if self.link == "dpdk":
@@ -492,7 +494,7 @@ def clean_stale(kept_too=False):
             remove(prefix, state)
             removed += 1
     for prefix in net.prefixes() - set(known):
-        if start_time(int(prefix[3:])) is None:
+        if start_time(net.owner(prefix)) is None:
             net.delete_namespaces(prefix)
             removed += 1
     return removed

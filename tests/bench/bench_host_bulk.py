@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a host pays for bulk traffic: guest TCP with TSO between two hosts, flat out and paced.
+
+Ours: ring guests, 64 KiB super-frames. Peers: the kernel's UDP with GSO and GRO as the limit; bridge + VXLAN with real
+Linux stacks, of which the guests' own cost (the same stacks on a straight veth pair) is taken off; OVS-DPDK on one
+host in both modes, with ring guests as ours. What TAPs cost a bridge's host is in the row "ring guests on TAPs".
+"""
+
+from bench import Report
+from contest import ROUNDS, SECONDS, Contest
+from peers import Bridge, Ovs, Udp, VethTcp
+from rig import FULL_FRAME, Outrigger, measure
+
+GBPS = 1e9 / 8 / FULL_FRAME  # super-frames a second
+
+
+def per_gb(load):
+    return load["per_gb"] if isinstance(load, dict) else load.per_gb
+
+
+def ours(pps=0):
+    return lambda rig: measure(rig, 0, pps, seconds=SECONDS)
+
+
+def ovs(sleep, pps=0):
+    def once(rig):
+        rig.sleepy(sleep)
+        return measure(rig, 0, pps, seconds=SECONDS)
+    return once
+
+
+def host_only(loads):
+    """VXLAN's CPU without the guests': round by round."""
+    pairs = zip(loads.get("veth and VXLAN", ()), loads.get("veth direct", ()))
+    loads["bridge + VXLAN"] = [{"per_gb": max(vxlan["per_gb"] - direct["per_gb"], 0)} for vxlan, direct in pairs]
+
+
+def parts(contest, case, loads):
+    """Rate, appliance and sum of ours: moving work is not saving it."""
+    for name in ("integrity only", "encrypted"):
+        contest.row(f"{case}, {name}: rate", "Gb/s", loads, name, None, lambda load: load.gbps)
+        contest.row(f"{case}, {name}: appliance", "s/GB", loads, name, None, lambda load: load.appliance_per_gb)
+        contest.row(f"{case}, {name}: host + appliance", "s/GB", loads, name, None,
+                    lambda load: load.per_gb + load.appliance_per_gb)
+
+
+def flat_out(contest, case, udp, limit, vxlan_limit):
+    loads = contest.loads(case, {
+        "integrity only": ours(), "kernel UDP": udp, "encrypted": ours(),
+        "veth and VXLAN": lambda rig: rig.measure(seconds=SECONDS), "veth direct": lambda rig: rig.measure(seconds=SECONDS),
+    })
+    host_only(loads)
+    contest.row(f"{case}, integrity only: host", "s/GB", loads, "integrity only", "kernel UDP", per_gb, limit)
+    contest.row(f"{case}, encrypted: host", "s/GB", loads, "encrypted", "kernel UDP", per_gb, 1.9)
+    contest.row(f"{case}, integrity only: host", "s/GB", loads, "integrity only", "bridge + VXLAN", per_gb, vxlan_limit)
+    contest.row(f"{case}, encrypted: host", "s/GB", loads, "encrypted", "bridge + VXLAN", per_gb, 1.0)
+    contest.row(f"{case}, kernel UDP: rate", "Gb/s", loads, "kernel UDP", None, lambda load: load["gbps"])
+    contest.row(f"{case}, VXLAN: rate", "Gb/s", loads, "veth and VXLAN", None, lambda load: load["gbps"])
+    parts(contest, case, loads)
+
+
+def others_flat_out(contest):
+    loads = contest.loads("flat out", {"encrypted": ours(), "TAPs and VXLAN": ours(), "OVS-DPDK": ovs(0)})
+    contest.row("flat out, encrypted: host", "s/GB", loads, "encrypted", "TAPs and VXLAN", per_gb)
+    contest.row("flat out, encrypted: host", "s/GB", loads, "encrypted", "OVS-DPDK", per_gb)
+    for name in ("TAPs and VXLAN", "OVS-DPDK"):
+        contest.row(f"flat out, {name}: rate", "Gb/s", loads, name, None, lambda load: load.gbps)
+
+
+def paced(contest, gbps, most):
+    pps = round(gbps * GBPS)
+    case = f"{gbps} Gb/s"
+    loads = contest.loads(case, {
+        "integrity only": ours(pps), "OVS-DPDK": ovs(0, pps), "encrypted": ours(pps), "OVS-DPDK:500": ovs(500, pps),
+        "TAPs and VXLAN": ours(pps),
+    })
+    for name in ("integrity only", "encrypted"):
+        contest.row(f"{case}, {name}: host", "s/GB", loads, name, "OVS-DPDK", per_gb, most)
+    for peer in ("OVS-DPDK:500", "TAPs and VXLAN"):
+        contest.row(f"{case}, encrypted: host", "s/GB", loads, "encrypted", peer, per_gb)
+    parts(contest, case, loads)
+
+
+def main():
+    report = Report("host-bulk", f"Host: CPU of both agents and ksoftirqd. {ROUNDS} rounds of {SECONDS:g} s in turns. "
+                    "OVS-DPDK: one switch on one host; :500 with pmd-maxsleep=500. TAPs and VXLAN: the same ring guests.")
+    with Contest(report) as contest:
+        contest.enter("integrity only", lambda: Outrigger("a", clear=True))
+        contest.enter("encrypted", lambda: Outrigger("b"))
+        contest.enter("kernel UDP", Udp)
+        contest.enter("veth and VXLAN", lambda: VethTcp("vxlan"))
+        contest.enter("veth direct", lambda: VethTcp("direct"))
+        contest.enter("TAPs and VXLAN", lambda: Bridge(True))
+        contest.enter("OVS-DPDK", Ovs)
+        flat_out(contest, "flat out, MTU 1500", lambda rig: rig.measure(seconds=SECONDS), 1.35, 0.6)
+        others_flat_out(contest)
+        paced(contest, 1, 0.2)
+        paced(contest, 5, 1.0)
+    with Contest(report) as contest:
+        contest.enter("integrity only", lambda: Outrigger("a", clear=True, fabric_mtu=9000))
+        contest.enter("encrypted", lambda: Outrigger("b", fabric_mtu=9000))
+        contest.enter("kernel UDP", lambda: Udp(9000))
+        contest.enter("veth and VXLAN", lambda: VethTcp("vxlan", 9000))
+        contest.enter("veth direct", lambda: VethTcp("direct"))
+        flat_out(contest, "flat out, jumbo fabric", lambda rig: rig.measure(seconds=SECONDS, chunk=8224, train=7), 1.2, 0.5)
+    return report

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a quiet host costs: an agent with 64, then 256 VMs, each with a vNIC whose guest's driver is up and a disk."""
+
+import os
+import subprocess
+import time
+
+from bench import Report, cpu_s
+from contest import Contest
+from peers import Ovs
+from rig import Guest, Outrigger, switches, wait_for
+
+SECONDS = 10
+MOST_CPU, MOST_WAKEUPS = 0.05, 2
+MOST_MIB = {64: 16, 256: 32}
+VOLUME = 1 << 20
+
+
+def resident_mib(pids):
+    """Resident memory that is the process's own: guests' shared memory is theirs."""
+    total = 0
+    for pid in pids:
+        with open(f"/proc/{pid}/status") as file:
+            total += sum(int(line.split()[1]) for line in file if line.startswith(("RssAnon", "RssFile")))
+    return total / 1024
+
+
+def quiet(pids):
+    """CPU in percent of a core, wake-ups a second, MiB."""
+    cpu, slept, start = cpu_s(pids), switches(pids), time.monotonic()
+    time.sleep(SECONDS)
+    elapsed = time.monotonic() - start
+    return {"cpu": 100 * (cpu_s(pids) - cpu) / elapsed, "wakeups": (switches(pids) - slept) / elapsed,
+            "mib": resident_mib(pids)}
+
+
+class Many(Outrigger):
+    """One agent; grow() adds VMs to it."""
+
+    def __init__(self):
+        Outrigger.__init__(self, "a", pairs=0)
+        self.host_names = ("h1",)
+        self.count = 0
+
+    def meet(self):
+        pass
+
+    def grow(self, count):
+        if not self.count:
+            self.ctl("pool", "create", "p", "--directory", f"{self.directory}/volumes")
+        names = [f"v{number}" for number in range(self.count, count)]
+        prefix = " ".join(self.ctl_command()[4:])
+        script = "".join(f"{prefix} profile create {n} --host h1\n{prefix} volume create {n} --pool p --size {VOLUME}\n"
+                         f"{prefix} vnic create {n}-net --profile {n} --network blue\n"
+                         f"{prefix} vdisk create {n}-disk --profile {n} --volume {n}\n" for n in names)
+        subprocess.run([*self.net.inside("app"), "sh", "-e"], input=script, text=True, timeout=300, check=True,
+                       stdout=subprocess.DEVNULL)
+        directory = self.run_dir("h1")
+        for name in names:
+            guest = Guest(f"{directory}/{name}-net.sock", 0, "rx=256")
+            self.undo.append(guest.close)
+            guest.ready()
+        self.count = count
+        wait_for("all disks", lambda: all(os.path.exists(f"{directory}/{name}-disk.sock") for name in names), 30, self.check)
+        time.sleep(2)  # what the start brought with it has ended
+
+
+def ovs(sleep):
+    def once(rig):
+        rig.sleepy(sleep)
+        try:
+            return quiet(rig.pids("host"))
+        finally:
+            rig.rest()
+    return once
+
+
+def main():
+    report = Report("host-idle", f"{SECONDS} s of quiet; OVS-DPDK with two ports, :500 with pmd-maxsleep=500. No guest uses "
+                    "the disks.")
+    with Contest(report) as contest:
+        contest.enter("agent", Many)
+        contest.enter("OVS-DPDK", Ovs)
+        contest.rounds = 1
+        peers = contest.loads("idle", {"OVS-DPDK": ovs(0), "OVS-DPDK:500": ovs(500)})
+        for count, most in MOST_MIB.items():
+            def once(rig, count=count):
+                rig.grow(count)
+                return quiet([rig.agents["h1"].pid])
+
+            loads = {**peers, **contest.loads(f"{count} VMs", {"agent": once})}
+            for peer in ("OVS-DPDK", "OVS-DPDK:500"):
+                contest.row(f"{count} VMs: CPU", "% of a core", loads, "agent", peer, lambda idle: idle["cpu"],
+                            absolute=MOST_CPU)
+            contest.row(f"{count} VMs: wake-ups", "1/s", loads, "agent", "OVS-DPDK:500", lambda idle: idle["wakeups"],
+                        absolute=MOST_WAKEUPS)
+            contest.row(f"{count} VMs: memory", "MiB", loads, "agent", "OVS-DPDK", lambda idle: idle["mib"], absolute=most)
+    return report
