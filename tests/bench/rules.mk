@@ -17,8 +17,12 @@ $(eval $(call room,tests/bench/tap,fabric/base hostagent/frontend,libevent,))
 BENCH_PROGS := aead pump guest udp tap
 PROG_ROOMS += $(foreach p,$(BENCH_PROGS),bench_$(p):tests/bench/$(p))
 
-.PHONY: bench bench-bdev
+.PHONY: bench bench-deps bench-bdev
+bench-deps: ## install the Debian packages of the peers that are missing, and name them
+	$(Q)sh tests/tools/deps tests/bench/packages.txt
+
 bench: all $(addprefix $(B)/bin/bench_,$(BENCH_PROGS)) $(B)/bin/sim-rt ## measure beside peers; B=transport picks (root)
+	$(Q)sh tests/tools/deps tests/bench/packages.txt || echo "bench: rows of peers that are missing will fail" >&2
 	$(Q)BUILD=$(B) tests/bench/run $(BENCH)
 
 bench-bdev: $(BENCH_BDEV) ## io_uring volumes beside fio on the same file

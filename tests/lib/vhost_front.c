@@ -160,9 +160,8 @@ void vfront_negotiate(struct vfront *f, uint64_t features, uint64_t proto)
 uint64_t vfront_mem_table(struct vfront *f)
 {
 	uint64_t half = f->len / 2;
-	struct vhost_mem_desc d = {
-		.nregions = 2,
-		.regions = {{half, half, uva(f, half), 0}, {0, half, uva(f, 0), half}}};
+	struct vhost_mem_desc d = {.nregions = 2,
+				   .regions = {{half, half, uva(f, half), 0}, {0, half, uva(f, 0), half}}};
 	int fds[2] = {f->memfd, f->memfd};
 
 	return vfront_tell(f, VHOST_SET_MEM_TABLE, &d, 8 + 2 * 32, fds, 2);
