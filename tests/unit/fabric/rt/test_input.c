@@ -229,6 +229,94 @@ static void bad_records(void **state)
 	}
 }
 
+/* 0, 1, 2^n - 1, 2^n, 2^n + 1, the largest. */
+static unsigned edges(uint32_t *out)
+{
+	unsigned n = 0;
+
+	out[n++] = 0;
+	out[n++] = 1;
+	for (unsigned bit = 2; bit < 32; bit++)
+		for (uint32_t d = 0; d < 3; d++)
+			out[n++] = (1u << bit) - 1 + d;
+	out[n++] = UINT32_MAX - 1;
+	out[n++] = UINT32_MAX;
+	return n;
+}
+
+/* A record of 40 bytes at most in the packet: it is taken exactly when its piece lies in both, the packet and
+ * the message. */
+static void record_edges(void **state)
+{
+	static const uint16_t lens[] = {0, 1, 19, 20, 39, 40, 41, 255, 256, 32767, 32768, 65535};
+	uint32_t e[128];
+	unsigned n = edges(e), taken = 0;
+	struct pkt k;
+
+	(void)state;
+	busy();
+	for (unsigned l = 0; l < sizeof(lens) / sizeof(lens[0]); l++)
+		for (unsigned t = 0; t < n; t++)
+			for (unsigned o = 0; o < n; o += 1 + (lens[l] > 40)) {
+				struct wire_rec r = {
+					.kind = 1, .len = lens[l], .total = e[t], .offset = e[o]};
+				struct forge f = honest(1, WIRE_DATA, RT_DATA);
+				bool good = lens[l] <= 40 && (uint64_t)e[o] + lens[l] <= e[t];
+
+				wire_rec_encode(&r, f.body);
+				f.len = WIRE_REC_LEN + 40;
+				/* What is behind a shorter one is padding, or says nothing. */
+				memset(f.body + WIRE_REC_LEN, 0, 40);
+				seal(&f, 1, &k);
+				if (!good) {
+					refused("a record at the edge", &k, RT_C_drop_record);
+					continue;
+				}
+				if (pair_give(1, &k))
+					fail_msg("len %u, total %u, offset %u: refused", lens[l], e[t], e[o]);
+				pair.log[1][0] = 0;
+				taken++;
+			}
+	assert_true(taken > 1000);
+}
+
+/* Numbers of the header at every distance from where the ends stand: what is refused leaves no trace, what is
+ * taken is within the window. */
+static void header_edges(void **state)
+{
+	uint32_t e[128];
+	unsigned n = edges(e), taken = 0;
+
+	(void)state;
+	for (unsigned field = 0; field < 3; field++)
+		for (unsigned i = 0; i < 2 * n; i++) {
+			uint32_t d = i < n ? e[i] : 0u - e[i - n];
+			struct rt *rt;
+			struct forge f;
+			struct pkt k;
+			uint32_t *at[] = {&f.h.psn, &f.h.floor, &f.h.cum_ack};
+
+			if (!i || taken) /* one that was taken has moved things */
+				busy();
+			taken = 0;
+			rt = pair.rt[1];
+			f = honest(1, WIRE_ACK, RT_DATA);
+			*at[field] += d;
+			seal(&f, 1, &k);
+			if ((field < 2 &&
+			     psn_diff(*at[field], rt->rx[RT_DATA].cum + rt->rx[RT_DATA].window) > 0) ||
+			    (field == 2 && psn_diff(*at[field], rt->tx[RT_DATA].next) > 0)) {
+				refused("a number beyond the edge", &k, RT_C_drop_window);
+				continue;
+			}
+			taken = 1;
+			if (pair_give(1, &k) == 0)
+				assert_true(psn_diff(rt->rx[RT_DATA].cum, rt->rx[RT_DATA].high) <= 0);
+			for (unsigned c = 0; c < RT_NCLASS; c++)
+				assert_true(rt->tx[c].next - rt->tx[c].base <= rt->tx[c].window);
+		}
+}
+
 static void bad_probes(void **state)
 {
 	struct forge f;
@@ -312,6 +400,7 @@ int main(void)
 		cmocka_unit_test(before_the_tag), cmocka_unit_test(bit_flips),
 		cmocka_unit_test(replays),	  cmocka_unit_test(headers),
 		cmocka_unit_test(forged_acks),	  cmocka_unit_test(bad_records),
+		cmocka_unit_test(record_edges),	  cmocka_unit_test(header_edges),
 		cmocka_unit_test(bad_probes),	  cmocka_unit_test(false_reply),
 		cmocka_unit_test(duplicates),	  cmocka_unit_test(peek),
 	};
