@@ -89,7 +89,7 @@ static void datagram(struct rt *rt, struct side *side, struct cur_r *in, struct 
 	*txn += 1 + (hdr[3] & 0x80 ? 5000 : 0);
 	cur_w_init(&w, d, sizeof(d));
 	cur_put_u8(&w, (uint8_t)(0x10 | (hdr[0] & 7)));
-	cur_put_u8(&w, hdr[1] & 7);
+	cur_put_u8(&w, hdr[1] & (7 | WIRE_F_SLICE));
 	cur_put_u8(&w, hdr[2] & 3);
 	cur_put_u8(&w, 0);
 	cur_put_u32(&w, RX_SPI);
@@ -142,7 +142,8 @@ static void step(struct rt *rt, struct side *side, struct cur_r *in, struct aead
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct side side = {.first = true};
-	struct rt_cfg cfg = {.ops = &ops, .ctx = &side, .aead = &aead_crc, .chunk = CHUNK};
+	struct rt_cfg cfg = {
+		.ops = &ops, .ctx = &side, .aead = &aead_crc, .chunk = CHUNK, .chunk_max = 4 * CHUNK};
 	struct rt_path_cfg pc = {.tx_spi = 9, .rx_spi = RX_SPI};
 	struct aead_key *key = aead_crc.create(pc.rx_key);
 	uint64_t now = 1000000000ull, txn = 0;
