@@ -42,6 +42,16 @@ def test_unknown_option(world):
         expect(done.returncode == 2 and "frobnicate" in done.stdout, f"{program}: {done.returncode}: {done.stdout}")
 
 
+def test_values_out_of_range(world):
+    for program, options, word in (("outrigger-agent", ["--appliance", "192.0.2.1", "--poll-us", "50"], "--cpu"),
+                                   ("outrigger-agent", ["--appliance", "192.0.2.1", "--poll-us", "1001"], "1001"),
+                                   ("outrigger-agent", ["--appliance", "192.0.2.1", "--cpu", "-1"], "-1"),
+                                   ("outriggerd", ["--fabric", "127.0.0.1", "--gro-us", "51"], "51")):
+        done = subprocess.run([world.binary(program), *options], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                              text=True, timeout=10)
+        expect(done.returncode == 2 and word in done.stdout, f"{program} {options}: {done.returncode}: {done.stdout}")
+
+
 def test_help(world):
     for program in ("outriggerd", "outrigger-agent", "outriggerctl"):
         done = subprocess.run([world.binary(program), "--help"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
