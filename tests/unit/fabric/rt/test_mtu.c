@@ -236,13 +236,14 @@ static void cuts(void **state)
 	rng_init(&r, 5);
 	for (int round = 0; round < 20000; round++) {
 		uint32_t room = RT_CHUNK_MIN - WIRE_SLICE_LEN + (uint32_t)rng_below(&r, 1200);
-		uint32_t limit = room < 1023 ? 8 * (room + WIRE_SLICE_LEN) : RT_CHUNK_MAX;
+		uint32_t limit = 8 * (room + WIRE_SLICE_LEN);
 		uint32_t len = 0, sum = 0, got = 0, n, slices = 0;
 		struct wire_rec rec;
 		const uint8_t *data;
 		struct slicer s;
 		struct cur_r c;
 
+		limit = limit < RT_CHUNK_MAX ? limit : RT_CHUNK_MAX;
 		while (limit - len >= WIRE_REC_LEN) {
 			uint32_t most = limit - len - WIRE_REC_LEN;
 			uint32_t k = (uint32_t)rng_below(&r, rng_chance(&r, 500000) ? 100 : RT_CHUNK_MAX);
