@@ -20,6 +20,7 @@
 #include "appliance/storage/storage.h"
 #include "fabric/base/clock.h"
 #include "fabric/base/log.h"
+#include "fabric/base/nofile.h"
 #include "fabric/link/dpdk/link_dpdk.h"
 #include "fabric/link/link_impair.h"
 #include "fabric/link/link_udp.h"
@@ -557,6 +558,7 @@ int main(int argc, char **argv)
 	if (r)
 		return r - 1;
 	log_init("outriggerd", o.level);
+	nofile_raise();
 	for (unsigned i = 0; i < o.nfabrics; i++) {
 		if (link_addr_parse(&a.fabric[i], o.fabric[i], LINK_FABRIC_PORT))
 			return usage_error("--fabric: '%s' is not an address; write ADDRESS or ADDRESS:PORT, "

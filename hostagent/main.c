@@ -13,6 +13,7 @@
 
 #include "fabric/base/clock.h"
 #include "fabric/base/log.h"
+#include "fabric/base/nofile.h"
 #include "fabric/chan/pki.h"
 #include "fabric/link/link.h"
 #include "fabric/link/link_impair.h"
@@ -22,6 +23,10 @@
 
 #define STATE_DIR "/var/lib/outrigger-agent"
 #define RUN_DIR	  "/run/outrigger"
+/* Of a VM with a vNIC and a disk of one queue each: sockets, kicks, calls, the region of requests in flight.
+ */
+#define FILES_PER_VM 8u
+#define FILES_WANTED 4096u
 
 struct options {
 	const char *state, *run_dir, *group, *token;
@@ -268,6 +273,7 @@ static int serve(const struct options *o)
 	struct agent_session *session = NULL;
 	struct event *sig[2] = {NULL, NULL};
 	struct event_base *base = NULL;
+	unsigned long files;
 	int r, status = 1;
 
 	for (; cfg.ntargets < o->nappliances; cfg.ntargets++) {
@@ -303,6 +309,11 @@ static int serve(const struct options *o)
 	}
 	log_info("outrigger-agent " OUTRIGGER_VERSION " for the appliance at %s port %u", cfg.target[0].host,
 		 cfg.target[0].port);
+	files = nofile_raise();
+	if (files < FILES_WANTED)
+		log_warn("may open only %lu files, which is enough for about %lu VMs: raise the limit "
+			 "(LimitNOFILE= of systemd, ulimit -Hn)",
+			 files, files / FILES_PER_VM);
 	ready(o->ready_fd);
 	event_base_dispatch(base);
 	status = 0;
