@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Many VMs, a vNIC and a disk each, on one agent: what they cost idle, and how they share a load.
+
+The guests are of memory (tests/bench/vms). "One VM" is the same load, whole, on one guest; on two where frames go from
+each to its neighbour. Options, by environment: VMS, ROUNDS, SECONDS (of each run), IDLE (seconds).
+"""
+
+import os
+import subprocess
+import time
+
+from bench import Figure, Report, take_turns
+from vms import BenchWorld, Costs, Run, Vms, WorldError, wait_for
+from world import API_PORT
+
+VMS = int(os.environ.get("VMS", "256"))
+FEWER = VMS // 4
+ROUNDS = int(os.environ.get("ROUNDS", "3"))
+SECONDS = float(os.environ.get("SECONDS", "1"))
+IDLE = float(os.environ.get("IDLE", "10"))
+VOLUME = 1 << 20
+
+IDLE_PCT, IDLE_WAKES = 0.05, 2
+IDLE_MIB = {FEWER: 16, VMS: 32}
+SHARE = 0.9
+CPU_RATIO = 1.2
+
+# Name, words, guests that carry it alone, whether frames are part of it.
+LOADS = (
+    ("disks: 3200 reads/s of 64 KiB", ("rate=3200", "size=65536"), 1, False),
+    ("disks: 20000 reads/s of 4 KiB", ("rate=20000",), 1, False),
+    ("vNICs: 40000 frames/s of 1514 B", ("rate=0", "frames=40000"), 2, True),
+)
+GREEDY = ("disks: 4 KiB reads, qd1 each, as many as go", ("depth=1",))
+
+
+class Crowd:
+    """A world with one host and its VMs, numbered from 0."""
+
+    def __init__(self, world):
+        self.world = world
+        self.vms = 0
+        world.start()
+        world.ctl("pool", "create", "main", "--directory", world.volumes)
+        world.ctl("network", "create", "blue")
+
+    def grow(self, vms):
+        """Seconds that the API took, and those until the agent has the last of them."""
+        here = os.path.dirname(os.path.abspath(__file__))
+        done = subprocess.run(self.world.net.inside("app") + [
+            f"{here}/provision.py", f"{self.world.bracket('app')}:{API_PORT}", f"{self.world.directory}/app/admin",
+            str(self.vms), str(vms)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=600)
+        if done.returncode:
+            raise WorldError(done.stdout.strip())
+        self.vms = vms
+        start = time.monotonic()
+        last = f"{self.world.run_dir('h1')}/d{vms - 1}.sock"
+        wait_for(last, lambda: os.path.exists(last), 60, self.world.check)
+        return float(done.stdout), time.monotonic() - start
+
+    def words(self, vms, frames=True):
+        sockets = self.world.run_dir("h1")
+        nics = [f"nics={sockets}/n%u.sock"] if frames else []
+        return [f"vms={vms}", f"disks={sockets}/d%u.sock", f"span={VOLUME}", *nics]
+
+    def pids(self):
+        return {"host": self.world.agent.pid, "gateway": self.world.appliance.pid}
+
+    def run(self, vms, words, frames):
+        return Run(self.pids(), *self.words(vms, frames), f"seconds={SECONDS}", "warm=0.3", *words)
+
+
+def own_kib(pid):
+    """Resident memory of a process without the guests' that it maps."""
+    total, guest = 0, False
+    with open(f"/proc/{pid}/smaps") as file:
+        for line in file:
+            if "-" in line.split(" ", 1)[0]:
+                guest = "/memfd:guest" in line
+            elif line.startswith("Rss:") and not guest:
+                total += int(line.split()[1])
+    return total
+
+
+def idle_rows(report, crowd, empty_kib):
+    """All guests connected and quiet; the memory of each in KiB."""
+    agent = crowd.world.agent.pid
+    start = time.monotonic()
+    guests = Vms(*crowd.words(crowd.vms), "idle=1")
+    try:
+        guests.expect("ready")
+        report.add(f"{crowd.vms} VMs connect at once", time.monotonic() - start, "s")
+        time.sleep(1)  # what they said on connecting has been passed on
+        costs = Costs(crowd.pids())
+        time.sleep(IDLE)
+        spent = costs.since()
+        memory = own_kib(agent)
+    finally:
+        guests.end()
+    cpu, wakes = (100 * spent["host"][0] / IDLE, spent["host"][1] / IDLE)
+    name, most = f"{crowd.vms} VMs idle for {IDLE:g} s", IDLE_MIB[crowd.vms]
+    report.add(f"{name}: agent's CPU", cpu, "% of a core", goal=f"<= {IDLE_PCT}", met=cpu <= IDLE_PCT)
+    report.add(f"{name}: agent's wake-ups", wakes, "1/s", goal=f"<= {IDLE_WAKES}", met=wakes <= IDLE_WAKES)
+    report.add(f"{name}: agent's memory", memory / 1024, "MiB", goal=f"<= {most}", met=memory / 1024 <= most)
+    report.add(f"{name}: appliance's CPU", 100 * spent["gateway"][0] / IDLE, "% of a core")
+    report.add(f"{name}: appliance's wake-ups", spent["gateway"][1] / IDLE, "1/s")
+    report.add(f"{name}: memory of each VM", (memory - empty_kib) / crowd.vms, "KiB")
+
+
+def share(one):
+    return one.said["least"] / max(1, one.said["most"])
+
+
+def load_rows(report, crowd):
+    def per_gb(name):
+        return lambda one: one.costs[name][0] / (one.said["bytes"] / 1e9)
+
+    for case, words, alone, frames in LOADS:
+        results = take_turns({"all": lambda: crowd.run(VMS, words, frames),
+                              "one": lambda: crowd.run(alone, (*words, "depth=128"), frames)}, ROUNDS)
+        shares = Figure([share(one) for one in results["all"]])
+        report.add(f"{case}, {VMS} VMs: least share/most", shares, "", goal=f">= {SHARE}", met=shares.median >= SHARE)
+        for name in ("host", "gateway"):
+            mine, one = (Figure([per_gb(name)(run) for run in results[who]]) for who in ("all", "one"))
+            goal = name == "host"
+            report.add(f"{case}, {VMS} VMs: {name} CPU", mine, "s/GB", peer=one, peer_name="one VM",
+                       goal=f"<= {CPU_RATIO} x" if goal else "",
+                       met=mine.median <= CPU_RATIO * one.median if goal else None)
+        report.add(f"{case}, {VMS} VMs: done", Figure([run.said["bytes"] / run.said["seconds"] / 1e6 for run in
+                                                     results["all"]]), "MB/s",
+                   peer=Figure([run.said["bytes"] / run.said["seconds"] / 1e6 for run in results["one"]]),
+                   peer_name="one VM")
+    case, words = GREEDY
+    runs = [crowd.run(VMS, words, False) for _ in range(ROUNDS)]
+    shares = Figure([share(one) for one in runs])
+    report.add(f"{case}, {VMS} VMs: least share/most", shares, "", goal=f">= {SHARE}", met=shares.median >= SHARE)
+    report.add(f"{case}, {VMS} VMs: requests/s", Figure([one.iops for one in runs]), "1/s")
+
+
+def main():
+    report = Report("density", f"One agent, integrity only; {ROUNDS} rounds of {SECONDS:g} s in turns. CPU is of the agent, "
+                    "the kernel's part included.")
+    with BenchWorld("d", ["--integrity-only"]) as world:
+        crowd = Crowd(world)
+        empty = own_kib(world.agent.pid)
+        spent = 0
+        for vms in (FEWER, VMS):
+            api, attach = crowd.grow(vms)
+            spent += api
+            report.add(f"{vms} VMs: the agent has the last device after the API's last answer", attach, "s")
+            idle_rows(report, crowd, empty)
+        report.add(f"{VMS} VMs made through the API, {4 * VMS} calls", spent, "s")
+        load_rows(report, crowd)
+    return report
