@@ -323,9 +323,8 @@ void worker_vdisk_del(struct worker *w, struct vdisk *d)
 
 int worker_vdisk_bind(struct worker *w, struct wsession *s, struct vdisk *d, uint16_t wire, uint32_t epoch)
 {
-	static const struct vdisk_world world = {.touched = touched};
+	const struct vdisk_world world = {.touched = touched, .needy = &w->needy};
 
-	(void)w;
 	return vdisk_bind(d, &world, s->peer, s, s->id, wire, epoch);
 }
 
@@ -376,9 +375,17 @@ const uint64_t *worker_network_counters(struct worker *w, uint32_t network)
 static int backends(struct worker *w)
 {
 	int n = bdev_group_poll(w->bdevs, w->now, BDEV_BURST);
+	struct list needy, *it;
+	struct vdisk *d;
 
-	for (unsigned i = 0; n > 0 && i < w->ndisks; i++)
-		vdisk_service(w->disks[i], w->now);
+	if (n <= 0)
+		return n;
+	list_init(&needy);
+	/* Those that need it once more go on the list that is walked next time. */
+	while ((it = list_pop(&w->needy)) != NULL)
+		list_add_tail(&needy, it);
+	while ((d = vdisk_next(&needy)) != NULL)
+		vdisk_service(d, w->now);
 	return n;
 }
 
@@ -479,6 +486,7 @@ int worker_init(struct worker *w, const struct dp_cfg *cfg, struct dp *dp, uint6
 	memset(w, 0, sizeof(*w));
 	list_init(&w->sessions);
 	list_init(&w->marked);
+	list_init(&w->needy);
 	w->dp = dp;
 	w->sleep_idle = cfg->sleep_idle;
 	w->now = clock_now_ns();

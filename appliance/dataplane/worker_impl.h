@@ -57,6 +57,7 @@ struct worker {
 	const struct buf_pool *rx_bufs; /* of the fabric link; NULL: not known */
 	struct reqmem reqmem;
 	struct bdev_group *bdevs;
+	struct list needy; /* disks that vdisk_service() is for */
 	struct vdisk *disks[WORKER_DISKS];
 	unsigned ndisks;
 	struct list sessions, marked;

@@ -20,7 +20,8 @@ struct vdisk {
 	struct vqt_dev *tun;
 	struct vdisk_io *io; /* of the present attachment, or of the one being drained */
 	uint64_t owner, epoch;
-	bool tunnel_busy; /* detached, and drained() has not come */
+	struct list needy; /* on world.needy: requests wait, or it is being drained */
+	bool tunnel_busy;  /* detached, and drained() has not come */
 	void (*unbound)(void *arg);
 	void *unbound_arg;
 	uint64_t io_sum[VDISK_IO_NCOUNTERS], io_base[VDISK_IO_NCOUNTERS];
@@ -42,11 +43,26 @@ void vdisk_publish(struct vdisk *d)
 		add_up(d->tun_sum, d->tun_base, vqt_dev_counters(d->tun), VQT_DEV_NCOUNTERS);
 }
 
+static void need_service(struct vdisk *d)
+{
+	if (d->world.needy && list_empty(&d->needy))
+		list_add_tail(d->world.needy, &d->needy);
+}
+
+struct vdisk *vdisk_next(struct list *needy)
+{
+	struct list *it = list_pop(needy);
+
+	return it ? container_of(it, struct vdisk, needy) : NULL;
+}
+
 static void request(struct device *dev, struct vqt_req *r)
 {
 	struct vdisk *d = (struct vdisk *)dev;
 
 	vdisk_io_request(d->io, r, bdev_group_now(d->bdev->group));
+	if (vdisk_io_waiting(d->io))
+		need_service(d);
 }
 
 static void complete(struct vqt_req *r, uint32_t sent, uint32_t written, uint64_t now)
@@ -108,6 +124,7 @@ struct vdisk *vdisk_create(struct bdev *b, unsigned queues, const char *serial)
 	if (!d)
 		return NULL;
 	d->dev.ops = &vdisk_ops;
+	list_init(&d->needy);
 	d->bdev = b;
 	d->queues = queues;
 	memcpy(d->serial, serial, strnlen(serial, BLK_ID_LEN));
@@ -160,6 +177,7 @@ int vdisk_join(struct vdisk *d, struct bdev_group *g)
 
 void vdisk_leave(struct vdisk *d)
 {
+	list_del(&d->needy);
 	bdev_leave(d->bdev);
 }
 
@@ -234,6 +252,8 @@ int vdisk_unbind(struct vdisk *d, uint64_t now, void (*unbound)(void *arg), void
 	d->session = NULL;
 	vdisk_io_stop(d->io, now);
 	try_finish(d);
+	if (d->io)
+		need_service(d);
 	return 0;
 }
 
@@ -258,4 +278,6 @@ void vdisk_service(struct vdisk *d, uint64_t now)
 		vdisk_io_service(d->io, now);
 	if (!d->tun)
 		try_finish(d);
+	if (d->io && (!d->tun || vdisk_io_waiting(d->io)))
+		need_service(d);
 }

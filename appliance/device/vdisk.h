@@ -47,6 +47,9 @@ const uint64_t *vdisk_tunnel_counters(const struct vdisk *d);
 
 struct vdisk_world {
 	void (*touched)(void *session);
+	/* Disks for which vdisk_service() has something to do: the worker's, who takes each from it with
+	 * vdisk_next() and serves it. NULL: it serves all. */
+	struct list *needy;
 };
 
 int vdisk_join(struct vdisk *d, struct bdev_group *g);
@@ -64,7 +67,10 @@ void vdisk_guest(struct vdisk *d, uint64_t features);
 void vdisk_refresh(struct vdisk *d); /* the volume has grown */
 /* Bring the counters up to date for readers of other threads. */
 void vdisk_publish(struct vdisk *d);
-/* After each poll of the group that completed something: that is when what waits can go on. */
+/* The next of the worker's list, taken from it; NULL: none. */
+struct vdisk *vdisk_next(struct list *needy);
+/* After each poll of the group that completed something: that is when what waits can go on. A disk that
+ * needs another is on the list again. */
 void vdisk_service(struct vdisk *d, uint64_t now);
 
 #endif

@@ -17,6 +17,8 @@
 
 #define SESSION_WORKED_NS (2 * NSEC_PER_SEC)
 #define CARRIED_QUEUE	  (1u << 20)
+/* A device has some sixty counters of at most 60 bytes each: so many fit in a message (CHAN_MESSAGE_MAX). */
+#define STATS_DEVICES 128u
 
 struct agent_session {
 	struct event_base *base;
@@ -336,14 +338,13 @@ static void on_stats_request(struct agent_session *s, uint64_t id)
 		ds[ndev - 1].n_counters++;
 	}
 	reply.id = id;
-	reply.n_devices = ndev;
-	reply.devices = dsp;
 	m.body_case = OUTRIGGER__SESSION__V1__MESSAGE__BODY_STATS;
 	m.stats = &reply;
-	/* A host with more devices than one message holds tells of as many as it does. */
-	while (reply.n_devices && outrigger__session__v1__message__get_packed_size(&m) > CHAN_MESSAGE_MAX)
-		reply.n_devices /= 2;
-	send_message(s, &m);
+	for (size_t at = 0; at == 0 || at < ndev; at += STATS_DEVICES) {
+		reply.devices = dsp + at;
+		reply.n_devices = ndev - at < STATS_DEVICES ? ndev - at : STATS_DEVICES;
+		send_message(s, &m);
+	}
 out:
 	free(ptr);
 	free(ds);

@@ -115,8 +115,9 @@ void engine_synced(struct engine *e);
 int engine_configure(struct engine *e, uint32_t dev, const uint8_t *config, uint16_t len);
 int engine_state(const struct engine *e, uint32_t dev, struct engine_dev_state *out);
 
-/* Calls fn for each counter; dev is UINT32_MAX for those of the fabric. */
-void engine_stats(const struct engine *e,
-		  void (*fn)(void *arg, uint32_t dev, const char *name, uint64_t value), void *arg);
+/* Calls fn for each counter of the fabric, dev is UINT32_MAX for those, and for those of each device of which
+ * one has changed since the last call or since it was attached: an idle host says next to nothing. */
+void engine_stats(struct engine *e, void (*fn)(void *arg, uint32_t dev, const char *name, uint64_t value),
+		  void *arg);
 
 #endif

@@ -18,7 +18,7 @@
 
 static void report(struct edev *d)
 {
-	d->report = true;
+	d->report = d->e->unsettled = true;
 	engine_wake(d->e);
 }
 
@@ -186,8 +186,10 @@ static void tunnel_idle(void *user)
 {
 	struct edev *d = user;
 
-	if (d->detaching)
-		engine_wake(d->e);
+	if (!d->detaching)
+		return;
+	d->e->unsettled = true;
+	engine_wake(d->e);
 }
 
 const struct vqt_host_ops edev_tunnel_calls = {
@@ -328,6 +330,7 @@ int engine_attach(struct engine *e, const struct engine_dev_cfg *c, char endpoin
 		/* Said again on a new channel of the same session; what changed meanwhile may be news. */
 		take_config(d, c);
 		tell_endpoint(d, c, endpoint);
+		d->told = UINT64_MAX;
 		return 0;
 	}
 	if (c->dev >= VQT_WIRE_MAX || find_dev(e, c->dev)) {
@@ -346,7 +349,8 @@ int engine_attach(struct engine *e, const struct engine_dev_cfg *c, char endpoin
 		take_config(d, c);
 	}
 	d->dev = c->dev;
-	d->known = true;
+	d->known = e->unsettled = true;
+	d->told = UINT64_MAX;
 	d->bind = (struct vqt_bind){
 		.wire = (uint16_t)c->dev, .epoch = c->epoch, .rel = c->rel, .max_inflight = c->max_inflight};
 	try_bind(d);
@@ -360,7 +364,7 @@ int engine_detach(struct engine *e, uint32_t dev)
 
 	if (!d)
 		return -ENOENT;
-	d->detaching = true;
+	d->detaching = e->unsettled = true;
 	for (unsigned q = 0; d->hdev && q < d->nqueues; q++)
 		vqt_host_queue_stop(d->hdev, q, VQT_STOP_DRAIN);
 	engine_wake(e);
@@ -453,6 +457,7 @@ static bool settle_one(struct engine *e)
 
 void engine_settle(struct engine *e)
 {
-	while (settle_one(e))
-		;
+	/* Few runs leave anything behind, and there may be hundreds of devices to ask. */
+	while (e->unsettled)
+		e->unsettled = settle_one(e);
 }

@@ -21,6 +21,7 @@ struct edev {
 	char *uid, *name;
 	uint32_t dev;	/* wire id in the session; only while `known` */
 	bool known;	/* attached in this session */
+	uint64_t told;	/* sum of its counters as engine_stats() gave them last; UINT64_MAX: not yet */
 	bool detaching; /* draining; up->detached() follows */
 	bool report;	/* its state changed: up->device_state() is due */
 	bool connected;
@@ -71,6 +72,7 @@ struct engine {
 	uint64_t counters[ENGINE_NCOUNTERS];
 	bool lost; /* up->lost() was called for this session */
 	struct list devs;
+	bool unsettled; /* a device has something for engine_settle() */
 };
 
 /* There is work: run once, after the other events of this turn. */
