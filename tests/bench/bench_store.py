@@ -10,7 +10,7 @@ included; the gateway's is that of the appliance, nbdkit or tgtd. Options, by en
 import os
 
 from bench import Figure, Report, take_turns
-from chain import Chain, prepare
+from chain import Chain
 from vms import BenchWorld, Run, fill
 
 ROUNDS = int(os.environ.get("ROUNDS", "3"))
@@ -120,7 +120,6 @@ def sequential_rows(report, case, results):
 def main():
     report = Report("store", f"A file of {VOLUME >> 20} MiB on tmpfs; {ROUNDS} rounds of {SECONDS:g} s in turns. "
                     "Rows are of --integrity-only, since the peers are in the clear, unless they say encrypted.")
-    prepare()
     with BenchWorld("i", ["--integrity-only"]) as clear, BenchWorld("e") as sealed:
         ours = Ours(clear)
         file = f"{clear.volumes}/peer.raw"

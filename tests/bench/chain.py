@@ -4,31 +4,12 @@ and behind it nbdkit (NBD over TCP) or tgt (iSCSI) on the appliance's side of th
 """
 
 import os
-import shutil
 import subprocess
 
 from vms import WorldError, wait_for
 
 NBD_PORT = 10809
 IQN = "iqn.2009-01.example:bench"
-NEEDED = {"qemu-storage-daemon": "qemu-system-common", "nbdkit": "nbdkit", "tgtd": "tgt"}
-
-
-def prepare():
-    """Installs the Debian packages that are not here. A tgtd that comes as a service with its package is stopped."""
-    missing = [package for program, package in NEEDED.items() if not shutil.which(program)]
-    if not os.path.exists(f"/usr/lib/{os.uname().machine}-linux-gnu/qemu/block-iscsi.so"):
-        missing.append("qemu-block-extra")
-    if not missing:
-        return
-    print(f"bench: installing {' '.join(missing)}", flush=True)
-    done = subprocess.run(["apt-get", "-qq", "-y", "--no-install-recommends", "install", *missing],
-                          stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, timeout=600,
-                          env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"})
-    if done.returncode:
-        raise WorldError(f"apt-get install {' '.join(missing)}: {done.stderr.strip()}")
-    if "tgt" in missing and shutil.which("systemctl"):
-        subprocess.run(["systemctl", "disable", "--now", "tgt"], stderr=subprocess.DEVNULL, check=False)
 
 
 class Chain:
