@@ -32,6 +32,7 @@ CHAIN = (
     ("4 KiB write, qd1", ("depth=1", "op=write"), None),
     ("4 KiB read, qd1, guest polls", ("depth=1", "poll=1"), None),
 )
+VARIANTS = ("encrypted", "jumbo fabric")
 SEQUENTIAL = ("128 KiB reads in order, qd8", ("depth=8", "size=131072", "seq=1"))
 
 
@@ -67,7 +68,7 @@ def total_us(one):
 
 def chain_rows(report, case, results, host_goal):
     """The rows of one load; results: {contestant: [Run]}."""
-    ours, clear = results["ours"], results["ours, encrypted"]
+    ours = results["ours"]
     peers = {name: runs for name, runs in results.items() if not name.startswith("ours")}
     best = max(peers, key=lambda name: figure(peers[name], lambda one: one.iops).median)
     alone = "qd1" in case
@@ -77,10 +78,12 @@ def chain_rows(report, case, results, host_goal):
                met=mine.median >= IOPS_RATIO * theirs.median if goal else None)
     for name in peers:
         mine = figure(ours, lambda one: one.us("host"))
-        report.add(f"{case}: host CPU, beside {name}", mine, "us", peer=figure(peers[name], lambda one: one.us("host")), peer_name=name,
+        theirs = figure(peers[name], lambda one: one.us("host"))
+        report.add(f"{case}: host CPU, beside {name}", mine, "us", peer=theirs, peer_name=name,
                    goal=f"<= {host_goal:g}" if host_goal else "", met=mine.median <= host_goal if host_goal else None)
-    report.add(f"{case}: host CPU, encrypted", figure(clear, lambda one: one.us("host")), "us",
-               peer=figure(peers[best], lambda one: one.us("host")), peer_name=best)
+    for name in VARIANTS:
+        report.add(f"{case}: host CPU, {name}", figure(results[f"ours, {name}"], lambda one: one.us("host")), "us",
+                   peer=figure(peers[best], lambda one: one.us("host")), peer_name=best)
     report.add(f"{case}: gateway CPU", figure(ours, lambda one: one.us("gateway")), "us",
                peer=figure(peers[best], lambda one: one.us("gateway")), peer_name=best)
     report.add(f"{case}: host, gateway, softirq", figure(ours, total_us), "us", peer=figure(peers[best], total_us),
@@ -106,7 +109,7 @@ def sequential_rows(report, case, results):
 
     peer = "qemu-storage-daemon, local"
     theirs = figure(results[peer], gbps)
-    for name in ("ours", "ours, encrypted"):
+    for name in ("ours", *(f"ours, {name}" for name in VARIANTS)):
         mine = figure(results[name], gbps)
         case_name = case + name[len("ours"):]
         report.add(f"{case_name}: throughput", mine, "GB/s", peer=theirs, peer_name=peer, goal=">= peer",
@@ -120,11 +123,13 @@ def sequential_rows(report, case, results):
 def main():
     report = Report("store", f"A file of {VOLUME >> 20} MiB on tmpfs; {ROUNDS} rounds of {SECONDS:g} s in turns. "
                     "Rows are of --integrity-only, since the peers are in the clear, unless they say encrypted.")
-    with BenchWorld("i", ["--integrity-only"]) as clear, BenchWorld("e") as sealed:
+    with BenchWorld("i", ["--integrity-only"]) as clear, BenchWorld("e") as sealed, \
+            BenchWorld("j", ["--integrity-only"], mtu=9000) as jumbo:
         ours = Ours(clear)
         file = f"{clear.volumes}/peer.raw"
         fill(file, VOLUME)
-        contestants = {"ours": ours, "ours, encrypted": Ours(sealed), "nbdkit": Chain(clear, "nbd", file),
+        contestants = {"ours": ours, "ours, encrypted": Ours(sealed), "ours, jumbo fabric": Ours(jumbo),
+                       "nbdkit": Chain(clear, "nbd", file),
                        "tgt": Chain(clear, "iscsi", file), "qemu-storage-daemon, local": Chain(clear, "local", file)}
         remote = [name for name in contestants if not name.endswith("local")]
         for case, words, goal in CHAIN:

@@ -14,32 +14,24 @@ import sys
 from bench import BUILD, cpu_s, softirq_pids
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../world"))
-import net  # noqa: E402
 from proc import WorldError, wait_for  # noqa: E402
-from world import RECORDS, World  # noqa: E402
+from world import World  # noqa: E402
 
 STAMP = 4096
 RAM = "/dev/shm"
 
 
 class BenchWorld(World):
-    """A world of one host. Several live side by side in one program, each with a suffix of its own. `command` is
-    added to the appliance's."""
+    """A world of one host. Several live side by side in one program, each with a letter of its own. `options` are
+    the appliance's."""
 
-    def __init__(self, suffix, command=()):
-        super().__init__(f"build/bench/world{suffix}", hosts=("h1",))
-        self.prefix += suffix
-        self.record = f"{RECORDS}/{self.prefix}"
-        self.net = net.Net(self.prefix, f"{self.build}/tests/world/vlan.bpf.o")
-        self.more = list(command)
+    def __init__(self, letter, options=(), mtu=1500):
+        super().__init__(f"build/bench/world-{letter}", hosts=("h1",), mtu=mtu, tag=letter, appliance_options=options)
         self.volumes = f"{RAM}/{self.prefix}"
         self.undo.append(self.remove_volumes)
 
     def remove_volumes(self):
         subprocess.run(["rm", "-rf", self.volumes], check=False)
-
-    def appliance_command(self):
-        return super().appliance_command() + self.more
 
     @property
     def agent(self):

@@ -59,7 +59,7 @@ void disk_open(struct disk *d, const struct disk_cfg *cfg, uint64_t seed)
 	if (d->sock.fd < 0)
 		die("cannot connect", cfg->path);
 	wire = vhost_sock_wire(&d->sock);
-	vfront_init(&d->f, &wire);
+	vfront_init_sized(&d->f, &wire, VFRONT_MEM + (cfg->depth * (cfg->size + 8192ull) & ~8191ull));
 	vfront_negotiate(&d->f, FEATURES, PROTOCOL);
 	vfront_mem_table(&d->f);
 	if (d->f.proto & VHOST_PF_INFLIGHT) {
