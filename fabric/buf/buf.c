@@ -12,6 +12,7 @@ struct buf_pool {
 	uint32_t available;
 	uint32_t count;
 	uint8_t *memory;
+	size_t len; /* bytes at memory */
 	struct buf bufs[];
 };
 
@@ -38,6 +39,7 @@ struct buf_pool *buf_pool_create(uint32_t count, uint32_t size)
 		return NULL;
 	}
 	p->count = count;
+	p->len = stride * count;
 	for (uint32_t i = count; i-- > 0;) {
 		p->bufs[i] = (struct buf){
 			.base = p->memory + i * stride, .size = size, .release = release_to_pool, .owner = p};
@@ -58,6 +60,12 @@ void buf_pool_destroy(struct buf_pool *p)
 uint32_t buf_pool_available(const struct buf_pool *p)
 {
 	return p->available;
+}
+
+uint8_t *buf_pool_memory(const struct buf_pool *p, size_t *len)
+{
+	*len = p->len;
+	return p->memory;
 }
 
 struct buf *buf_get(struct buf_pool *p)

@@ -32,6 +32,8 @@ struct buf_pool *buf_pool_create(uint32_t count, uint32_t size);
 /* Every buf must be back (asserted). NULL is fine. */
 void buf_pool_destroy(struct buf_pool *p);
 uint32_t buf_pool_available(const struct buf_pool *p);
+/* Where all its buffers lie, for devices that must know beforehand; *len bytes. */
+uint8_t *buf_pool_memory(const struct buf_pool *p, size_t *len);
 
 /* A buf with one reference, or NULL when the pool is empty. */
 struct buf *buf_get(struct buf_pool *p);

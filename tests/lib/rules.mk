@@ -1,3 +1,3 @@
 # SPDX-License-Identifier: Apache-2.0
 # Helpers of tests; every unit test may use them.
-$(eval $(call room,tests/lib,fabric/base appliance/bdev hostagent/vhost,,))
+$(eval $(call room,tests/lib,fabric/base fabric/link/verbs appliance/bdev hostagent/vhost,,))

@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A fabric link on an RDMA device: InfiniBand, RoCEv2, through libibverbs.
+ *
+ * One link is one port of one device. It carries the same sealed datagrams as any other link, each as one
+ *SEND of a reliable connection (RC); the transport above (fabric/rt) sees one more path, and keeps its
+ *epochs, sequence and acknowledgements: RC alone is not exactly-once across a reconnect.
+ *
+ * Peers. RC has no ports to send to from nowhere: each peer is a queue pair, and both ends must know of each
+ * other. What an end must tell (struct verbs_end) crosses the authenticated control session
+ * (proto/session/session.proto, RdmaOpen and RdmaOpened), so nobody else gets one:
+ *
+ *	agent		link_verbs_open(id, &ours)  -> RdmaOpen
+ *	appliance	link_verbs_open(id, &ours), link_verbs_connect(id, theirs)  -> RdmaOpened
+ *	agent		link_verbs_connect(id, theirs); now it may send, and does so first
+ *
+ * A datagram's address (link_addr) is the peer's id, chosen by the caller (link_verbs_address()).
+ *
+ * A broken queue pair (retries exhausted, a peer's breach, the port or the device gone) is a dead path,
+ *nothing more: what is sent to it is dropped by name, link_verbs_broken() tells of it once, and open +
+ *connect replaces it. What was posted and not completed is lost like datagrams.
+ *
+ * Receiving. All peers share one receive queue (SRQ) over buffers of the caller's pool, registered once. A
+ * message with an immediate, of no bytes, or a write with an immediate is a breach: that queue pair is
+ *closed.
+ *
+ * Sending. A datagram is copied into a registered slot, or into the work request itself when it is short
+ * (inline). One send in VERBS_SIGNAL asks for a completion; it frees the slots of all before it.
+ *
+ * Sleeping. fd() is readable when a message, a bulk transfer's end or an event of the device came. After news
+ * the link is polled VERBS_SPINS times in vain (deadline() is 0 meanwhile) before it arms the completion
+ * channel: under load no interrupt is asked for.
+ *
+ * Memory that is registered is locked. A limit that is too low is found at creation, with a sentence that
+ *says what to set.
+ *
+ * Flow control on the wire is the device's own business: nothing here needs a lossless fabric, RoCE devices
+ * retransmit.
+ *
+ * Thread rule: as any link, one thread. Errors 0 / -errno.
+ * Sources: libibverbs' manual pages (ibv_*(3)), InfiniBand Architecture Specification 1.3 chapters 9 to 11,
+ * Annex A17 (RoCEv2).
+ */
+#ifndef OUTRIGGER_LINK_VERBS_H
+#define OUTRIGGER_LINK_VERBS_H
+
+#include <stddef.h>
+
+#include "fabric/link/link.h"
+
+struct verbs_api;
+
+#define VERBS_BUF_SIZE 8448u /* of the pool's buffers: the largest sealed datagram, rounded up */
+#define VERBS_SIGNAL   16u   /* sends per completion */
+#define VERBS_SPINS    32u   /* polls in vain before sleep */
+#define VERBS_SQ_DEPTH 256u  /* sends of a peer that are not known to be over */
+#define VERBS_GID_AUTO (-1)
+
+/* "DEVICE[/PORT[/GID]][,tc=N][,sl=N][,pkey=N]": GID is an index, pkey too. */
+struct verbs_port {
+	char device[64];
+	uint8_t port; /* from 1 */
+	int gid;      /* index; VERBS_GID_AUTO: RoCEv2 with an IPv4 address, else RoCEv2, else 0 */
+	uint8_t traffic_class, sl;
+	uint16_t pkey;
+};
+
+/* 0; or -EINVAL and a sentence. */
+int verbs_port_parse(struct verbs_port *p, const char *text, char *why, size_t why_len);
+
+struct link_verbs_cfg {
+	const struct verbs_api *api; /* NULL: libibverbs; tests give their own */
+	struct verbs_port port;
+	struct buf_pool *pool; /* of received datagrams, VERBS_BUF_SIZE each; outlives the link */
+	uint32_t rx_depth;     /* buffers posted; 0: half of the pool's */
+	uint32_t tx_slots;     /* datagrams on their way that are not inline; 0: VERBS_SQ_DEPTH */
+	uint32_t max_peers;    /* 0: 1 */
+};
+
+/* NULL, *err = -errno and a sentence in why: -ENODEV, -ENETDOWN (port not active, or without a GID),
+ * -ENOMEM (locked memory), -EINVAL. */
+struct link *link_verbs_create(const struct link_verbs_cfg *cfg, int *err, char *why, size_t why_len);
+
+/* One end of a connection, as the other must know it. */
+struct verbs_end {
+	uint32_t qpn, psn; /* 24 bits */
+	uint8_t gid[16];
+	uint16_t lid; /* InfiniBand; 0 on Ethernet */
+	uint8_t mtu;  /* 1..5: 256..4096 bytes (enum ibv_mtu); the lower of both is used */
+};
+
+/* A fresh queue pair for peer id (not 0); one it had is closed. psn: random. -ENOSPC: max_peers; -EIO: the
+ * device is gone; errors of the device. */
+int link_verbs_open(struct link *l, uint64_t id, uint32_t psn, struct verbs_end *ours);
+/* Both directions are usable from now on. -ENOENT, -EINVAL (out of range), errors of the device: closed. */
+int link_verbs_connect(struct link *l, uint64_t id, const struct verbs_end *theirs);
+void link_verbs_close(struct link *l, uint64_t id); /* unknown: nothing */
+/* A peer whose queue pair broke since last asked; 0: none. */
+uint64_t link_verbs_broken(struct link *l);
+void link_verbs_address(struct link_addr *a, uint64_t id);
+
+#define VERBS_COUNTERS(X)                                                                                    \
+	X(tx_inline)	/* datagrams inside the work request */                                              \
+	X(tx_copied)	/* datagrams copied into a slot */                                                   \
+	X(tx_doorbells) /* posts of one or more sends */                                                     \
+	X(tx_signalled)                                                                                      \
+	X(rx_posts) /* posts of one or more receive buffers */                                               \
+	X(wakeups)  /* events of the completion channel */                                                   \
+	X(qp_opened)                                                                                         \
+	X(qp_broken)                                                                                         \
+	X(qp_breach) /* closed for what its peer sent */                                                     \
+	X(rx_flushed)                                                                                        \
+	X(port_down)                                                                                         \
+	X(device_gone)
+
+#define VERBS_COUNTER_ENUM(name) VERBS_C_##name,
+enum verbs_counter { VERBS_COUNTERS(VERBS_COUNTER_ENUM) VERBS_NCOUNTERS };
+extern const char *const verbs_counter_names[VERBS_NCOUNTERS];
+const uint64_t *link_verbs_counters(const struct link *l);
+
+#endif

@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What link/verbs' files share; nobody else includes this. */
+#ifndef OUTRIGGER_LINK_VERBS_IMPL_H
+#define OUTRIGGER_LINK_VERBS_IMPL_H
+
+#include "fabric/base/counter.h"
+#include "fabric/base/idmap.h"
+#include "fabric/base/list.h"
+#include "fabric/link/verbs/verbs.h"
+#include "fabric/link/verbs/verbs_api.h"
+
+#define NO_SLOT UINT16_MAX
+
+/* An opened device and what is known of its port. */
+struct verbs_dev {
+	const struct verbs_api *api;
+	struct ibv_context *ctx;
+	struct verbs_port port;
+	struct ibv_device_attr attr;
+	struct ibv_port_attr pattr;
+	struct ibv_gid_entry gid;
+	bool ethernet;
+};
+
+enum vqp_state {
+	VQP_OPEN,  /* made; the other end is not known yet */
+	VQP_READY, /* connected */
+	VQP_DYING, /* in error; what was posted comes back */
+};
+
+/* One peer's queue pair. Positions count its posted sends; entry p of the queue is sq[p % VERBS_SQ_DEPTH]. */
+struct vqp {
+	struct list node; /* on link_verbs.peers or .dying */
+	enum vqp_state state;
+	uint64_t id;
+	uint32_t gen; /* tells its completions from those of others that had its number */
+	uint32_t posted, done;
+	uint32_t psn;
+	struct ibv_qp *qp;
+	struct link_addr addr;
+	uint16_t sq[VERBS_SQ_DEPTH]; /* slot, or NO_SLOT */
+};
+
+/* A peer that link_verbs_broken() has to tell of. */
+struct vqp_note {
+	struct list node; /* on link_verbs.broken */
+	uint64_t id;
+};
+
+struct link_verbs {
+	struct link base; /* first */
+	struct verbs_dev dev;
+	struct buf_pool *pool;
+	struct ibv_pd *pd;
+	struct ibv_comp_channel *channel;
+	struct ibv_cq *rcq, *scq;
+	struct ibv_srq *srq;
+	struct ibv_mr *rx_mr, *tx_mr;
+	int epoll;
+	bool armed, dead, port_down;
+	uint32_t idle;	/* polls in vain, in a row */
+	uint32_t polls; /* all of them */
+	uint32_t max_inline, max_peers, nqps;
+	/* Receiving: buffers posted, by index. */
+	uint32_t rx_depth, nposted;
+	struct buf **posted;
+	uint32_t *free_index;
+	/* Sending. */
+	uint8_t *tx_memory;
+	uint32_t tx_slots, nfree_slots;
+	uint16_t *free_slot;
+	struct list peers, broken, dying;
+	struct idmap by_id, by_gen, by_qpn;
+	uint32_t next_gen;
+	uint64_t counters[VERBS_NCOUNTERS];
+};
+
+static inline struct link_verbs *verbs_of(const struct link *l)
+{
+	return (struct link_verbs *)(uintptr_t)l;
+}
+
+static inline void v_count(struct link_verbs *v, enum verbs_counter c, uint64_t n)
+{
+	counter_add(&v->counters[c], n);
+}
+
+static inline void l_count(struct link_verbs *v, enum link_counter c, uint64_t n)
+{
+	counter_add(&v->base.counters[c], n);
+}
+
+/* verbs_port.c */
+int vdev_open(struct verbs_dev *d, const struct verbs_api *api, const struct verbs_port *port, char *why,
+	      size_t why_len);
+void vdev_close(struct verbs_dev *d);
+
+/* verbs_qp.c */
+/* The queue pair is not usable any more; it is freed when what was posted came back. */
+void vqp_break(struct link_verbs *v, struct vqp *q);
+void vqp_free(struct link_verbs *v, struct vqp *q);
+/* Sends up to position pos are over. */
+void vqp_release(struct link_verbs *v, struct vqp *q, uint32_t pos);
+
+/* verbs_io.c */
+int vio_recv(struct link *l, struct link_rx *rx, int max);
+int vio_send(struct link *l, const struct link_tx *tx, int n);
+uint64_t vio_deadline(struct link *l);
+void vio_refill(struct link_verbs *v);
+void vio_poll_sends(struct link_verbs *v);
+
+#endif

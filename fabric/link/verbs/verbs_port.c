@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Naming a device, and finding out whether it can serve. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fabric/link/verbs/verbs_impl.h"
+
+static int bad(char *why, size_t why_len, const char *text)
+{
+	snprintf(why, why_len, "'%s' is not DEVICE[/PORT[/GID]][,tc=N][,sl=N][,pkey=N]", text);
+	return -EINVAL;
+}
+
+/* A number up to max that ends at one of "stops" or the string's end. */
+static int number(const char **p, unsigned long max, const char *stops, unsigned long *out)
+{
+	char *end;
+
+	if (**p < '0' || **p > '9')
+		return -EINVAL;
+	*out = strtoul(*p, &end, 10);
+	if (*out > max || (*end && !strchr(stops, *end)))
+		return -EINVAL;
+	*p = end;
+	return 0;
+}
+
+static int option(struct verbs_port *p, const char **at)
+{
+	static const struct {
+		const char *name;
+		unsigned long max;
+	} known[] = {{"tc=", 255}, {"sl=", 15}, {"pkey=", UINT16_MAX}};
+	unsigned long n;
+
+	for (unsigned i = 0; i < 3; i++) {
+		size_t len = strlen(known[i].name);
+
+		if (strncmp(*at, known[i].name, len))
+			continue;
+		*at += len;
+		if (number(at, known[i].max, ",", &n))
+			return -EINVAL;
+		if (i == 0)
+			p->traffic_class = (uint8_t)n;
+		else if (i == 1)
+			p->sl = (uint8_t)n;
+		else
+			p->pkey = (uint16_t)n;
+		return 0;
+	}
+	return -EINVAL;
+}
+
+int verbs_port_parse(struct verbs_port *out, const char *text, char *why, size_t why_len)
+{
+	struct verbs_port p = {.port = 1, .gid = VERBS_GID_AUTO};
+	size_t len = strcspn(text, "/,");
+	const char *at = text + len;
+	unsigned long n;
+
+	if (!len || len >= sizeof(p.device))
+		return bad(why, why_len, text);
+	memcpy(p.device, text, len);
+	if (*at == '/') {
+		at++;
+		if (number(&at, 254, "/,", &n) || !n)
+			return bad(why, why_len, text);
+		p.port = (uint8_t)n;
+	}
+	if (*at == '/') {
+		at++;
+		if (number(&at, 255, ",", &n))
+			return bad(why, why_len, text);
+		p.gid = (int)n;
+	}
+	while (*at == ',') {
+		at++;
+		if (option(&p, &at))
+			return bad(why, why_len, text);
+	}
+	*out = p;
+	return 0;
+}
+
+static bool is_v4(const union ibv_gid *g)
+{
+	static const uint8_t prefix[12] = {[10] = 0xff, [11] = 0xff};
+
+	return !memcmp(g->raw, prefix, sizeof(prefix));
+}
+
+/* The entry that was named, or the best there is. */
+static int find_gid(struct verbs_dev *d)
+{
+	struct ibv_gid_entry e;
+	bool found = false;
+
+	if (d->port.gid >= 0 || !d->ethernet) {
+		uint32_t index = d->port.gid >= 0 ? (uint32_t)d->port.gid : 0;
+
+		return d->api->query_gid(d->ctx, d->port.port, index, &d->gid) ? -ENODATA : 0;
+	}
+	for (int i = 0; i < d->pattr.gid_tbl_len; i++) {
+		if (d->api->query_gid(d->ctx, d->port.port, (uint32_t)i, &e) ||
+		    e.gid_type != IBV_GID_TYPE_ROCE_V2)
+			continue;
+		if (!found || is_v4(&e.gid))
+			d->gid = e;
+		found = true;
+		if (is_v4(&e.gid))
+			break;
+	}
+	return found ? 0 : -ENODATA;
+}
+
+static int look(struct verbs_dev *d, char *why, size_t why_len)
+{
+	const struct verbs_port *p = &d->port;
+
+	if (d->api->query_device(d->ctx, &d->attr)) {
+		snprintf(why, why_len, "RDMA device %s does not answer", p->device);
+		return -EIO;
+	}
+	if (d->api->query_port(d->ctx, p->port, &d->pattr)) {
+		snprintf(why, why_len, "RDMA device %s has no port %u", p->device, p->port);
+		return -EINVAL;
+	}
+	d->ethernet = d->pattr.link_layer == IBV_LINK_LAYER_ETHERNET;
+	if (d->pattr.state != IBV_PORT_ACTIVE && d->pattr.state != IBV_PORT_ACTIVE_DEFER) {
+		snprintf(why, why_len,
+			 "port %u of RDMA device %s is not active: is its cable in, its interface up%s?",
+			 p->port, p->device, d->ethernet ? "" : ", a subnet manager running");
+		return -ENETDOWN;
+	}
+	if (!find_gid(d))
+		return 0;
+	if (p->gid >= 0)
+		snprintf(why, why_len, "port %u of RDMA device %s has no GID %d: see ibv_devinfo -v", p->port,
+			 p->device, p->gid);
+	else
+		snprintf(why, why_len,
+			 "port %u of RDMA device %s has no RoCEv2 GID: give its network interface an IP "
+			 "address",
+			 p->port, p->device);
+	return -ENETDOWN;
+}
+
+int vdev_open(struct verbs_dev *d, const struct verbs_api *api, const struct verbs_port *port, char *why,
+	      size_t why_len)
+{
+	char names[160];
+	int r;
+
+	memset(d, 0, sizeof(*d));
+	d->api = api ? api : &verbs_api_ib;
+	d->port = *port;
+	d->ctx = d->api->open(port->device, &r);
+	if (!d->ctx && r == -ENODEV) {
+		d->api->list(names, sizeof(names));
+		snprintf(why, why_len, "there is no RDMA device %s here%s%s", port->device,
+			 names[0] ? "; there is " : ", nor any other", names);
+	} else if (!d->ctx) {
+		snprintf(why, why_len, "RDMA device %s cannot be opened: %s", port->device, strerror(-r));
+	}
+	if (!d->ctx)
+		return r;
+	r = look(d, why, why_len);
+	if (r)
+		vdev_close(d);
+	return r;
+}
+
+void vdev_close(struct verbs_dev *d)
+{
+	if (d->ctx)
+		d->api->close(d->ctx);
+	d->ctx = NULL;
+}

@@ -1,0 +1,284 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Peers and their queue pairs: RESET -> INIT -> RTR -> RTS, and the way out.
+ *
+ * One that broke is put into the error state, where everything posted to it comes back as flushed; a last
+ * send, posted behind all others, says when. Until then its slots may still be read by the device.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fabric/link/verbs/verbs_impl.h"
+
+#define ACK_TIMEOUT 14u /* 4.096 us x 2^14 = 67 ms for an acknowledgement; seven tries */
+#define RETRIES	    7u
+#define RNR_RETRIES 6u
+#define RNR_TIMER   14u /* 1.28 ms before a sender that found no buffer tries again */
+#define READ_DEPTH  16u /* RDMA READs under way per queue pair, if the device can */
+#define QPN_MAX	    0xffffffu
+#define HOP_LIMIT   64
+
+/* An address that is the number of a peer and nothing on a network: of 100::/64, the discard prefix (RFC
+ * 6666), with the first bit of the last half set apart by the port. */
+void link_verbs_address(struct link_addr *a, uint64_t id)
+{
+	memset(a, 0, sizeof(*a));
+	a->ip[0] = 1;
+	a->port = 1;
+	for (int i = 0; i < 8; i++)
+		a->ip[8 + i] = (uint8_t)(id >> (56 - 8 * i));
+}
+
+static struct ibv_qp *make_qp(struct link_verbs *v)
+{
+	struct ibv_qp_init_attr a = {
+		.send_cq = v->scq,
+		.recv_cq = v->rcq,
+		.srq = v->srq,
+		.qp_type = IBV_QPT_RC,
+		.cap = {.max_send_wr = VERBS_SQ_DEPTH, .max_send_sge = 1, .max_inline_data = v->max_inline},
+	};
+	struct ibv_qp *qp;
+
+	errno = 0;
+	qp = v->dev.api->create_qp(v->pd, &a);
+	/* How much a device takes inline is known only by asking. */
+	while (!qp && errno != ENOMEM && a.cap.max_inline_data) {
+		a.cap.max_inline_data /= 2;
+		qp = v->dev.api->create_qp(v->pd, &a);
+	}
+	if (qp && a.cap.max_inline_data < v->max_inline)
+		v->max_inline = a.cap.max_inline_data;
+	return qp;
+}
+
+static int to_init(struct link_verbs *v, struct ibv_qp *qp)
+{
+	struct ibv_qp_attr a = {
+		.qp_state = IBV_QPS_INIT,
+		.pkey_index = v->dev.port.pkey,
+		.port_num = v->dev.port.port,
+	};
+
+	return v->dev.api->modify_qp(qp, &a,
+				     IBV_QP_STATE | IBV_QP_PKEY_INDEX | IBV_QP_PORT | IBV_QP_ACCESS_FLAGS);
+}
+
+static int to_receive(struct link_verbs *v, struct ibv_qp *qp, const struct verbs_end *to)
+{
+	uint32_t reads = (uint32_t)v->dev.attr.max_qp_rd_atom;
+	struct ibv_qp_attr a = {
+		.qp_state = IBV_QPS_RTR,
+		.path_mtu = to->mtu < v->dev.pattr.active_mtu ? (enum ibv_mtu)to->mtu
+							      : v->dev.pattr.active_mtu,
+		.dest_qp_num = to->qpn,
+		.rq_psn = to->psn,
+		.max_dest_rd_atomic = (uint8_t)(reads < READ_DEPTH ? reads : READ_DEPTH),
+		.min_rnr_timer = RNR_TIMER,
+		.ah_attr = {.dlid = to->lid,
+			    .sl = v->dev.port.sl,
+			    .port_num = v->dev.port.port,
+			    .is_global = v->dev.ethernet},
+	};
+
+	memcpy(a.ah_attr.grh.dgid.raw, to->gid, 16);
+	a.ah_attr.grh.sgid_index = (uint8_t)v->dev.gid.gid_index;
+	a.ah_attr.grh.hop_limit = HOP_LIMIT;
+	a.ah_attr.grh.traffic_class = v->dev.port.traffic_class;
+	return v->dev.api->modify_qp(qp, &a,
+				     IBV_QP_STATE | IBV_QP_AV | IBV_QP_PATH_MTU | IBV_QP_DEST_QPN |
+					     IBV_QP_RQ_PSN | IBV_QP_MAX_DEST_RD_ATOMIC |
+					     IBV_QP_MIN_RNR_TIMER);
+}
+
+static int to_send(struct link_verbs *v, const struct vqp *q)
+{
+	uint32_t reads = (uint32_t)v->dev.attr.max_qp_init_rd_atom;
+	struct ibv_qp_attr a = {
+		.qp_state = IBV_QPS_RTS,
+		.sq_psn = q->psn,
+		.timeout = ACK_TIMEOUT,
+		.retry_cnt = RETRIES,
+		.rnr_retry = RNR_RETRIES,
+		.max_rd_atomic = (uint8_t)(reads < READ_DEPTH ? reads : READ_DEPTH),
+	};
+
+	return v->dev.api->modify_qp(q->qp, &a,
+				     IBV_QP_STATE | IBV_QP_SQ_PSN | IBV_QP_TIMEOUT | IBV_QP_RETRY_CNT |
+					     IBV_QP_RNR_RETRY | IBV_QP_MAX_QP_RD_ATOMIC);
+}
+
+static void forget(struct link_verbs *v, struct vqp *q)
+{
+	if (idmap_get(&v->by_id, q->id) == q)
+		idmap_remove(&v->by_id, q->id);
+}
+
+void vqp_release(struct link_verbs *v, struct vqp *q, uint32_t pos)
+{
+	/* A device that says what was never posted is not believed. */
+	if (pos - q->done > q->posted - q->done)
+		return;
+	for (; q->done != pos; q->done++) {
+		uint16_t slot = q->sq[q->done % VERBS_SQ_DEPTH];
+
+		if (slot != NO_SLOT)
+			v->free_slot[v->nfree_slots++] = slot;
+	}
+}
+
+void vqp_free(struct link_verbs *v, struct vqp *q)
+{
+	list_del(&q->node);
+	forget(v, q);
+	idmap_remove(&v->by_gen, q->gen);
+	if (q->qp) {
+		if (idmap_get(&v->by_qpn, q->qp->qp_num) == q)
+			idmap_remove(&v->by_qpn, q->qp->qp_num);
+		v->dev.api->destroy_qp(q->qp);
+	}
+	/* Nothing reads them now. */
+	vqp_release(v, q, q->posted);
+	v->nqps--;
+	free(q);
+}
+
+/* The last send, which comes back when all others have. */
+static int post_last(struct link_verbs *v, struct vqp *q)
+{
+	struct ibv_send_wr wr = {.opcode = IBV_WR_SEND, .send_flags = IBV_SEND_SIGNALED}, *out;
+
+	q->sq[q->posted % VERBS_SQ_DEPTH] = NO_SLOT;
+	wr.wr_id = (uint64_t)q->gen << 32 | (uint32_t)(q->posted + 1);
+	if (v->dev.api->post_send(q->qp, &wr, &out))
+		return -EIO;
+	q->posted++;
+	return 0;
+}
+
+static void die(struct link_verbs *v, struct vqp *q)
+{
+	struct ibv_qp_attr a = {.qp_state = IBV_QPS_ERR};
+	bool posted = q->state == VQP_READY;
+
+	q->state = VQP_DYING;
+	list_del(&q->node);
+	list_add_tail(&v->dying, &q->node);
+	if (!posted || v->dev.api->modify_qp(q->qp, &a, IBV_QP_STATE) || post_last(v, q))
+		vqp_free(v, q);
+}
+
+void vqp_break(struct link_verbs *v, struct vqp *q)
+{
+	struct vqp_note *note;
+
+	if (q->state == VQP_DYING)
+		return;
+	v_count(v, VERBS_C_qp_broken, 1);
+	forget(v, q);
+	/* What is to be told outlives the queue pair. */
+	note = calloc(1, sizeof(*note));
+	if (note) {
+		note->id = q->id;
+		list_add_tail(&v->broken, &note->node);
+	}
+	die(v, q);
+}
+
+uint64_t link_verbs_broken(struct link *l)
+{
+	struct link_verbs *v = verbs_of(l);
+	struct list *it = list_pop(&v->broken);
+	struct vqp_note *note = it ? container_of(it, struct vqp_note, node) : NULL;
+	uint64_t id = note ? note->id : 0;
+
+	free(note);
+	return id;
+}
+
+static int add(struct link_verbs *v, struct vqp *q)
+{
+	int r = idmap_insert(&v->by_gen, q->gen, q);
+
+	if (!r)
+		r = idmap_insert(&v->by_qpn, q->qp->qp_num, q);
+	return r ? r : idmap_insert(&v->by_id, q->id, q);
+}
+
+int link_verbs_open(struct link *l, uint64_t id, uint32_t psn, struct verbs_end *ours)
+{
+	struct link_verbs *v = verbs_of(l);
+	struct vqp *q;
+	int r;
+
+	if (v->dead)
+		return -EIO;
+	link_verbs_close(l, id);
+	if (!id || v->by_id.count >= v->max_peers || v->nqps >= 2 * v->max_peers)
+		return id ? -ENOSPC : -EINVAL;
+	q = calloc(1, sizeof(*q));
+	if (!q)
+		return -ENOMEM;
+	*q = (struct vqp){.state = VQP_OPEN, .id = id, .psn = psn & QPN_MAX, .gen = ++v->next_gen};
+	link_verbs_address(&q->addr, id);
+	list_add_tail(&v->peers, &q->node);
+	v->nqps++;
+	q->qp = make_qp(v);
+	r = q->qp ? add(v, q) : -ENOMEM;
+	if (!r)
+		r = -to_init(v, q->qp);
+	if (r) {
+		vqp_free(v, q);
+		return r;
+	}
+	v_count(v, VERBS_C_qp_opened, 1);
+	*ours = (struct verbs_end){.qpn = q->qp->qp_num,
+				   .psn = q->psn,
+				   .lid = v->dev.ethernet ? 0 : v->dev.pattr.lid,
+				   .mtu = (uint8_t)v->dev.pattr.active_mtu};
+	memcpy(ours->gid, v->dev.gid.gid.raw, 16);
+	return 0;
+}
+
+int link_verbs_connect(struct link *l, uint64_t id, const struct verbs_end *to)
+{
+	struct link_verbs *v = verbs_of(l);
+	struct vqp *q = idmap_get(&v->by_id, id);
+	int r;
+
+	if (!q)
+		return -ENOENT;
+	if (q->state != VQP_OPEN || to->qpn > QPN_MAX || to->psn > QPN_MAX || to->mtu < IBV_MTU_256 ||
+	    to->mtu > IBV_MTU_4096)
+		r = EINVAL;
+	else
+		r = to_receive(v, q->qp, to);
+	if (!r)
+		r = to_send(v, q);
+	if (r) {
+		vqp_free(v, q);
+		return -r;
+	}
+	q->state = VQP_READY;
+	return 0;
+}
+
+void link_verbs_close(struct link *l, uint64_t id)
+{
+	struct link_verbs *v = verbs_of(l);
+	struct vqp *q = idmap_get(&v->by_id, id);
+
+	list_for_each_safe (it, &v->broken) {
+		struct vqp_note *note = container_of(it, struct vqp_note, node);
+
+		if (note->id == id) {
+			list_del(it);
+			free(note);
+		}
+	}
+	if (!q)
+		return;
+	forget(v, q);
+	die(v, q);
+}
