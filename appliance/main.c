@@ -24,9 +24,16 @@
 #include "fabric/link/dpdk/link_dpdk.h"
 #include "fabric/link/link_impair.h"
 #include "fabric/link/link_udp.h"
+#include "fabric/link/verbs/verbs.h"
 #include "fabric/rt/rt.h"
 
-#define RX_BUFS	     256u
+#define RX_BUFS 256u
+/* An RDMA port: messages that may wait, those that are kept longer than a burst, hosts, messages under way.
+ */
+#define RDMA_RX	     1024u
+#define RDMA_KEPT    512u
+#define RDMA_PEERS   64u
+#define RDMA_TX	     1536u
 #define WORKER_LCORE 1u
 /* The old keys of a path are kept for a second or two: a rekeying must be over before the next. */
 #define REKEY_MIN_S	5
@@ -36,7 +43,9 @@
 struct options {
 	const char *state, *listen_api, *xdp_prog;
 	const char *fabric[HOSTS_FABRICS], *fabric_port[HOSTS_FABRICS];
-	unsigned nfabrics, nports;
+	const char *rdma[HOSTS_FABRICS];
+	struct verbs_port rdma_port[HOSTS_FABRICS];
+	unsigned nfabrics, nports, nrdma;
 	bool sleep_idle, clear, impaired;
 	enum eal_memory memory;
 	int ready_fd, worker_cpu, gro_us, rekey_s;
@@ -50,7 +59,7 @@ struct appliance {
 	struct event_base *base;
 	struct link_addr fabric[HOSTS_FABRICS], api;
 	char fabric_ip[HOSTS_FABRICS][64], api_ip[64];
-	struct buf_pool *bufs;
+	struct buf_pool *bufs, *rdma_bufs[HOSTS_FABRICS];
 	struct storage *storage;
 	struct hosts *hosts;
 	struct dp *dp;
@@ -66,6 +75,9 @@ static const char usage_text[] =
 	"\n"
 	"      --fabric ADDRESS[:PORT]    where host agents reach it, UDP data and TCP control (port 4793);\n"
 	"                                 up to three times: each is a path of every session\n"
+	"      --fabric verbs:DEVICE[/PORT[/GID]][,tc=N][,sl=N][,pkey=N]\n"
+	"                                 an RDMA port as one more path, for agents that have one too; goes\n"
+	"                                 before the addresses, which stay for control and as its backup\n"
 	"      --listen-api ADDRESS:PORT  management API (0.0.0.0:7443)\n"
 	"      --state DIR        certificates, desired state; DIR/admin is outriggerctl's context\n"
 	"                         (" CONTROL_STATE_DIR ")\n"
@@ -163,10 +175,16 @@ static int parse_one(struct options *o, int c)
 
 	switch (c) {
 	case O_FABRIC:
-		if (o->nfabrics == HOSTS_FABRICS)
+		if (o->nfabrics + o->nrdma == HOSTS_FABRICS)
 			return 1 + usage_error("--fabric %s is one too many: three at most", optarg);
-		o->fabric[o->nfabrics++] = optarg;
-		return 0;
+		if (strncmp(optarg, "verbs:", 6)) {
+			o->fabric[o->nfabrics++] = optarg;
+			return 0;
+		}
+		o->rdma[o->nrdma] = optarg + 6;
+		return verbs_port_parse(&o->rdma_port[o->nrdma++], optarg + 6, why, sizeof(why))
+			       ? 1 + usage_error("--fabric verbs: %s", why)
+			       : 0;
 	case O_API:
 		o->listen_api = optarg;
 		return 0;
@@ -322,6 +340,26 @@ static struct link *open_link(struct appliance *a, unsigned i)
 	return over;
 }
 
+/* Only agents with the keys of a session get a queue pair, so its peers are known. */
+static int open_rdma(struct appliance *a, struct dp_cfg *dc, unsigned i)
+{
+	struct link_verbs_cfg vc = {.port = a->o->rdma_port[i],
+				    .rx_depth = RDMA_RX,
+				    .tx_slots = RDMA_TX,
+				    .max_peers = RDMA_PEERS};
+	struct link *l;
+	int r;
+
+	vc.pool = a->rdma_bufs[i] = buf_pool_create(RDMA_RX + RDMA_KEPT, VERBS_BUF_SIZE);
+	l = vc.pool ? link_verbs_create(&vc, &r, a->why, sizeof(a->why)) : NULL;
+	if (!l)
+		return -EIO;
+	dc->verbs[dc->nlinks] = l;
+	dc->rdma_bufs[i] = vc.pool;
+	dc->link[dc->nlinks] = a->o->impaired ? link_impair_create(l, &a->o->impair) : l;
+	return dc->link[dc->nlinks++] ? 0 : -ENOMEM;
+}
+
 /* What this link's MTU, as it is now, carries: the least of all is what every path of every session is held
  * to carry, as far as an MTU of 1500 would; the largest is what paths are probed for. */
 static void chunks(const struct options *o, struct link *l, struct hosts_cfg *hc)
@@ -359,7 +397,7 @@ static int start_data_plane(struct appliance *a)
 	};
 	struct hosts_cfg hc = {.base = a->base,
 			       .storage = a->storage,
-			       .nfabrics = o->nfabrics,
+			       .nfabrics = o->nfabrics + o->nrdma,
 			       .rekey_s = (unsigned)o->rekey_s,
 			       .clear = o->clear};
 	char lcores[64];
@@ -384,6 +422,13 @@ static int start_data_plane(struct appliance *a)
 		if (!dc.link[dc.nlinks])
 			return -EIO;
 		chunks(o, dc.link[dc.nlinks], &hc);
+	}
+	for (unsigned i = 0; i < o->nrdma; i++) {
+		r = open_rdma(a, &dc, i);
+		if (r)
+			return r;
+		chunks(o, dc.verbs[o->nfabrics + i], &hc);
+		hc.rdma[o->nfabrics + i] = o->rdma[i];
 	}
 	dc.rx_bufs = o->nports ? NULL : a->bufs;
 	memcpy(hc.fabric, a->fabric, sizeof(hc.fabric));
@@ -534,6 +579,8 @@ static int run(struct appliance *a)
 	hosts_destroy(a->hosts);
 	storage_destroy(a->storage);
 	buf_pool_destroy(a->bufs);
+	for (unsigned i = 0; i < a->o->nrdma; i++)
+		buf_pool_destroy(a->rdma_bufs[i]);
 	eal_stop();
 	event_free(sig[0]);
 	event_free(sig[1]);

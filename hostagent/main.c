@@ -20,6 +20,7 @@
 #include "fabric/rt/rt.h"
 #include "hostagent/control/enroll.h"
 #include "hostagent/control/session.h"
+#include "hostagent/engine/engine.h"
 
 #define STATE_DIR "/var/lib/outrigger-agent"
 #define RUN_DIR	  "/run/outrigger"
@@ -32,6 +33,8 @@ struct options {
 	const char *state, *run_dir, *group, *token;
 	const char *appliance[AGENT_TARGETS];
 	unsigned nappliances;
+	struct verbs_port rdma[ENGINE_RDMA_PORTS];
+	unsigned nrdma;
 	struct link_impair_cfg impair;
 	bool impaired;
 	unsigned poll_us;
@@ -51,6 +54,9 @@ static const char usage_text[] =
 	"      --appliance ADDRESS[:PORT]  enroll: the appliance's API; else its fabric address\n"
 	"                                  (port 4793); may be given again: other ways to the same "
 	"appliance\n"
+	"      --fabric verbs:DEVICE[/PORT[/GID]][,tc=N][,sl=N][,pkey=N]\n"
+	"                        an RDMA port with a way to the appliance's; up to three times, in the\n"
+	"                        order of the appliance's. Without it the fabric is UDP alone\n"
 	"      --token TOKEN     one-time enrolment token\n"
 	"      --state DIR       certificate and key of this host (" STATE_DIR ")\n"
 	"      --run-dir DIR     sockets of the guests, DIR/DEVICE.sock (" RUN_DIR ")\n"
@@ -105,13 +111,21 @@ static int check(const struct options *o)
 static int parse(int argc, char **argv, struct options *o)
 {
 	static const struct option longs[] = {
-		{"appliance", required_argument, NULL, 'a'}, {"token", required_argument, NULL, 't'},
-		{"state", required_argument, NULL, 's'},     {"run-dir", required_argument, NULL, 'r'},
-		{"group", required_argument, NULL, 'g'},     {"cpu", required_argument, NULL, 'C'},
-		{"chunk", required_argument, NULL, 'c'},     {"poll-us", required_argument, NULL, 'p'},
-		{"impair", required_argument, NULL, 'i'},    {"log-level", required_argument, NULL, 'l'},
-		{"ready-fd", required_argument, NULL, 'f'},  {"help", no_argument, NULL, 'h'},
-		{"version", no_argument, NULL, 'V'},	     {NULL, 0, NULL, 0},
+		{"appliance", required_argument, NULL, 'a'},
+		{"token", required_argument, NULL, 't'},
+		{"state", required_argument, NULL, 's'},
+		{"run-dir", required_argument, NULL, 'r'},
+		{"group", required_argument, NULL, 'g'},
+		{"cpu", required_argument, NULL, 'C'},
+		{"chunk", required_argument, NULL, 'c'},
+		{"poll-us", required_argument, NULL, 'p'},
+		{"fabric", required_argument, NULL, 'F'},
+		{"impair", required_argument, NULL, 'i'},
+		{"log-level", required_argument, NULL, 'l'},
+		{"ready-fd", required_argument, NULL, 'f'},
+		{"help", no_argument, NULL, 'h'},
+		{"version", no_argument, NULL, 'V'},
+		{NULL, 0, NULL, 0},
 	};
 	char why[160], *end;
 	unsigned n;
@@ -126,6 +140,16 @@ static int parse(int argc, char **argv, struct options *o)
 				       usage_error("--appliance %s is one too many: four addresses at most",
 						   optarg);
 			o->appliance[o->nappliances++] = optarg;
+			break;
+		case 'F':
+			if (strncmp(optarg, "verbs:", 6))
+				return 1 +
+				       usage_error("--fabric: '%s' is not verbs:DEVICE; UDP needs no option",
+						   optarg);
+			if (o->nrdma == ENGINE_RDMA_PORTS)
+				return 1 + usage_error("--fabric %s is one too many: three at most", optarg);
+			if (verbs_port_parse(&o->rdma[o->nrdma++], optarg + 6, why, sizeof(why)))
+				return 1 + usage_error("--fabric verbs: %s", why);
 			break;
 		case 't':
 			o->token = optarg;
@@ -269,7 +293,10 @@ static int serve(const struct options *o)
 		.impair = o->impaired ? &o->impair : NULL,
 		.chunk = o->chunk,
 		.poll_ns = o->poll_us * NSEC_PER_USEC,
+		.rdma = o->rdma,
+		.nrdma = o->nrdma,
 	};
+	char why[256];
 	struct agent_session *session = NULL;
 	struct event *sig[2] = {NULL, NULL};
 	struct event_base *base = NULL;
@@ -287,6 +314,12 @@ static int serve(const struct options *o)
 	}
 	if (pin(o->cpu))
 		return 1;
+	for (unsigned i = 0; i < o->nrdma; i++) {
+		if (engine_rdma_check(&o->rdma[i], why, sizeof(why))) {
+			log_err("--fabric verbs: %s", why);
+			goto out;
+		}
+	}
 	cfg.tls = load_identity(o->state);
 	if (!cfg.tls)
 		goto out;

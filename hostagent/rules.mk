@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-$(eval $(call room,hostagent,fabric/base fabric/chan hostagent/control,libevent libssl libcrypto,))
+$(eval $(call room,hostagent,fabric/base fabric/chan fabric/link/verbs hostagent/control,libevent libssl libcrypto,))
 $(eval $(call prog,outrigger-agent,hostagent))
 
 EXTRA_ALL += $(B)/man/outrigger-agent.8

@@ -11,7 +11,7 @@ WORLD = LINK=$(LINK) KEEP=$(KEEP) PATHS=$(PATHS) BUILD=$(B) GUEST=$(GUEST)
 
 EXTRA_ALL += $(WORLD_BPF)
 
-.PHONY: deps run down test test-kill func func-rings guest layers format check sim fuzz-replay
+.PHONY: deps run down test test-kill test-rdma func func-rings guest layers format check sim fuzz-replay
 
 deps: ## install the Debian packages that are missing, and name them
 	$(Q)sh tests/tools/deps
@@ -35,6 +35,9 @@ test-kill: ## N=20 rounds: kill -9 each daemon while a guest writes
 
 func: all guest ## functional tests on real daemons; T= picks
 	$(Q)$(WORLD) tests/func/run $(T)
+
+test-rdma: all ## the RDMA fabric, in two guests with rdma_rxe
+	$(Q)BUILD=$(B) GUEST=$(GUEST) tests/func/test_rdma.py
 
 layers:
 	$(Q)tests/tools/layers

@@ -65,9 +65,12 @@ struct dp_cfg {
 	/* The fabric links, one per path of a session; taken over. */
 	struct link *link[EP_LINKS];
 	unsigned nlinks;
+	struct link
+		*verbs[EP_LINKS]; /* of link[], the RDMA ports, without what is stacked on them; else NULL */
 	/* Where the link's received datagrams are kept. When it runs low, frames are copied instead of
 	 * keeping them. NULL: not known. */
 	const struct buf_pool *rx_bufs;
+	const struct buf_pool *rdma_bufs[EP_LINKS]; /* likewise, of RDMA ports; up to the first NULL */
 	struct sw_limits limits;
 	/* A packet of the worker for the control channel of a session to carry. Control thread. */
 	void (*carry)(void *ctx, uint64_t session_id, const uint8_t *data, uint32_t len);

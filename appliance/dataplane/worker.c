@@ -115,10 +115,11 @@ static void on_record(void *ctx, enum rt_class cls, uint32_t psn, const struct r
 		      const uint8_t *data, struct buf *owner)
 {
 	struct wsession *s = ctx;
-	const struct buf_pool *rx = s->w->rx_bufs;
+	struct buf_pool const *const *rx = s->w->rx_bufs;
 
-	if (rx && buf_pool_available(rx) < RX_BUFS_LOW)
-		owner = NULL;
+	for (; *rx; rx++)
+		if (buf_pool_available(*rx) < RX_BUFS_LOW)
+			owner = NULL;
 	vqt_peer_record(s->peer, cls, psn, rec, data, owner);
 	mark(s);
 }
@@ -160,7 +161,9 @@ static int session_path(struct worker *w, struct wsession *s, const struct wsess
 	bool carrier = cfg->link[i] == DP_CARRIER;
 	int r;
 
-	keys.backup = carrier;
+	keys.backup = cfg->rank[i];
+	if (!carrier)
+		s->verbs[cfg->path[i]] = w->verbs[cfg->link[i]];
 	r = ep_session_path(s->eps, cfg->path[i], carrier ? w->pipe_index : cfg->link[i], &keys, NULL,
 			    w->now);
 	OPENSSL_cleanse(&keys, sizeof(keys));
@@ -222,6 +225,7 @@ void worker_session_del(struct worker *w, struct wsession *s)
 	(void)w;
 	list_del(&s->node);
 	list_del(&s->marked);
+	worker_rdma_close(s);
 	vqt_peer_destroy(s->peer);
 	ep_session_del(s->eps);
 	session_free(s);
@@ -415,6 +419,7 @@ static int turn(struct worker *w)
 		w->tick_at = w->now + TICK_NS;
 		sw_tick(w->sw, w->now, 64);
 		ep_reap(w->ep, on_lost, NULL);
+		worker_rdma_tick(w);
 	}
 	return news;
 }
@@ -500,7 +505,12 @@ int worker_init(struct worker *w, const struct dp_cfg *cfg, struct dp *dp, uint6
 		return -errno;
 	w->frames = frame_pool_create(FRAMES);
 	w->waiting = buf_pool_create(WAITING_BUFS, WAITING_SIZE);
-	w->rx_bufs = cfg->rx_bufs;
+	for (unsigned i = 0, n = 0; i <= EP_LINKS; i++) {
+		const struct buf_pool *p = i ? cfg->rdma_bufs[i - 1] : cfg->rx_bufs;
+
+		if (p)
+			w->rx_bufs[n++] = p;
+	}
 	w->shape_bufs = buf_pool_create(SHAPE_BUFS, SHAPE_BUF_SIZE);
 	w->sw = sw_create(&cfg->limits);
 	w->ep = ep_create(seed);
@@ -513,6 +523,7 @@ int worker_init(struct worker *w, const struct dp_cfg *cfg, struct dp *dp, uint6
 	w->bdevs = bdev_group_create(BDEV_DEPTH, &r);
 	if (!w->frames || !w->waiting || !w->shape_bufs || !w->pipe || !w->sw || !w->ep || !w->bdevs)
 		return w->bdevs ? -ENOMEM : r;
+	memcpy(w->verbs, cfg->verbs, sizeof(w->verbs));
 	for (unsigned i = 0; i < cfg->nlinks; i++) {
 		r = ep_link_add(w->ep, cfg->link[i]);
 		if (r < 0)

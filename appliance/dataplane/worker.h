@@ -11,6 +11,7 @@
 
 #include "appliance/bdev/bdev.h"
 #include "appliance/dataplane/dataplane.h"
+#include "fabric/link/verbs/verbs.h"
 #include "fabric/rt/rt.h"
 
 struct vdisk;
@@ -28,7 +29,8 @@ struct wsession_cfg {
 	unsigned path[RT_PATHS]; /* numbers, the same at both ends */
 	unsigned link[RT_PATHS]; /* of dp_cfg, that the path begins on; DP_CARRIER: the control channel */
 	struct rt_path_cfg keys[RT_PATHS];
-	uint64_t seed; /* random */
+	uint8_t rank[RT_PATHS]; /* rt_path_cfg.backup */
+	uint64_t seed;		/* random */
 };
 /* A session begins. -ENOMEM, -EEXIST: an SPI is in use, choose others. */
 int worker_session_add(struct worker *w, const struct wsession_cfg *cfg, struct wsession **out);
@@ -36,6 +38,10 @@ int worker_session_add(struct worker *w, const struct wsession_cfg *cfg, struct 
 void worker_session_del(struct worker *w, struct wsession *s);
 /* ep_session_rekey() of its path; the agent has the keys already. */
 int worker_session_rekey(struct worker *w, struct wsession *s, unsigned path, const struct rt_path_cfg *next);
+/* The session's end of an RDMA path, connected to the agent's: the old one, if any, is gone. psn: random.
+ * -ENOENT: no such path; errors of link_verbs_open() and link_verbs_connect(). */
+int worker_session_rdma(struct worker *w, struct wsession *s, unsigned path, const struct verbs_end *theirs,
+			uint32_t psn, struct verbs_end *ours);
 struct rt *wsession_rt(struct wsession *s);
 bool wsession_peer(const struct wsession *s, unsigned path, struct link_addr *peer);
 

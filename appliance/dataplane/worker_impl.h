@@ -32,7 +32,8 @@ struct wsession {
 	/* What its agent leaves unfinished stands in these: it can use up only its own. */
 	struct frame_pool *frames;
 	struct buf_pool *bufs;
-	bool given_up; /* control was told */
+	struct link *verbs[RT_PATHS]; /* by path: its RDMA port; NULL: none */
+	bool given_up;		      /* control was told */
 };
 
 struct worker {
@@ -47,14 +48,16 @@ struct worker {
 	uint64_t tick_at, port_wait;
 	int epoll;
 	struct ep *ep;
-	struct link *pipe; /* the carrier inside control channels; the ep's */
+	struct link *verbs[EP_LINKS]; /* as dp_cfg.verbs */
+	struct link *pipe;	      /* the carrier inside control channels; the ep's */
 	unsigned pipe_index;
 	struct buf_pool *pipe_bufs;
 	struct sw *sw;
 	const struct dp_config *config; /* NULL: nothing published yet */
 	struct frame_pool *frames;
 	struct buf_pool *waiting, *shape_bufs;
-	const struct buf_pool *rx_bufs; /* of the fabric link; NULL: not known */
+	/* Of the fabric links; up to the first NULL. */
+	const struct buf_pool *rx_bufs[EP_LINKS + 2];
 	struct reqmem reqmem;
 	struct bdev_group *bdevs;
 	struct list needy; /* disks that vdisk_service() is for */
@@ -86,6 +89,12 @@ void uplink_send(struct worker *w, uint32_t port, uint16_t vlan, struct frame *f
 int worker_init(struct worker *w, const struct dp_cfg *cfg, struct dp *dp, uint64_t seed);
 void worker_fini(struct worker *w);
 int worker_main(void *arg);
+
+/* worker_rdma.c */
+/* Queue pairs of the session go. */
+void worker_rdma_close(struct wsession *s);
+/* Now and then. */
+void worker_rdma_tick(struct worker *w);
 
 /* dataplane.c, callable on the worker: tells the control thread. reason is constant. */
 bool dp_carry(void *dp, const struct link_addr *to, const uint8_t *data, uint32_t len);

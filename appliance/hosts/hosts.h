@@ -33,10 +33,12 @@ struct hosts_cfg {
 	struct storage *storage;
 	struct link_addr fabric[HOSTS_FABRICS]; /* where agents send: the address of each fabric link */
 	unsigned nfabrics;
-	uint32_t chunk;	    /* payload bytes per packet that every fabric port carries */
-	uint32_t chunk_max; /* probe paths for up to so many; 0: do not */
-	unsigned rekey_s;   /* each path gets fresh keys so often; 0: never */
-	bool clear;	    /* integrity only, no encryption: a physically isolated fabric */
+	const char *
+		rdma[HOSTS_FABRICS]; /* fabric link i is this RDMA port and has no address; NULL: it is not */
+	uint32_t chunk;		     /* payload bytes per packet that every fabric port carries */
+	uint32_t chunk_max;	     /* probe paths for up to so many; 0: do not */
+	unsigned rekey_s;	     /* each path gets fresh keys so often; 0: never */
+	bool clear;		     /* integrity only, no encryption: a physically isolated fabric */
 };
 
 int hosts_create(const struct hosts_cfg *cfg, struct hosts **out);

@@ -94,6 +94,7 @@ struct session {
 	bool synced;
 	unsigned rekeyed;  /* tick of the last */
 	unsigned rekeying; /* letters of it on their way */
+	bool opening;	   /* one of them, an RDMA path's */
 	struct rt_path_cfg
 		next[RT_PATHS];	  /* as cfg.path: rx issued, the agent's part awaited; rx_spi 0: none */
 	bool ended;		  /* on purpose: its channel is not waited for */
@@ -102,6 +103,7 @@ struct session {
 	unsigned lines;		  /* logged on the agent's account since the last tick */
 	struct event *closer;	  /* after a refusal */
 	struct wsession_cfg cfg;
+	unsigned rdma_port[RT_PATHS]; /* as cfg.path: the agent's RDMA port, from 1; 0: not RDMA */
 	/* Of each path, as of the last tick. */
 	struct session_path {
 		bool known; /* peer is */
@@ -209,6 +211,10 @@ bool session_may_log(struct session *s);
 void session_del_if_done(struct session *s);
 void session_poll_stats(struct session *s);
 void session_rekey(struct session *s);
+
+/* session_rdma.c */
+/* NULL, or what was wrong: the session ends. */
+const char *session_on_rdma_open(struct session *s, const Outrigger__Session__V1__RdmaOpen *m);
 
 /* publish.c */
 int publish_ports(struct hosts *h, const struct model *m, char *why, size_t why_size);

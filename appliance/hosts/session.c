@@ -197,7 +197,9 @@ static void welcome(struct session *s, bool resumed)
 		outrigger__session__v1__path__init(&path[i]);
 		path[i].index = s->cfg.path[i];
 		path[i].carrier = s->cfg.link[i] == DP_CARRIER;
-		if (!path[i].carrier) {
+		path[i].rank = s->cfg.rank[i];
+		path[i].rdma_port = s->rdma_port[i];
+		if (!path[i].carrier && !path[i].rdma_port) {
 			link_addr_format(&s->h->cfg.fabric[s->cfg.link[i]], address[i]);
 			path[i].address = address[i];
 		}
@@ -297,21 +299,45 @@ static void end_others(struct session *s, bool new_only)
 	}
 }
 
+/* The fabric link for the session's next path: the next that the agent can use, the carrier after all of
+ * them; false: no more. RDMA goes first, then what else there is, then the carrier. */
+static bool next_link(struct session *s, uint32_t rdma_ports, unsigned *at, unsigned *nrdma)
+{
+	unsigned n = s->cfg.npaths;
+
+	for (; *at < s->h->cfg.nfabrics; ++*at) {
+		bool rdma = s->h->cfg.rdma[*at];
+
+		if (rdma && *nrdma >= rdma_ports)
+			continue;
+		s->cfg.link[n] = *at;
+		s->rdma_port[n] = rdma ? ++*nrdma : 0;
+		s->cfg.rank[n] = rdma ? 0 : 1;
+		++*at;
+		return true;
+	}
+	s->cfg.link[n] = DP_CARRIER;
+	s->rdma_port[n] = 0;
+	s->cfg.rank[n] = 2;
+	return (*at)++ == s->h->cfg.nfabrics;
+}
+
 /* A path for each fabric link that the agent has an offer for, and the carrier. NULL, or what is wrong. */
 static const char *take_paths(struct session *s, const Outrigger__Session__V1__Hello *m)
 {
-	unsigned seen = 0;
+	unsigned seen = 0, at = 0, nrdma = 0;
 
 	s->cfg.npaths = 0;
-	for (size_t i = 0; i < m->n_paths && i <= s->h->cfg.nfabrics; i++) {
+	for (size_t i = 0; i < m->n_paths && s->cfg.npaths < RT_PATHS; i++) {
 		const Outrigger__Session__V1__PathOffer *o = m->paths[i];
 		unsigned n = s->cfg.npaths;
 
+		if (!next_link(s, m->rdma_ports, &at, &nrdma))
+			break;
 		if (o->index >= RT_PATHS || !o->rx_spi || o->key.len != AEAD_KEY_LEN || seen >> o->index & 1)
 			return "a hello with a path out of range, without SPI and key, or twice the same";
 		seen |= 1u << o->index;
 		s->cfg.path[n] = o->index;
-		s->cfg.link[n] = n < s->h->cfg.nfabrics ? n : DP_CARRIER;
 		s->cfg.keys[n].tx_spi = o->rx_spi;
 		memcpy(s->cfg.keys[n].tx_key, o->key.data, AEAD_KEY_LEN);
 		s->cfg.npaths++;
@@ -515,6 +541,8 @@ static const char *dispatch(struct session *s, const Outrigger__Session__V1__Mes
 		return NULL;
 	case OUTRIGGER__SESSION__V1__MESSAGE__BODY_REKEYED:
 		return on_rekeyed(s, m->rekeyed);
+	case OUTRIGGER__SESSION__V1__MESSAGE__BODY_RDMA_OPEN:
+		return session_on_rdma_open(s, m->rdma_open);
 	case OUTRIGGER__SESSION__V1__MESSAGE__BODY_CARRIER:
 		/* Bounded on its own way (dp_carried), and no matter of the control channel's limits. */
 		s->messages--;

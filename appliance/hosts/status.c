@@ -15,6 +15,9 @@ static void path(struct hosts *h, const struct session *s, unsigned i, struct st
 	if (s->cfg.link[i] == DP_CARRIER) {
 		snprintf(out->local, sizeof(out->local), "control channel");
 		snprintf(out->remote, sizeof(out->remote), "%.63s", s->chan ? s->address : "");
+	} else if (s->rdma_port[i]) {
+		snprintf(out->local, sizeof(out->local), "RDMA %s", h->cfg.rdma[s->cfg.link[i]]);
+		snprintf(out->remote, sizeof(out->remote), "RDMA port %u", s->rdma_port[i]);
 	} else {
 		link_addr_format(&h->cfg.fabric[s->cfg.link[i]], text);
 		snprintf(out->local, sizeof(out->local), "%s", text);

@@ -157,8 +157,8 @@ struct cc {
 
 struct path {
 	bool used;
-	bool backup;   /* carries data only while no other path is up */
-	uint8_t state; /* enum rt_path_state */
+	uint8_t backup; /* rt_path_cfg.backup */
+	uint8_t state;	/* enum rt_path_state */
 	uint32_t tx_spi, rx_spi;
 	struct aead_key *tx_key, *rx_key;
 	/* Rekeying: new until the peer uses them (receive) or is known to have them (send), old until

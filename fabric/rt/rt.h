@@ -128,7 +128,7 @@ struct rt_path_cfg {
 	uint32_t rx_spi; /* chosen here */
 	uint8_t tx_key[AEAD_KEY_LEN];
 	uint8_t rx_key[AEAD_KEY_LEN];
-	bool backup; /* carries data only while no other path is up */
+	uint8_t backup; /* rank: carries data only while no path of a lower one is up; 0: always */
 };
 
 struct rt_tx {
@@ -147,7 +147,7 @@ struct rt_path_info {
 	uint32_t share_permille; /* of what all paths carried between the last two keepalives */
 	uint32_t window;	 /* congestion window, packets; 0: less than one */
 	uint32_t chunk;		 /* payload bytes that were seen to get through */
-	bool backup;
+	uint8_t backup;
 	bool rekeying; /* old or new keys besides the present ones: both SPIs must reach this rt */
 };
 

@@ -12,6 +12,7 @@
 #include "fabric/base/log.h"
 #include "fabric/aead/spi.h"
 #include "fabric/chan/chan.h"
+#include "hostagent/control/session_rdma.h"
 #include "hostagent/engine/engine.h"
 #include "proto/session/session.h"
 
@@ -41,6 +42,8 @@ struct agent_session {
 	struct spi_issuer issuer;
 	uint32_t spi[RT_PATHS]; /* offered in Hello, with their keys */
 	uint8_t key[RT_PATHS][AEAD_KEY_LEN];
+	struct session_rdma rdma;
+	unsigned nrdma;
 	bool quiet; /* the same failure was logged already */
 	char last_reason[256];
 };
@@ -83,6 +86,7 @@ static void hello(struct agent_session *s)
 	h.paths = offers;
 	h.max_chunk = s->chunk;
 	h.resume = s->suspended ? s->id : 0;
+	h.rdma_ports = s->nrdma;
 	m.body_case = OUTRIGGER__SESSION__V1__MESSAGE__BODY_HELLO;
 	m.hello = &h;
 	send_message(s, &m);
@@ -93,12 +97,16 @@ static const char *take_path(const struct agent_session *s, const Outrigger__Ses
 {
 	if (p->index >= RT_PATHS)
 		return "a path index is out of range";
-	if (!p->carrier && link_addr_parse(&out->peer, p->address, LINK_FABRIC_PORT))
+	if (!p->carrier && !p->rdma_port && link_addr_parse(&out->peer, p->address, LINK_FABRIC_PORT))
 		return "a path's address cannot be read";
 	if (!p->rx_spi || p->key.len != AEAD_KEY_LEN)
 		return "a path's SPI or key has a wrong size";
+	if (p->rdma_port > s->nrdma || p->rank > UINT8_MAX)
+		return "a path's RDMA port or rank is out of range";
 	out->index = p->index;
 	out->carrier = p->carrier;
+	out->rdma_port = p->rdma_port;
+	out->keys.backup = (uint8_t)p->rank;
 	out->keys.tx_spi = p->rx_spi;
 	out->keys.rx_spi = s->spi[p->index];
 	memcpy(out->keys.tx_key, p->key.data, AEAD_KEY_LEN);
@@ -114,6 +122,7 @@ static void drop_suspended(struct agent_session *s)
 		return;
 	s->suspended = false;
 	s->id = 0;
+	session_rdma_stop(&s->rdma);
 	engine_session_down(s->engine);
 }
 
@@ -127,12 +136,14 @@ static const char *on_resumed(struct agent_session *s, const Outrigger__Session_
 	s->last_reason[0] = '\0';
 	s->since = clock_now_ns();
 	log_info("session %016llx goes on over a new control channel", (unsigned long long)s->id);
+	session_rdma_again(&s->rdma);
 	return NULL;
 }
 
 static const char *on_welcome(struct agent_session *s, const Outrigger__Session__V1__Welcome *w)
 {
 	struct engine_session es = {.chunk = w->chunk, .chunk_max = w->chunk_max};
+	unsigned rdma = 0;
 	const char *bad;
 	int r;
 
@@ -160,6 +171,7 @@ static const char *on_welcome(struct agent_session *s, const Outrigger__Session_
 		bad = take_path(s, w->paths[i], &es.path[es.npaths++]);
 		if (bad)
 			return bad;
+		rdma |= w->paths[i]->rdma_port ? 1u << w->paths[i]->index : 0;
 	}
 	r = engine_session_up(s->engine, &es);
 	OPENSSL_cleanse(&es, sizeof(es));
@@ -177,6 +189,7 @@ static const char *on_welcome(struct agent_session *s, const Outrigger__Session_
 		 (unsigned long long)w->session_id, w->software, w->n_paths, w->n_paths == 1 ? "" : "s",
 		 es.aead == &aead_crc ? "integrity only" : "encrypted", w->chunk,
 		 w->chunk_max > w->chunk ? w->chunk_max : w->chunk);
+	session_rdma_start(&s->rdma, rdma);
 	return NULL;
 }
 
@@ -412,6 +425,8 @@ static const char *dispatch(struct agent_session *s, const Outrigger__Session__V
 		return NULL;
 	case OUTRIGGER__SESSION__V1__MESSAGE__BODY_REKEY:
 		return on_rekey(s, m->rekey);
+	case OUTRIGGER__SESSION__V1__MESSAGE__BODY_RDMA_OPENED:
+		return session_rdma_opened(&s->rdma, m->rdma_opened);
 	case OUTRIGGER__SESSION__V1__MESSAGE__BODY_CARRIER:
 		engine_carried(s->engine, m->carrier->packet.data, m->carrier->packet.len);
 		return NULL;
@@ -559,7 +574,22 @@ static bool engine_carry(void *ctx, const uint8_t *data, uint32_t len)
 	return !session_send(s->chan, &m);
 }
 
+static void engine_rdma_broken(void *ctx, unsigned path)
+{
+	struct agent_session *s = ctx;
+
+	session_rdma_broken(&s->rdma, path);
+}
+
+static bool rdma_say(void *ctx, Outrigger__Session__V1__Message *m)
+{
+	struct agent_session *s = ctx;
+
+	return s->welcomed && !session_send(s->chan, m);
+}
+
 static const struct engine_up engine_calls = {
+	.rdma_broken = engine_rdma_broken,
 	.device_state = engine_device_state,
 	.detached = on_detached,
 	.lost = engine_lost,
@@ -575,6 +605,8 @@ int agent_session_create(const struct agent_session_cfg *cfg, struct agent_sessi
 		.group = cfg->group,
 		.impair = cfg->impair,
 		.poll_ns = cfg->poll_ns,
+		.rdma = cfg->rdma,
+		.nrdma = cfg->nrdma,
 		.up = &engine_calls,
 		.ctx = s,
 	};
@@ -602,8 +634,14 @@ int agent_session_create(const struct agent_session_cfg *cfg, struct agent_sessi
 	chan_backoff_init(&s->backoff, 50, 2000);
 	if (s->ntargets != cfg->ntargets || !s->retry)
 		r = -ENOMEM;
+	s->nrdma = cfg->nrdma;
+	if (!r)
+		r = session_rdma_init(&s->rdma, cfg->base, seed);
 	if (!r)
 		r = engine_create(&ecfg, &s->engine);
+	s->rdma.engine = s->engine;
+	s->rdma.say = rdma_say;
+	s->rdma.ctx = s;
 	if (r) {
 		agent_session_destroy(s);
 		return r;
@@ -622,6 +660,7 @@ void agent_session_destroy(struct agent_session *s)
 		chan_close(s->chan);
 	if (s->retry)
 		event_free(s->retry);
+	session_rdma_fini(&s->rdma);
 	engine_destroy(s->engine);
 	SSL_CTX_free(s->tls);
 	for (unsigned i = 0; i < s->ntargets; i++)

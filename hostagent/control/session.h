@@ -29,8 +29,10 @@ struct agent_session_cfg {
 	SSL_CTX *tls;	   /* a reference is taken */
 	const char *run_dir, *group;
 	const struct link_impair_cfg *impair; /* NULL: none */
-	uint32_t chunk;	  /* largest packet payload to try, RT_CHUNK_MIN..MAX; 0: RT_CHUNK_MAX */
-	uint64_t poll_ns; /* engine_cfg.poll_ns */
+	uint32_t chunk;		       /* largest packet payload to try, RT_CHUNK_MIN..MAX; 0: RT_CHUNK_MAX */
+	uint64_t poll_ns;	       /* engine_cfg.poll_ns */
+	const struct verbs_port *rdma; /* RDMA ports */
+	unsigned nrdma;
 };
 
 int agent_session_create(const struct agent_session_cfg *cfg, struct agent_session **out);

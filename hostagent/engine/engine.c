@@ -98,6 +98,7 @@ static void run(evutil_socket_t fd, short what, void *arg)
 		engine_wake(e);
 	arm(e, now);
 	engine_settle(e);
+	engine_rdma_settle(e);
 	if (!e->ep || e->lost)
 		return;
 	ep_reap(e->ep, lost, &gone);
@@ -141,6 +142,8 @@ int engine_create(const struct engine_cfg *cfg, struct engine **out)
 		e->impair = *cfg->impair;
 		e->impaired = true;
 	}
+	for (; e->nrdma < cfg->nrdma && e->nrdma < ENGINE_RDMA_PORTS; e->nrdma++)
+		e->rdma_port[e->nrdma] = cfg->rdma[e->nrdma];
 	e->host = vqt_host_create(&edev_tunnel_calls, seed);
 	e->bufs = buf_pool_create(RX_BUFS, LINK_UDP_BUF_SIZE);
 	e->work = event_new(cfg->base, -1, 0, run, e);
@@ -202,7 +205,9 @@ static int carrier_up(struct engine *e, const struct engine_path *p, uint64_t no
 		e->pipe = NULL;
 		return i;
 	}
-	keys.backup = true;
+	/* Of an appliance that gives no ranks. */
+	if (!keys.backup)
+		keys.backup = 1;
 	link_pipe_address(&peer, 1);
 	r = ep_session_path(e->session, p->index, (unsigned)i, &keys, &peer, now);
 	OPENSSL_cleanse(&keys, sizeof(keys));
@@ -261,7 +266,7 @@ static int path_up(struct engine *e, const struct engine_path *p, uint64_t now)
 {
 	struct link_addr any = {.port = 0};
 	struct link *l;
-	int r, i;
+	int r;
 
 	if (!memcmp(p->peer.ip, "\0\0\0\0\0\0\0\0\0\0\xff\xff", 12))
 		any.ip[10] = any.ip[11] = 0xff;
@@ -271,6 +276,14 @@ static int path_up(struct engine *e, const struct engine_path *p, uint64_t now)
 		return r;
 	}
 	tell_offloads(e, p, l);
+	return engine_link_up(e, l, p, &p->peer, now);
+}
+
+int engine_link_up(struct engine *e, struct link *l, const struct engine_path *p,
+		   const struct link_addr *peer, uint64_t now)
+{
+	int i;
+
 	if (e->impaired) {
 		struct link *under = l;
 
@@ -288,7 +301,7 @@ static int path_up(struct engine *e, const struct engine_path *p, uint64_t now)
 	e->link_ev[i] = event_new(e->base, l->ops->fd(l), EV_READ | EV_PERSIST, on_link, e);
 	if (!e->link_ev[i] || event_add(e->link_ev[i], NULL))
 		return -ENOMEM;
-	return ep_session_path(e->session, p->index, (unsigned)i, &p->keys, &p->peer, now);
+	return ep_session_path(e->session, p->index, (unsigned)i, &p->keys, peer, now);
 }
 
 int engine_session_up(struct engine *e, const struct engine_session *cfg)
@@ -325,7 +338,11 @@ int engine_session_up(struct engine *e, const struct engine_session *cfg)
 	}
 	e->lost = false;
 	for (unsigned i = 0; i < cfg->npaths; i++) {
-		r = cfg->path[i].carrier ? carrier_up(e, &cfg->path[i], now) : path_up(e, &cfg->path[i], now);
+		const struct engine_path *p = &cfg->path[i];
+
+		r = p->carrier	   ? carrier_up(e, p, now)
+		    : p->rdma_port ? engine_rdma_up(e, p, now)
+				   : path_up(e, p, now);
 		if (r)
 			log_warn("fabric: path %u cannot be opened (%s)", cfg->path[i].index, strerror(-r));
 		else
@@ -354,6 +371,7 @@ void engine_session_down(struct engine *e)
 	e->ep = NULL;
 	e->session = NULL;
 	e->pipe = NULL;
+	engine_rdma_down(e);
 	e->timer_at = 0;
 	list_for_each_safe (it, &e->devs)
 		edev_session_down(container_of(it, struct edev, node));
@@ -398,4 +416,5 @@ void engine_stats(struct engine *e, void (*fn)(void *arg, uint32_t dev, const ch
 		fn(arg, UINT32_MAX, rt_counter_names[i], rt_counters(ep_session_rt(e->session))[i]);
 	for (unsigned i = 0; i < EP_NCOUNTERS; i++)
 		fn(arg, UINT32_MAX, ep_counter_names[i], ep_counters(e->ep)[i]);
+	engine_rdma_stats(e, fn, arg);
 }

@@ -22,6 +22,7 @@
 
 #include "fabric/link/link.h"
 #include "fabric/link/link_impair.h"
+#include "fabric/link/verbs/verbs.h"
 #include "fabric/rt/rt.h"
 #include "hostagent/frontend/frontend.h"
 
@@ -39,6 +40,8 @@ struct engine_up {
 	/* A packet for the control channel to carry. False: it cannot now. May be called from inside engine
 	 * calls. */
 	bool (*carry)(void *ctx, const uint8_t *data, uint32_t len);
+	/* The connection of an RDMA path broke: engine_rdma_open() makes another. */
+	void (*rdma_broken)(void *ctx, unsigned path);
 };
 
 struct engine_cfg {
@@ -47,13 +50,18 @@ struct engine_cfg {
 	const char *group;		      /* of socket files; NULL: the process's */
 	const struct link_impair_cfg *impair; /* NULL: none */
 	uint64_t poll_ns;		      /* 0: never poll */
+	const struct verbs_port *rdma;	      /* RDMA ports; copied */
+	unsigned nrdma;
 	const struct engine_up *up;
 	void *ctx;
 };
 
+#define ENGINE_RDMA_PORTS 3u
+
 struct engine_path {
 	unsigned index;
-	bool carrier; /* inside the control channel; peer is not used */
+	unsigned rdma_port; /* from 1: of engine_cfg.rdma; peer is not used; 0: not RDMA */
+	bool carrier;	    /* inside the control channel; peer is not used */
 	struct link_addr peer;
 	struct rt_path_cfg keys;
 };
@@ -91,6 +99,10 @@ struct engine_dev_state {
 	const char *broken; /* "": it is well */
 };
 
+/* Can a session have a path over this port? A sentence in why if not: no device, port down, locked memory,
+ * ... */
+int engine_rdma_check(const struct verbs_port *port, char *why, size_t why_len);
+
 int engine_create(const struct engine_cfg *cfg, struct engine **out);
 /* Front-ends go, sockets are removed. NULL is fine. */
 void engine_destroy(struct engine *e);
@@ -102,6 +114,10 @@ void engine_session_down(struct engine *e);
 
 /* Fresh SPIs and keys for a path. -ENOTCONN, or ep_session_rekey()'s errors. */
 int engine_rekey(struct engine *e, unsigned path, const struct rt_path_cfg *next);
+/* This end of an RDMA path, a fresh one, and the other; a path carries nothing before that. -ENOENT: no such
+ * path; errors of link_verbs_open() and link_verbs_connect(). */
+int engine_rdma_open(struct engine *e, unsigned path, uint32_t psn, struct verbs_end *ours);
+int engine_rdma_connect(struct engine *e, unsigned path, const struct verbs_end *theirs);
 /* A packet came out of the control channel. */
 void engine_carried(struct engine *e, const uint8_t *data, size_t len);
 

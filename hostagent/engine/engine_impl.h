@@ -63,6 +63,10 @@ struct engine {
 	struct event *link_ev[EP_LINKS];
 	struct link *pipe; /* of the carrier path; the ep's, NULL: none */
 	struct buf_pool *pipe_bufs;
+	struct verbs_port rdma_port[ENGINE_RDMA_PORTS];
+	unsigned nrdma;
+	struct link *rdma[RT_PATHS]; /* by path, without what is stacked on it; NULL: not RDMA */
+	struct buf_pool *rdma_bufs[RT_PATHS];
 	struct event *work;  /* made active by hand: there is something to do in this turn of the loop */
 	struct event *timer; /* ep_deadline() */
 	uint64_t timer_at;
@@ -77,6 +81,18 @@ struct engine {
 
 /* There is work: run once, after the other events of this turn. */
 void engine_wake(struct engine *e);
+
+/* engine.c: takes over l, whatever becomes of it. peer: the address that the path's packets go to. */
+int engine_link_up(struct engine *e, struct link *l, const struct engine_path *p,
+		   const struct link_addr *peer, uint64_t now);
+
+/* engine_rdma.c */
+int engine_rdma_up(struct engine *e, const struct engine_path *p, uint64_t now);
+void engine_rdma_down(struct engine *e); /* the links are gone */
+/* As engine_stats(): of all RDMA ports together. */
+void engine_rdma_stats(const struct engine *e,
+		       void (*fn)(void *arg, uint32_t dev, const char *name, uint64_t value), void *arg);
+void engine_rdma_settle(struct engine *e); /* tells of broken connections; from the run alone */
 
 /* engine_dev.c */
 void edev_destroy(struct edev *d);

@@ -263,8 +263,27 @@ static void hello_of(unsigned i, uint8_t how)
 	h.paths = os;
 	h.max_chunk = how & 32 ? (uint32_t)byte() << 8 : 1344;
 	h.resume = how & 64 ? P.last_id : 0;
+	h.rdma_ports = how >> 7;
 	m.body_case = OUTRIGGER__SESSION__V1__MESSAGE__BODY_HELLO;
 	m.hello = &h;
+	speak(i, &m);
+}
+
+static void rdma_open(unsigned i, uint8_t path)
+{
+	Outrigger__Session__V1__Message m = OUTRIGGER__SESSION__V1__MESSAGE__INIT;
+	Outrigger__Session__V1__RdmaOpen o = OUTRIGGER__SESSION__V1__RDMA_OPEN__INIT;
+	Outrigger__Session__V1__RdmaEnd e = OUTRIGGER__SESSION__V1__RDMA_END__INIT;
+	uint8_t gid[16] = {0}, how = byte();
+
+	e.qpn = how & 1 ? 1u << 24 : 7;
+	e.gid.data = gid;
+	e.gid.len = how & 2 ? byte() % 17 : 16;
+	e.mtu = how & 4 ? byte() : 5;
+	o.index = path;
+	o.end = how & 8 ? NULL : &e;
+	m.body_case = OUTRIGGER__SESSION__V1__MESSAGE__BODY_RDMA_OPEN;
+	m.rdma_open = &o;
 	speak(i, &m);
 }
 
@@ -288,6 +307,10 @@ static void canned(unsigned i, uint8_t what)
 		m.attached = &at;
 		break;
 	case 1:
+		if (what & 4) {
+			rdma_open(i, dev & 7);
+			return;
+		}
 		de.dev = dev;
 		m.body_case = OUTRIGGER__SESSION__V1__MESSAGE__BODY_DETACHED;
 		m.detached = &de;
@@ -435,7 +458,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static const struct model_env env = {.pool_bytes = some_bytes, .random = some_random};
-	struct hosts_cfg hc = {.nfabrics = 1, .chunk = 1344};
+	struct hosts_cfg hc = {.nfabrics = 2, .rdma = {NULL, "vd0"}, .chunk = 1344};
 
 	input = data;
 	rest = size < 4096 ? size : 4096;

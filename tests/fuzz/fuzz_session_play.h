@@ -36,6 +36,7 @@
 #define worker_session_add	f_worker_session_add
 #define worker_session_del	f_worker_session_del
 #define worker_session_rekey	f_worker_session_rekey
+#define worker_session_rdma	f_worker_session_rdma
 #define worker_vdisk_add	f_worker_vdisk_add
 #define worker_vdisk_bind	f_worker_vdisk_bind
 #define worker_vdisk_del	f_worker_vdisk_del
@@ -59,6 +60,7 @@
 #include "appliance/hosts/hosts.c"
 #include "appliance/hosts/publish.c"
 #include "appliance/hosts/session.c"
+#include "appliance/hosts/session_rdma.c"
 
 #define CHANS	6
 #define LETTERS 4096
@@ -399,6 +401,15 @@ int f_worker_session_rekey(struct worker *w, struct wsession *s, unsigned path,
 	(void)w;
 	(void)s;
 	return next->tx_spi && next->rx_spi && path < RT_PATHS ? 0 : -EINVAL;
+}
+
+int f_worker_session_rdma(struct worker *w, struct wsession *s, unsigned path, const struct verbs_end *theirs,
+			  uint32_t psn, struct verbs_end *ours)
+{
+	(void)w;
+	assert(s && path < RT_PATHS && theirs->mtu >= 1 && theirs->mtu <= 5);
+	*ours = (struct verbs_end){.qpn = 1, .psn = psn & 0xffffff, .mtu = 3};
+	return P.bind_fails ? -ENOSPC : 0;
 }
 
 void f_worker_session_del(struct worker *w, struct wsession *s)

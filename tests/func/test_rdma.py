@@ -1,0 +1,187 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""The RDMA fabric on real kernels and libibverbs: two guests with rdma_rxe (tests/world/rdma.py), outriggerd in one,
+outrigger-agent in the other.
+
+A session has four paths: UDP on wire 0, RDMA on wires 1 and 2, and the control channel. Two TAP vNICs of the host, each in a
+network namespace of its own, talk through the appliance.
+
+    make test-rdma
+"""
+
+import json
+import os
+import sys
+import time
+
+sys.path.insert(0, f"{os.path.dirname(os.path.abspath(__file__))}/../world")
+import case
+import rdma
+import vm  # noqa: F401
+from case import expect, wait_for
+
+BUILD = os.environ.get("BUILD", "build/gcc")
+GUEST = os.environ.get("GUEST", "build/cache/guest")
+PATIENCE = 60  # emulated guests on a busy machine
+MACS = {"a": "02:00:5e:00:02:01", "b": "02:00:5e:00:02:02"}
+
+
+class Stand(rdma.Pair):
+    """The pair with the daemons in it."""
+
+    def check(self):
+        for guest in (self.app, self.host):
+            expect(guest.running(), f"{guest.name} runs\n{guest.tail()}")
+
+    def ctl(self, *words):
+        return self.app.must("outriggerctl --context /run/st/admin " + " ".join(words), PATIENCE)
+
+    def daemon(self, guest, name, arguments):
+        """Starts it and waits until it serves."""
+        guest.must(f"rm -f /run/{name}.ready; mkfifo /run/{name}.ready; "
+                   f"(exec {name} {arguments} --ready-fd 9 9>/run/{name}.ready) >> /run/{name}.log 2>&1 &")
+        result = guest.run(f"timeout {PATIENCE} head -n 1 < /run/{name}.ready", PATIENCE + 5)
+        expect(result.ok, f"{name} serves\n{self.log(guest, name)}")
+
+    def log(self, guest, name):
+        return guest.run(f"tail -n 30 /run/{name}.log").output
+
+    def start_appliance(self):
+        self.daemon(self.app, "outriggerd", "--fabric 10.9.0.1 --fabric verbs:rxe1 --fabric verbs:rxe2 --state /run/st"
+                    " --run-dir /run/og --listen-api 10.9.0.1:7443 --no-hugepages --sleep-idle")
+
+    def start_agent(self, fabric="--fabric verbs:rxe1 --fabric verbs:rxe2"):
+        self.daemon(self.host, "outrigger-agent", f"--appliance 10.9.0.1 {fabric} --state /run/agent --run-dir /run/og")
+
+    def show(self, *words):
+        """How the host's session is: paths, counters."""
+        answer = json.loads(self.ctl("host", "show", "host", *words, "-o", "json"))
+        return answer["status"]
+
+    def paths(self):
+        """The paths of the session, as the appliance sees them: {local: whether it is up}."""
+        return {path["local"]: path.get("state") == "PATH_STATE_UP" for path in self.show().get("paths", [])}
+
+    def rdma_up(self, number=2):
+        """Whether so many of the RDMA paths are up; the last answer is in self.last."""
+        self.last = self.paths()
+        return sum(up for local, up in self.last.items() if local.startswith("RDMA")) == number
+
+
+    def rdma_counters(self):
+        """The agent's, of all its ports."""
+        return {name[len("host_rdma_"):]: int(value) for name, value in self.show("--counters")["counters"].items()
+                if name.startswith("host_rdma_")}
+
+    def tap_up(self, number, name):
+        self.host.must(f"i2 link set tap-{name} netns {name} && i2 -n {name} link set tap-{name} up && "
+                       f"i2 -n {name} addr add 10.20.0.{number}/24 dev tap-{name}")
+
+    def ping(self, count):
+        self.last = self.host.run(f"i2 netns exec a ping -c {count} -W 5 10.20.0.2", PATIENCE).output
+        return " 0% packet loss" in self.last
+
+
+    def frames_pass(self):
+        """A few frames each way; one may be lost (the network is a bounded class), not all."""
+        wait_for("frames pass", lambda: self.ping(3), PATIENCE, self.check, 0.2)
+
+    def broken(self):
+        """Connections that the agent has seen break."""
+        return int(self.host.run("grep -c 'connection of RDMA path' /run/outrigger-agent.log").output)
+
+
+def setup(stand):
+    started = time.monotonic()
+    stand.start_appliance()
+    stand.ctl("host", "create", "host")
+    token = stand.ctl("host", "enroll-token", "host").strip()
+    stand.host.must(f"outrigger-agent enroll --appliance 10.9.0.1:7443 --token {token} --state /run/agent", PATIENCE)
+    stand.start_agent()
+    print(f"booted in {stand.app.boot_seconds:.0f} s, daemons up after {time.monotonic() - started:.0f} s more")
+
+
+def test_rdma_paths_come_up(stand):
+    wait_for("both RDMA paths up", stand.rdma_up, PATIENCE, stand.check, 0.5)
+    print(stand.last)
+
+
+def test_frames_pass(stand):
+    """Two vNICs of the host, each in a namespace of its own."""
+    stand.ctl("network", "create", "blue")
+    stand.ctl("profile", "create", "p", "--host", "host")
+    for name, mac in MACS.items():
+        stand.ctl("vnic", "create", name, "--profile", "p", "--network", "blue", "--mac", mac, "--frontend", "tap",
+                  "--tap-name", f"tap-{name}")
+    for number, name in enumerate(MACS, 1):
+        tap = f"tap-{name}"
+        wait_for(tap, lambda t=tap: stand.host.run(f"i2 link show {t}").ok, PATIENCE, stand.check, 0.2)
+        stand.host.must(f"i2 netns add {name}")
+        stand.tap_up(number, name)
+    before = stand.rdma_counters()
+    wait_for("the first answer", lambda: stand.ping(1), PATIENCE, stand.check, 0.2)
+    stand.frames_pass()
+    sent = lambda now: sum(now[name] - before[name] for name in ("tx_inline", "tx_copied"))  # noqa: E731
+    wait_for("20 messages over RDMA", lambda: sent(stand.rdma_counters()) >= 20, PATIENCE, stand.check, 0.5)
+
+
+def test_super_frames_pass(stand):
+    stand.host.must("i2 netns exec b iperf3 -s -D")
+    result = stand.host.run("i2 netns exec a iperf3 -c 10.20.0.2 -n 4M", PATIENCE)
+    expect(result.ok, result.output)
+    print(result.output.strip().splitlines()[-3:])
+
+
+def test_a_cut_wire_is_a_dead_path(stand):
+    stand.cut(1)
+    wait_for("one RDMA path down", lambda: stand.rdma_up(1), PATIENCE, stand.check, 0.5)
+    stand.frames_pass()
+    stand.cut(1, up=True)
+    wait_for("both up again", stand.rdma_up, PATIENCE, stand.check, 0.5)
+
+
+def test_a_killed_agent_comes_back(stand):
+    stand.host.must("killall -9 outrigger-agent; while pidof outrigger-agent; do sleep 0.1; done")
+    stand.start_agent()
+    wait_for("both RDMA paths up", stand.rdma_up, PATIENCE, stand.check, 0.5)
+    for number, name in enumerate(MACS, 1):
+        wait_for(f"tap-{name}", lambda t=f"tap-{name}": stand.host.run(f"i2 link show {t}").ok, PATIENCE, stand.check, 0.2)
+        stand.tap_up(number, name)
+    wait_for("an answer", lambda: stand.ping(1), PATIENCE, stand.check, 0.2)
+
+
+def test_a_broken_connection_is_made_anew(stand):
+    """The appliance's end of a wire goes: the agent's port stays up, and its queue pair runs out of retries."""
+    before = stand.broken()
+    stand.cut(1, stand.app)
+    wait_for("a broken queue pair", lambda: stand.broken() > before, PATIENCE, stand.check, 0.5)
+    stand.frames_pass()
+    stand.cut(1, stand.app, up=True)
+    wait_for("both up again", stand.rdma_up, PATIENCE, stand.check, 0.5)
+
+
+def test_udp_takes_over(stand):
+    for wire in rdma.RDMA_WIRES:
+        stand.cut(wire)
+    wait_for("no RDMA path left", lambda: stand.rdma_up(0), PATIENCE, stand.check, 0.5)
+    stand.frames_pass()
+    for wire in rdma.RDMA_WIRES:
+        stand.cut(wire, up=True)
+    wait_for("both up again", stand.rdma_up, PATIENCE, stand.check, 0.5)
+
+
+def test_without_a_device_one_line_says_so(stand):
+    for guest, command in ((stand.host, "outrigger-agent --appliance 10.9.0.1 --state /run/agent"),
+                           (stand.app, "outriggerd --fabric 10.9.0.1:4800 --state /run/st2 --no-hugepages"
+                                       " --listen-api 10.9.0.1:7444")):
+        result = guest.run(f"{command} --fabric verbs:mlx5_0", PATIENCE)
+        expect(not result.ok and "there is no RDMA device mlx5_0 here" in result.output, result.output)
+
+
+def world():
+    image = rdma.build_image(BUILD, GUEST)
+    return Stand(f"{os.path.dirname(os.path.abspath(__file__))}/../../build/func/rdma", image)
+
+
+if __name__ == "__main__":
+    case.main(globals(), world(), setup)
