@@ -11,8 +11,8 @@
 
 #include "fabric/link/verbs/verbs_impl.h"
 
-#define ACK_TIMEOUT 14u /* 4.096 us x 2^14 = 67 ms for an acknowledgement; seven tries */
-#define RETRIES	    7u
+#define ACK_TIMEOUT 14u /* 4.096 us x 2^14 = 67 ms for an acknowledgement */
+#define RETRIES	    6u	/* 7 is for ever to some devices */
 #define RNR_RETRIES 6u
 #define RNR_TIMER   14u /* 1.28 ms before a sender that found no buffer tries again */
 #define READ_DEPTH  16u /* RDMA READs under way per queue pair, if the device can */
