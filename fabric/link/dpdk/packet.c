@@ -48,6 +48,8 @@ static bool parse_ip6(struct packet *p, const uint8_t *ip, uint32_t len, const s
 	if (get16(ip + 4) < UDP || get16(ip + 4) > len - IP6 || memcmp(ip + 24, local->ip, 16))
 		return false;
 	memcpy(p->from.ip, ip + 8, 16);
+	if (link_addr_is_v4(&p->from))
+		return false; /* never on a wire (RFC 4942, 2.2), and no answer could go there */
 	p->ce = (ip[1] >> 4 & 3) == ECN_CE;
 	p->off = ETHER + IP6;
 	p->len = get16(ip + 4);
