@@ -305,6 +305,22 @@ static void resumed(void **state)
 	WAIT(A.downs > 0);
 }
 
+/* A quiet device's counters are told once to whom has been told of the device. */
+static void counters_are_told_when_they_have_changed(void **state)
+{
+	(void)state;
+	reach(ATTACHED);
+	assert_int_equal(A.devices, 1);
+	stats(2);
+	WAIT(A.stats == 2);
+	assert_int_equal(A.devices, 0);
+	say_attach();
+	WAIT(A.seen[M(ATTACHED)] == 2);
+	stats(3);
+	WAIT(A.stats == 3);
+	assert_int_equal(A.devices, 1);
+}
+
 static void fields_out_of_range(void **state)
 {
 	static const struct {
@@ -396,6 +412,7 @@ int main(void)
 		cmocka_unit_test(every_message_in_every_state),
 		cmocka_unit_test(bytes_that_are_no_message),
 		cmocka_unit_test(resumed),
+		cmocka_unit_test(counters_are_told_when_they_have_changed),
 		cmocka_unit_test(fields_out_of_range),
 	};
 
