@@ -86,6 +86,10 @@ class Stand(rdma.Pair):
         """A few frames each way; one may be lost (the network is a bounded class), not all."""
         wait_for("frames pass", lambda: self.ping(3), PATIENCE, self.check, 0.2)
 
+    def broken(self):
+        """Connections that the agent has seen break."""
+        return int(self.host.run("grep -c 'connection of RDMA path' /run/outrigger-agent.log").output)
+
 
 def setup(stand):
     started = time.monotonic()
@@ -123,7 +127,7 @@ def test_frames_pass(stand):
 
 def test_super_frames_pass(stand):
     stand.host.must("i2 netns exec b iperf3 -s -D")
-    result = stand.host.run("i2 netns exec a iperf3 -c 10.20.0.2 -n 4M", PATIENCE)
+    result = stand.host.run("i2 netns exec a iperf3 -c 10.20.0.2 -n 1M", PATIENCE)
     expect(result.ok, result.output)
     print(result.output.strip().splitlines()[-3:])
 
@@ -144,6 +148,16 @@ def test_a_killed_agent_comes_back(stand):
         wait_for(f"tap-{name}", lambda t=f"tap-{name}": stand.host.run(f"i2 link show {t}").ok, PATIENCE, stand.check, 0.2)
         stand.tap_up(number, name)
     wait_for("an answer", lambda: stand.ping(1), PATIENCE, stand.check, 0.2)
+
+
+def test_a_broken_connection_is_made_anew(stand):
+    """The appliance's end of a wire goes: the agent's port stays up, and its queue pair runs out of retries."""
+    before = stand.broken()
+    stand.cut(1, stand.app)
+    wait_for("a broken queue pair", lambda: stand.broken() > before, PATIENCE, stand.check, 0.5)
+    stand.frames_pass()
+    stand.cut(1, stand.app, up=True)
+    wait_for("both up again", stand.rdma_up, PATIENCE, stand.check, 0.5)
 
 
 def test_udp_takes_over(stand):
