@@ -212,6 +212,8 @@ struct rt {
 	uint64_t last_rx;
 
 	bool lost;
+	bool wanted; /* a class refused a message (tx_ring.want): not looked for after each packet otherwise
+		      */
 	uint32_t chunk;	  /* of new packets */
 	uint8_t *scratch; /* RT_SCRATCH slots of scratch_stride bytes */
 	uint32_t scratch_stride, scratch_used;

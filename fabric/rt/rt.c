@@ -185,6 +185,7 @@ int rt_send(struct rt *rt, enum rt_class cls, enum rt_rel rel, const struct rt_r
 	    const struct iovec *iov, int niov, uint64_t now)
 {
 	size_t len = 0;
+	int r;
 
 	(void)now;
 	if ((unsigned)cls >= RT_NCLASS)
@@ -198,7 +199,9 @@ int rt_send(struct rt *rt, enum rt_class cls, enum rt_rel rel, const struct rt_r
 		return -EMSGSIZE;
 	if (!len && rec->total)
 		return -EINVAL; /* would be filler */
-	return tx_put(&rt->tx[cls], cls == RT_NET ? rel : RT_REL_FULL, rec, iov, (uint32_t)len);
+	r = tx_put(&rt->tx[cls], cls == RT_NET ? rel : RT_REL_FULL, rec, iov, (uint32_t)len);
+	rt->wanted |= r == -EAGAIN;
+	return r;
 }
 
 uint32_t rt_room(const struct rt *rt, enum rt_class cls)

@@ -274,12 +274,19 @@ void tx_done(struct rt *rt, struct tx_ring *t, uint32_t idx)
 
 void tx_wake(struct rt *rt)
 {
+	if (!rt->wanted)
+		return;
+	rt->wanted = false;
 	for (unsigned c = 0; c < RT_NCLASS; c++) {
 		struct tx_ring *t = &rt->tx[c];
 		uint32_t room = t->window / 8; /* not for every single slot: a wake-up has its price */
 
-		if (!t->want || tx_avail(t) < (t->want > room ? t->want : room))
+		if (!t->want)
 			continue;
+		if (tx_avail(t) < (t->want > room ? t->want : room)) {
+			rt->wanted = true;
+			continue;
+		}
 		t->want = 0;
 		rt->cfg.ops->writable(rt->cfg.ctx, (enum rt_class)c);
 	}
