@@ -47,6 +47,7 @@ format: ## clang-format, SPDX lines, white space
 
 check: layers format ## no root, under a minute on a built tree
 	$(Q)$(MAKE) --no-print-directory -j$$(nproc) --output-sync=target $(SIM_SLICES) fuzz-replay unit
+	$(Q)tests/sim/counts $(SIM_SLICES:sim-slice-%=$(B)/sim-%.log)
 
 func-rings: all guest ## packed and split rings, 1 and 4 queues, MTU 1500 and 9000: all eight, in guests
 	$(Q)RINGS=all $(WORLD) tests/func/run rings

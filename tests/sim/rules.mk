@@ -19,7 +19,7 @@ SIM_SLICES += sim-slice-$(1)
 .PHONY: sim-slice-$(1)
 sim: sim-slice-$(1)
 sim-slice-$(1): $(B)/bin/sim-$(2)
-	$$(Q)$(B)/bin/sim-$(2) $(3)
+	$$(Q)$(B)/bin/sim-$(2) $(3) >$(B)/sim-$(1).log || { cat $(B)/sim-$(1).log; exit 1; }; cat $(B)/sim-$(1).log
 endef
 
 .PHONY: sim
