@@ -9,13 +9,12 @@ import time
 from bench import Report, cpu_s
 from contest import Contest
 from peers import Ovs
-from rig import Outrigger, switches, wait_for
+from rig import Outrigger, switches, w, wait_for
 from vms import Vms
 
 SECONDS = 10
 MOST_CPU, MOST_WAKEUPS = 0.05, 2
 MOST_MIB = {64: 16, 256: 32}
-VOLUME = 1 << 20
 
 
 def resident_mib(pids):
@@ -51,28 +50,18 @@ class Many(Outrigger):
             self.vms.process.kill()
             self.vms.process.wait()
 
-    def there(self, device):
-        return os.path.exists(f"{self.run_dir('h1')}/{device}.sock")
-
-    def meet(self):
-        pass
-
     def grow(self, count):
         if not self.count:
-            self.ctl("pool", "create", "p", "--directory", f"{self.directory}/volumes")
-        new = range(self.count, count)
-        names = [f"v{number}" for number in new]
-        prefix = " ".join(self.ctl_command()[4:])
-        script = "".join(f"{prefix} profile create {n} --host h1\n{prefix} volume create {n} --pool p --size {VOLUME}\n"
-                         f"{prefix} vnic create {n}-net --profile {n} --network blue --mac 02:0b:00:00:{number >> 8:02x}:{number & 255:02x}\n"
-                         f"{prefix} vdisk create {n}-disk --profile {n} --volume {n}\n" for number, n in zip(new, names))
-        subprocess.run([*self.net.inside("app"), "sh", "-e"], input=script, text=True, timeout=300, check=True,
-                       stdout=subprocess.DEVNULL)
+            self.ctl("pool", "create", "main", "--directory", f"{self.directory}/volumes")
+        subprocess.run([*self.net.inside("app"), f"{os.path.dirname(os.path.abspath(__file__))}/provision.py",
+                        f"{self.bracket('app')}:{w.API_PORT}", f"{self.directory}/app/admin", str(self.count), str(count)],
+                       timeout=300, check=True, stdout=subprocess.DEVNULL)
         directory = self.run_dir("h1")
-        wait_for("all devices", lambda: all(self.there(f"{name}-disk") for name in names), 60, self.check)
+        wait_for("all disks", lambda: all(os.path.exists(f"{directory}/d{number}.sock") for number in range(count)), 60,
+                 self.check)
         if self.vms:
             self.vms.end()
-        self.vms = Vms(f"disks={directory}/v%u-disk.sock", f"nics={directory}/v%u-net.sock", f"vms={count}", "idle=1")
+        self.vms = Vms(f"disks={directory}/d%u.sock", f"nics={directory}/n%u.sock", f"vms={count}", "idle=1")
         self.adopt(self.vms.process.pid)
         self.vms.expect("ready")
         self.count = count

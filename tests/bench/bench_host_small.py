@@ -40,6 +40,7 @@ def main():
                             absolute=None if pps else MOST[name])
                 contest.row(f"{case}, {name}: host", "s/Mpkt", loads, name, "OVS-DPDK:500", per_mpkt)
                 contest.row(f"{case}, {name}: host", "s/Mpkt", loads, name, "Linux bridge", per_mpkt, most=0.1 if pps else None)
+                contest.row(f"{case}, {name}: packets per train of an agent", "", loads, name, None, lambda load: load.train)
                 contest.row(f"{case}, {name}: appliance", "s/Mpkt", loads, name, None, lambda load: load.appliance_per_mpkt)
                 contest.row(f"{case}, {name}: arrived", "Mpps", loads, name, "Linux bridge", lambda load: load.mpps)
     return report

@@ -131,7 +131,7 @@ class Ovs(Peer):
                    "other_config:dpdk-socket-mem=1024", "other_config:userspace-tso-enable=true",
                    "other_config:dpdk-extra=--no-pci --in-memory")
         log = f"{self.directory}/vswitchd.log"
-        self.processes = [self.spawn([OVS_LIB, self.socket, f"--log-file={log}", "--verbose=console:off"], env=env)]
+        self.processes = [self.spawn([OVS_LIB, self.socket, f"--log-file={log}", "-vconsole:off"], env=env)]
         sockets = [f"{self.directory}/g{number}.sock" for number in (0, 1)]
         self.add_guests(sockets, *self.words)
         for guest in self.guests:
@@ -157,7 +157,7 @@ class Ovs(Peer):
         self.undo.callback(lambda: open(HUGEPAGES, "w").write(before))
 
     def vsctl(self, *words):
-        return sh("ovs-vsctl", f"--db={self.socket}", "--timeout=15", *words)
+        return sh("ovs-vsctl", f"--db={self.socket}", "--timeout=60", *words, timeout=70)
 
     def wake(self):
         for process in self.processes:

@@ -93,6 +93,10 @@ class Rig:
     def pids(self, _part):
         return []
 
+    def trains(self):
+        """(0, 0) where there are none."""
+        return 0, 0
+
     def wake(self):
         """Before a turn."""
 
@@ -153,15 +157,18 @@ class Outrigger(Rig, w.World):
         self.adopt(guest.process.pid)
         return guest
 
+    def trains(self):
+        """(packets of the transport, trains of them) that both agents have sent: the kernel counts a train once."""
+        packets = sum(value for name, value in self.all_counters().items()
+                      if name.startswith("host/") and name.endswith("/rx_packets"))
+        trains = 0
+        for host in self.host_names:
+            snmp = [line.split() for line in self.net.sh(host, "cat /proc/net/snmp").splitlines() if "Udp:" in line]
+            trains += int(dict(zip(*snmp[:2]))["OutDatagrams"])
+        return packets, trains
+
     def pids(self, part):
         return [agent.pid for agent in self.agents.values()] if part == "host" else [self.appliance.pid]
-
-
-def datagrams(world, host):
-    """(sent, received) by a node's UDP sockets: a train counts once, as the kernel takes it."""
-    lines = [line.split() for line in world.net.sh(host, "cat /proc/net/snmp").splitlines() if line.startswith("Udp:")]
-    figures = dict(zip(lines[0], lines[1]))
-    return int(figures["OutDatagrams"]), int(figures["InDatagrams"])
 
 
 class Load:
@@ -169,6 +176,7 @@ class Load:
 
     def __init__(self, rig, seconds):
         softirq = softirq_pids()
+        trains = rig.trains()
         parts = {part: rig.pids(part) for part in ("host", "appliance")}
         before = [cpu_s(parts["host"]), cpu_s(parts["appliance"]), cpu_s(softirq), switches(parts["host"])]
         sent, came, start = rig.guests[0].tell("stats"), rig.guests[1].tell("stats"), time.monotonic()
@@ -176,6 +184,8 @@ class Load:
         after = [cpu_s(parts["host"]), cpu_s(parts["appliance"]), cpu_s(softirq), switches(parts["host"])]
         stats, self.seconds = rig.guests[1].tell("stats"), time.monotonic() - start
         gone = rig.guests[0].tell("stats")
+        packets, trains = (b - a for a, b in zip(trains, rig.trains()))
+        self.train = packets / trains if trains else 0
         host, self.appliance_s, soft, self.wakeups = (b - a for a, b in zip(before, after))
         self.host_s, self.softirq_s = host + soft, soft
         self.bytes = stats["rx_bytes"] - came["rx_bytes"]
@@ -199,7 +209,8 @@ class Load:
         return (f"{self.gbps:.2f} Gb/s {self.mpps:.3f} Mpps lost {self.lost}/{self.offered}; host {self.per_gb:.3f} "
                 f"s/GB {self.per_mpkt:.3f} s/Mpkt (softirqd {self.softirq_s:.3f} s), appliance {self.appliance_per_gb:.3f} "
                 f"s/GB; {self.wakeups_per_m:.0f} wake-ups/M, {self.kicks / self.seconds:.0f} kicks/s, "
-                f"{self.calls / self.seconds:.0f} calls/s; one way {self.p50}/{self.p99} us")
+                f"{self.calls / self.seconds:.0f} calls/s; one way {self.p50}/{self.p99} us; "
+                f"{self.train:.1f} packets per train")
 
 
 def measure(rig, length, pps=0, burst_us=100, seconds=1.5, warm=0.4):
@@ -217,4 +228,4 @@ def measure(rig, length, pps=0, burst_us=100, seconds=1.5, warm=0.4):
 
 
 __all__ = ["ADDRESS", "FULL_FRAME", "SEGMENT", "Guest", "Load", "Outrigger", "Rig", "RigError", "WorldError", "measure",
-           "switches", "wait_for"]
+           "switches", "w", "wait_for"]
