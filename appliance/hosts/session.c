@@ -429,7 +429,8 @@ static void take_counters(struct remote_counter **out, size_t *n, Outrigger__Ses
 
 static void on_stats(struct session *s, const Outrigger__Session__V1__Stats *m)
 {
-	take_counters(&s->remote, &s->nremote, m->fabric, m->n_fabric);
+	if (m->n_fabric)
+		take_counters(&s->remote, &s->nremote, m->fabric, m->n_fabric);
 	for (size_t i = 0; i < m->n_devices; i++) {
 		uint32_t dev = m->devices[i]->dev;
 		struct hdev *d = dev <= DEVICES_MAX ? s->h->slots[dev] : NULL;

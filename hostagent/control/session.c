@@ -18,8 +18,11 @@
 
 #define SESSION_WORKED_NS (2 * NSEC_PER_SEC)
 #define CARRIED_QUEUE	  (1u << 20)
-/* A device has some sixty counters of at most 60 bytes each: so many fit in a message (CHAN_MESSAGE_MAX). */
-#define STATS_DEVICES 128u
+/* Of one message of counters: far below CHAN_MESSAGE_MAX, as names have at most 47 bytes. A device has some
+ * sixty. */
+#define STATS_DEVICES  32u
+#define STATS_COUNTERS (STATS_DEVICES * 96u)
+#define STATS_FABRIC   512u /* those of the transport and the links, at most */
 
 struct agent_session {
 	struct event_base *base;
@@ -286,84 +289,76 @@ static void on_detached(void *ctx, uint32_t dev)
 	send_message(s, &m);
 }
 
-/* Grows while engine_stats() walks; out of memory ends the list early, which the reader can bear. */
+/* An answer to one request: a message for so many devices, then the next, so that a host of many needs no
+ * more memory for it than one of few. */
 struct stats {
-	Outrigger__Session__V1__Counter *counters;
-	uint32_t *dev;
-	size_t n, cap;
+	struct agent_session *s;
+	uint64_t id;
+	size_t n, ndev, nfabric;
+	Outrigger__Session__V1__DeviceStats devices[STATS_DEVICES];
+	Outrigger__Session__V1__DeviceStats *devices_at[STATS_DEVICES];
+	Outrigger__Session__V1__Counter counters[STATS_COUNTERS];
+	Outrigger__Session__V1__Counter *counters_at[STATS_COUNTERS];
 };
 
+static void send_stats(struct stats *st)
+{
+	Outrigger__Session__V1__Message m = OUTRIGGER__SESSION__V1__MESSAGE__INIT;
+	Outrigger__Session__V1__Stats reply = OUTRIGGER__SESSION__V1__STATS__INIT;
+
+	reply.id = st->id;
+	reply.n_devices = st->ndev;
+	reply.devices = st->devices_at;
+	reply.n_fabric = st->nfabric;
+	reply.fabric = st->counters_at + (st->n - st->nfabric);
+	m.body_case = OUTRIGGER__SESSION__V1__MESSAGE__BODY_STATS;
+	m.stats = &reply;
+	send_message(st->s, &m);
+	st->n = st->ndev = st->nfabric = 0;
+}
+
+/* engine_stats() gives each device's counters in one run, and those of the fabric last. */
 static void collect(void *arg, uint32_t dev, const char *name, uint64_t value)
 {
 	struct stats *st = arg;
+	bool fresh = dev != UINT32_MAX && (!st->ndev || st->devices[st->ndev - 1].dev != dev);
+	size_t room = STATS_COUNTERS - st->n;
+	Outrigger__Session__V1__DeviceStats *d;
 
-	if (st->n == st->cap) {
-		size_t cap = st->cap ? 2 * st->cap : 256;
-		void *c = realloc(st->counters, cap * sizeof(*st->counters));
-		void *d;
-
-		if (!c)
-			return;
-		st->counters = c;
-		d = realloc(st->dev, cap * sizeof(*st->dev));
-		if (!d)
-			return;
-		st->dev = d;
-		st->cap = cap;
+	if ((fresh && (st->ndev == STATS_DEVICES || room < STATS_COUNTERS / STATS_DEVICES)) ||
+	    (dev == UINT32_MAX && !st->nfabric && room < STATS_FABRIC))
+		send_stats(st);
+	if (st->n == STATS_COUNTERS)
+		return;
+	if (fresh) {
+		d = st->devices_at[st->ndev] = &st->devices[st->ndev];
+		outrigger__session__v1__device_stats__init(d);
+		d->dev = dev;
+		d->counters = &st->counters_at[st->n];
+		st->ndev++;
 	}
 	outrigger__session__v1__counter__init(&st->counters[st->n]);
 	st->counters[st->n].name = (char *)name;
 	st->counters[st->n].value = value;
-	st->dev[st->n++] = dev;
+	st->counters_at[st->n] = &st->counters[st->n];
+	st->n++;
+	if (dev == UINT32_MAX)
+		st->nfabric++;
+	else
+		st->devices[st->ndev - 1].n_counters++;
 }
 
 static void on_stats_request(struct agent_session *s, uint64_t id)
 {
-	Outrigger__Session__V1__Message m = OUTRIGGER__SESSION__V1__MESSAGE__INIT;
-	Outrigger__Session__V1__Stats reply = OUTRIGGER__SESSION__V1__STATS__INIT;
-	Outrigger__Session__V1__Counter **ptr = NULL;
-	Outrigger__Session__V1__DeviceStats *ds = NULL, **dsp = NULL;
-	struct stats st = {0};
-	size_t ndev = 0;
+	struct stats *st = calloc(1, sizeof(*st));
 
-	engine_stats(s->engine, collect, &st);
-	ptr = calloc(st.n + 1, sizeof(*ptr));
-	ds = calloc(st.n + 1, sizeof(*ds));
-	dsp = calloc(st.n + 1, sizeof(*dsp));
-	if (!ptr || !ds || !dsp)
-		goto out;
-	/* engine_stats() gives each device's counters in one run. */
-	for (size_t i = 0; i < st.n; i++) {
-		ptr[i] = &st.counters[i];
-		if (st.dev[i] == UINT32_MAX) {
-			if (!reply.n_fabric)
-				reply.fabric = &ptr[i];
-			reply.n_fabric++;
-			continue;
-		}
-		if (!ndev || ds[ndev - 1].dev != st.dev[i]) {
-			outrigger__session__v1__device_stats__init(&ds[ndev]);
-			ds[ndev].dev = st.dev[i];
-			ds[ndev].counters = &ptr[i];
-			dsp[ndev] = &ds[ndev];
-			ndev++;
-		}
-		ds[ndev - 1].n_counters++;
-	}
-	reply.id = id;
-	m.body_case = OUTRIGGER__SESSION__V1__MESSAGE__BODY_STATS;
-	m.stats = &reply;
-	for (size_t at = 0; at == 0 || at < ndev; at += STATS_DEVICES) {
-		reply.devices = dsp + at;
-		reply.n_devices = ndev - at < STATS_DEVICES ? ndev - at : STATS_DEVICES;
-		send_message(s, &m);
-	}
-out:
-	free(ptr);
-	free(ds);
-	free(dsp);
-	free(st.counters);
-	free(st.dev);
+	if (!st)
+		return; /* the next request may find some */
+	st->s = s;
+	st->id = id;
+	engine_stats(s->engine, collect, st);
+	send_stats(st);
+	free(st);
 }
 
 static const char *on_rekey(struct agent_session *s, const Outrigger__Session__V1__Rekey *k)

@@ -180,9 +180,12 @@ static void open_all(struct load *l)
 
 		c.path = numbered(l->disks, i);
 		disk_open(&l->disk_of[i], &c, i + 1);
+		l->disk_of[i].due = (double)i / l->vms; /* one after another, not all at once */
 	}
 	for (unsigned i = 0; l->nic_of && i < l->vms; i++)
 		nic_open(&l->nic_of[i]);
+	for (unsigned i = 0; l->nic_of && i < l->vms; i++)
+		l->nic_of[i].due = (double)i / l->vms;
 }
 
 /* ---- the loop ---- */
