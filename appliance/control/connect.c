@@ -167,8 +167,8 @@ static int bind_listener(struct connect_server *s)
 	if (!s->gate->listener)
 		return errno ? -errno : -EIO;
 	len = sizeof(ss);
-	/* Connections have it from here. An answer is two records; Nagle's algorithm would keep the second until the
-	 * caller's delayed acknowledgement: 40 ms of each call on a connection that is kept. */
+	/* Connections have it from here. An answer is two records; Nagle's algorithm would keep the second
+	 * until the caller's delayed acknowledgement: 40 ms of each call on a connection that is kept. */
 	setsockopt(evconnlistener_get_fd(s->gate->listener), IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
 	if (getsockname(evconnlistener_get_fd(s->gate->listener), (struct sockaddr *)&ss, &len))
 		return -errno;
