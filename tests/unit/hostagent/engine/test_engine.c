@@ -322,16 +322,15 @@ static int start(void **state)
 	return 0;
 }
 
-static int setup(void **state)
+static int setup_with(uint64_t poll_ns)
 {
-	struct engine_cfg cfg = {.run_dir = dir, .up = &up};
+	struct engine_cfg cfg = {.run_dir = dir, .poll_ns = poll_ns, .up = &up};
 	struct timeval ms = {.tv_usec = 1000};
 	struct link_addr any;
 	struct link *l;
 	uint32_t payload;
 	int err;
 
-	(void)state;
 	if (!ok)
 		return 0;
 	snprintf(dir, sizeof(dir), "/tmp/outrigger-engine-XXXXXX");
@@ -352,6 +351,18 @@ static int setup(void **state)
 	event_add(nudge, &ms);
 	assert_int_equal(engine_create(&cfg, &e), 0);
 	return 0;
+}
+
+static int setup(void **state)
+{
+	(void)state;
+	return setup_with(0);
+}
+
+static int setup_polling(void **state)
+{
+	(void)state;
+	return setup_with(60 * NSEC_PER_SEC);
 }
 
 static int teardown(void **state)
@@ -386,6 +397,36 @@ static void live(uint32_t spi, uint32_t epoch)
 			skip();                                                                              \
 	} while (0)
 
+static void counter_named(void *arg, uint32_t dev, const char *name, uint64_t value)
+{
+	uint64_t *out = arg;
+
+	if (dev == UINT32_MAX && !strcmp(name, "polls_empty"))
+		*out = value;
+}
+
+static uint64_t polls(void)
+{
+	uint64_t n = UINT64_MAX;
+
+	engine_stats(e, counter_named, &n);
+	assert_true(n != UINT64_MAX);
+	return n;
+}
+
+/* Work soon after work: it looks for more without being woken. Without the option it never does. */
+static void polling_goes_on_after_work(void **state)
+{
+	(void)state;
+	NEED();
+	live(100, 1);
+	for (uint8_t i = 1; i < 4; i++) {
+		stack_sends(i);
+		WAIT(came(i));
+	}
+	WAIT(polls() > 100);
+}
+
 static void frames_cross_both_ways(void **state)
 {
 	struct sockaddr_ll ll = {.sll_family = AF_PACKET, .sll_protocol = htons(0x88b5)};
@@ -412,6 +453,7 @@ static void frames_cross_both_ways(void **state)
 	WAIT(recv(fd, got, sizeof(got), 0) == 60);
 	assert_int_equal(got[14], 0x77);
 	close(fd);
+	assert_int_equal(polls(), 0);
 }
 
 static void a_device_outlives_its_session(void **state)
@@ -591,11 +633,16 @@ static void an_idle_engine_sleeps(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(frames_cross_both_ways),	    T(a_device_outlives_its_session),
-		T(a_changed_device_is_another_one), T(what_is_not_attached_again_goes),
-		T(a_detach_ends_in_word_and_deed),  T(said_again_it_changes_nothing_but_the_configuration),
-		T(a_name_that_is_taken_is_said_so), T(silence_is_reported_once),
+		T(frames_cross_both_ways),
+		T(a_device_outlives_its_session),
+		T(a_changed_device_is_another_one),
+		T(what_is_not_attached_again_goes),
+		T(a_detach_ends_in_word_and_deed),
+		T(said_again_it_changes_nothing_but_the_configuration),
+		T(a_name_that_is_taken_is_said_so),
+		T(silence_is_reported_once),
 		T(an_idle_engine_sleeps),
+		cmocka_unit_test_setup_teardown(polling_goes_on_after_work, setup_polling, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, start, NULL);
