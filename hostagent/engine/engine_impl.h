@@ -48,6 +48,7 @@ struct edev {
 	X(polls_empty) /* of those, without work: see engine_cfg.poll_ns */
 #define ENGINE_COUNTER_ENUM(name) ENGINE_C_##name,
 enum engine_counter { ENGINE_COUNTERS(ENGINE_COUNTER_ENUM) ENGINE_NCOUNTERS };
+extern const char *const engine_counter_names[ENGINE_NCOUNTERS];
 
 struct engine {
 	struct event_base *base;
@@ -79,7 +80,7 @@ struct engine {
 	bool unsettled; /* a device has something for engine_settle() */
 };
 
-/* There is work: run once, after the other events of this turn. */
+/* There is work: run once, after the other events of this turn. Not from the run. */
 void engine_wake(struct engine *e);
 
 /* engine.c: takes over l, whatever becomes of it. peer: the address that the path's packets go to. */
