@@ -398,7 +398,7 @@ static int turn(struct worker *w)
 	int news = (int)mailbox_drain(&w->down), n;
 	bool more;
 
-	n = ep_poll(w->ep, w->now);
+	n = ep_poll(w->ep, &w->now);
 	if (n < 0 && !w->link_broken) {
 		w->link_broken = true;
 		log_err("fabric: receiving failed (%s)", strerror(-n));
@@ -523,6 +523,7 @@ int worker_init(struct worker *w, const struct dp_cfg *cfg, struct dp *dp, uint6
 	w->bdevs = bdev_group_create(BDEV_DEPTH, &r);
 	if (!w->frames || !w->waiting || !w->shape_bufs || !w->pipe || !w->sw || !w->ep || !w->bdevs)
 		return w->bdevs ? -ENOMEM : r;
+	ep_set_clock(w->ep, clock_now_ns);
 	memcpy(w->verbs, cfg->verbs, sizeof(w->verbs));
 	for (unsigned i = 0; i < cfg->nlinks; i++) {
 		r = ep_link_add(w->ep, cfg->link[i]);

@@ -52,6 +52,7 @@ struct ep {
 	/* Not later than the earliest of the sessions', and that exactly while they are few: looking at every
 	 * one after each burst is too much for many, and a needless wake-up too much for an idle agent. */
 	uint64_t deadline;
+	uint64_t (*clock)(void);
 	uint64_t counters[EP_NCOUNTERS];
 	struct link_rx rx[BURST];
 	struct rt_tx out[BURST];
@@ -277,14 +278,21 @@ static void tick(struct ep *ep, uint64_t now)
 	}
 }
 
-int ep_poll(struct ep *ep, uint64_t now)
+void ep_set_clock(struct ep *ep, uint64_t (*clock)(void))
+{
+	ep->clock = clock;
+}
+
+int ep_poll(struct ep *ep, uint64_t *now)
 {
 	int total = 0, broken = 0, n;
 	unsigned nbroken = 0;
 
 	for (unsigned i = 0; i < ep->nlink; i++) {
-		link_impair_set_now(ep->link[i], now);
+		link_impair_set_now(ep->link[i], *now);
 		n = ep->link[i]->ops->recv(ep->link[i], ep->rx, BURST);
+		if (n > 0 && ep->clock)
+			*now = ep->clock();
 
 		/* One carrier less: the others go on, and the transport finds out by itself. */
 		if (n < 0) {
@@ -292,13 +300,13 @@ int ep_poll(struct ep *ep, uint64_t now)
 			nbroken++;
 		}
 		for (int k = 0; k < n; k++) {
-			input(ep, i, &ep->rx[k], now);
+			input(ep, i, &ep->rx[k], *now);
 			buf_put(ep->rx[k].buf);
 		}
 		total += n > 0 ? n : 0;
 	}
-	if (now >= ep->deadline)
-		tick(ep, now);
+	if (*now >= ep->deadline)
+		tick(ep, *now);
 	return nbroken && nbroken == ep->nlink ? broken : total;
 }
 

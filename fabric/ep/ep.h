@@ -68,8 +68,13 @@ bool ep_session_peer(const struct ep_session *s, unsigned path, struct link_addr
 /* rt_send() was called on it: ep_flush() must look at it. Cheap, idempotent. */
 void ep_session_touch(struct ep_session *s);
 
-/* Number of datagrams received; < 0: -errno, every link is broken. */
-int ep_poll(struct ep *ep, uint64_t now);
+/* How late it is, in the unit and from the origin of every `now`. Optional: without it the datagrams that
+ * ep_poll() receives are taken to have come at *now, though the caller may have lost the processor since it
+ * looked at the clock, and round trips then seem shorter than light. */
+void ep_set_clock(struct ep *ep, uint64_t (*clock)(void));
+/* Number of datagrams received; < 0: -errno, every link is broken. With a clock, *now is set to when they had
+ * been received. */
+int ep_poll(struct ep *ep, uint64_t *now);
 /* more: ep_poll() gave EP_BURST, or the caller has more to send, and calls again at once. */
 void ep_flush(struct ep *ep, bool more, uint64_t now);
 uint64_t ep_deadline(

@@ -151,8 +151,6 @@ static void harvest_slot(struct rt *rt, struct tx_ring *t, uint32_t idx, unsigne
 	h->packets[p]++;
 	if (s->len > rt->cfg.chunk && !s->sliced)
 		rt->path[p].big_lost = 0;
-	if (s->state == SLOT_FLIGHT)
-		cc_fate(&rt->path[p].cc, s->txn, false);
 	if (s->txn > h->largest[p])
 		h->largest[p] = s->txn;
 	if (p == echo_path && s->txn == echo)
@@ -211,7 +209,7 @@ static void settle(struct rt *rt, struct tx_ring *t, unsigned cls, const struct 
 
 	for (unsigned p = 0; p < RT_PATHS; p++) {
 		if (h->packets[p] || (p == echo_path && rtt))
-			cc_acked(&rt->path[p], h->packets[p], p == echo_path ? rtt : 0, now);
+			cc_acked(&rt->path[p], h->packets[p], p == echo_path ? rtt : 0);
 		if (h->largest[p] > t->acked[p])
 			t->acked[p] = h->largest[p];
 		if (h->packets[p]) {
@@ -265,7 +263,7 @@ void ack_blocks_apply(struct rt *rt, struct cur_r c, uint64_t now)
 		if (a.largest_txn > t->echo[a.path])
 			t->echo[a.path] = a.largest_txn;
 		if (a.largest_txn)
-			cc_echo(p, a.largest_txn, now);
+			cc_echo(p, a.largest_txn);
 		if (p->cc.hot >= RT_REPATH_ROUNDS)
 			path_repath(rt, a.path);
 		settle(rt, t, a.cls, &h, a.path, rtt, now);

@@ -128,31 +128,31 @@ struct rx_win {
 };
 
 #define CC_ONE	    256u
+#define CC_PACED    (8 * CC_ONE)       /* smaller windows are */
 #define RT_PHASE_NS (100 * 1000000ull) /* between the moments when busy senders let queues run empty */
 
 /* Congestion control of a path: see cc.c. */
 struct cc {
 	uint32_t cwnd; /* packets, in 1/256 */
 	uint32_t step; /* growth per round trip, likewise */
-	bool slow_start, paced, limited;
-	bool round_cut, lossy;
-	uint64_t cut_at;      /* last decrease */
+	bool slow_start;
+	bool limited;	      /* since the last pause the window was what limited */
+	bool calm;	      /* the last round gives leave to grow */
+	bool cut, was_cut;    /* the last round ended with a cut, and the one before */
 	uint64_t spare;	      /* delay above the base round trip that is aimed at */
+	uint64_t rtt, noise;  /* of the last round; how much rounds differ */
 	uint64_t pace_at;     /* when the next packet may go, if paced */
 	uint64_t pause_until; /* nothing new before */
 	uint64_t empty_at;    /* what was in flight before the pause has arrived: probe; 0: not pausing */
 	uint64_t paused_at;   /* start of the last pause */
 	uint64_t round_txn;   /* the round ends when this is echoed */
 	uint64_t round_rtt;   /* least of it */
-	uint32_t round_acked, round_lost, round_ce;
-	uint32_t ce_part;			  /* smoothed part of marked packets, 1/256 */
-	uint32_t loss, loss_long, best, best_old; /* smoothed parts of lost packets, 1/65536 */
-	uint64_t best_at;
-	bool trial; /* what does the path lose with next to nothing on it? */
-	uint32_t trial_all, trial_lost, tried_cwnd;
-	uint32_t loss_tried; /* what it lost, 1/65536; 0: little */
-	uint64_t trial_txn, tried_at;
-	uint32_t hot; /* rounds with a cut, lately */
+	uint32_t round_samples, round_acked, round_lost, round_ce;
+	uint32_t round_pairs; /* lost ones whose predecessor was lost too */
+	uint64_t lost_txn;    /* the last lost one */
+	uint32_t ce_part;     /* smoothed part of marked packets, 1/256 */
+	uint32_t loss;	      /* smoothed part of lost packets, 1/65536 */
+	uint32_t hot;	      /* rounds with a cut, lately */
 };
 
 struct path {
@@ -338,21 +338,18 @@ static inline bool cc_room(const struct path *p)
 {
 	return p->inflight < cc_window(&p->cc) || !p->inflight;
 }
+static inline bool cc_paced(const struct cc *cc)
+{
+	return cc->cwnd < CC_PACED;
+}
 /* When the next packet may go as far as time is concerned; a past time: now. */
 static inline uint64_t cc_when(const struct cc *cc)
 {
-	return cc->paced && cc->pace_at > cc->pause_until ? cc->pace_at : cc->pause_until;
+	return cc_paced(cc) && cc->pace_at > cc->pause_until ? cc->pace_at : cc->pause_until;
 }
-/* What became of the packet sent as txn, for a trial. */
-static inline void cc_fate(struct cc *cc, uint64_t txn, bool lost)
-{
-	if (!cc->trial || txn < cc->trial_txn)
-		return;
-	cc->trial_all++;
-	cc->trial_lost += lost;
-}
-void cc_acked(struct path *p, uint32_t packets, uint64_t rtt, uint64_t now);
-void cc_echo(struct path *p, uint64_t txn, uint64_t now);
+void cc_acked(struct path *p, uint32_t packets, uint64_t rtt);
+void cc_lost(struct path *p, uint64_t txn);
+void cc_echo(struct path *p, uint64_t txn);
 void cc_sent(struct path *p, uint64_t now); /* of a paced path only */
 /* Lets the path run empty if it was full. */
 void cc_pause(struct path *p, uint64_t now);

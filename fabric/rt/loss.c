@@ -95,8 +95,7 @@ static bool lose(struct rt *rt, struct tx_ring *t, uint32_t idx, bool timeout, u
 	bool gone = give_up(s);
 	bool narrow = s->len > rt->cfg.chunk && !s->sliced && mtu_big_lost(rt, path, timeout, now);
 
-	rt->path[path].cc.round_lost++;
-	cc_fate(&rt->path[path].cc, s->txn, true);
+	cc_lost(&rt->path[path], s->txn);
 	if (gone) {
 		tx_done(rt, t, idx);
 		count(rt, RT_C_tx_abandoned);

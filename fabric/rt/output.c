@@ -213,7 +213,7 @@ static uint8_t fly(struct batch *b, unsigned cls, uint32_t psn, unsigned path, u
 	list_push(t, &t->flight[path], psn & t->mask);
 	t->flying++;
 	p->inflight++;
-	if (p->cc.paced)
+	if (cc_paced(&p->cc))
 		cc_sent(p, b->now);
 	return flags;
 }

@@ -172,7 +172,7 @@ void rt_path_info(const struct rt *rt, unsigned path, struct rt_path_info *info)
 		.retransmits = p->retransmits,
 		.last_rx_ns = p->last_rx,
 		.base_rtt_ns = path_base_rtt(p),
-		.loss_ppm = (uint32_t)(p->cc.loss_long * 1000000ull >> 16),
+		.loss_ppm = (uint32_t)(p->cc.loss * 1000000ull >> 16),
 		.share_permille = p->share_permille,
 		.window = cc_window(&p->cc),
 		.chunk = p->proven,

@@ -92,7 +92,7 @@ static void run(evutil_socket_t fd, short what, void *arg)
 	e->kicked = false;
 	counter_add(&e->counters[ENGINE_C_runs], 1);
 	for (int turn = 0; more && turn < RUN_TURNS; turn++) {
-		n = e->ep ? ep_poll(e->ep, now) : 0;
+		n = e->ep ? ep_poll(e->ep, &now) : 0;
 		if (n < 0)
 			break;
 		more = vqt_host_service(e->host, SERVICE_BUDGET, now) || n > 0;
@@ -345,6 +345,7 @@ int engine_session_up(struct engine *e, const struct engine_session *cfg)
 		e->ep = NULL;
 		return -ENOMEM;
 	}
+	ep_set_clock(e->ep, clock_now_ns);
 	e->lost = false;
 	for (unsigned i = 0; i < cfg->npaths; i++) {
 		const struct engine_path *p = &cfg->path[i];

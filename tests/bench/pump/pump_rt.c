@@ -59,8 +59,12 @@ static void open_flow(struct flow *f)
 	static const struct rt_ops ops = {
 		.record = on_record, .settled = on_settled, .writable = on_writable};
 	struct pump *p = f->p;
-	struct rt_cfg c = {
-		.ops = &ops, .ctx = f, .aead = p->aead, .chunk = RT_CHUNK_DEFAULT, .active = p->sender};
+	struct rt_cfg c = {.ops = &ops,
+			   .ctx = f,
+			   .aead = p->aead,
+			   .chunk = RT_CHUNK_DEFAULT,
+			   .active = p->sender,
+			   .delay_spare_ns = RT_SPARE_SLEEPING_NS};
 	struct rt_path_cfg path = {.tx_spi = p->sender ? SPI_RECVER : SPI_SENDER,
 				   .rx_spi = p->sender ? SPI_SENDER : SPI_RECVER};
 	struct link *l;
@@ -76,6 +80,7 @@ static void open_flow(struct flow *f)
 	l = link_udp_create(&p->own, f->pool, &err);
 	if (!l)
 		die("socket", err);
+	ep_set_clock(f->ep, clock_now_ns);
 	ep_link_add(f->ep, l);
 	rt = rt_create(&c, f->now, &err);
 	if (!rt)
@@ -138,7 +143,7 @@ void pump_rt(struct pump *p)
 		fflush(stdout);
 	}
 	while (!pump_done(p, f.now) && !rt_lost(ep_session_rt(f.s))) {
-		int n = ep_poll(f.ep, f.now);
+		int n = ep_poll(f.ep, &f.now);
 
 		if (n < 0)
 			die("link", n);

@@ -199,6 +199,7 @@ static const struct mode {
 	{"frames", mode_frames, 1}, {"failover", mode_failover, 300}, {"fair", mode_fair, 1},
 	{"incast", mode_incast, 1}, {"codec", mode_codec, 1},	      {"hostile", mode_hostile, 300},
 	{"sleepy", mode_sleepy, 1}, {"narrow", mode_narrow, 60},
+	{"stream", mode_stream, 1},
 };
 #define MODES (sizeof(modes) / sizeof(modes[0]))
 
@@ -219,7 +220,8 @@ static void usage(void)
 	     "  --codec     what a packet costs, both ends\n"
 	     "  --hostile   every flipped bit of --seeds packets, every replay of a trace of --packets\n"
 	     "  --sleepy    frames lost between ends that wake late; --packets frames\n"
-	     "  --narrow    paths whose MTU changes under load, per seed");
+	     "  --narrow    paths whose MTU changes under load, per seed\n"
+	     "  --stream    what arrives between ends that wake late, through a port with little room");
 	exit(2);
 }
 

@@ -37,6 +37,7 @@ struct node {
 struct many {
 	struct sim s;
 	unsigned flows;
+	bool sleepy; /* both ends sleep, on busy hosts: see nap() */
 	struct node node[FLOWS][2];
 	struct sim_link cable[FLOWS], up, down;
 	uint64_t ctl_sent, ctl_got, ctl_refused, ctl_worst, overrun;
@@ -91,6 +92,19 @@ static void fill(struct node *n)
 		}
 }
 
+/* From an event to the end that deals with it: a poller looks again and again; who sleeps is woken, mostly at
+ * once, now and then after others have had the processor for a while. */
+static uint64_t nap(struct many *m)
+{
+	uint64_t kind = rng_below(&m->s.rng, 100);
+
+	if (!m->sleepy)
+		return 500 + rng_below(&m->s.rng, 1000);
+	return kind < 80   ? 5000 + rng_below(&m->s.rng, 45000)
+	       : kind < 99 ? 50000 + rng_below(&m->s.rng, 950000)
+			   : MS + rng_below(&m->s.rng, 7 * MS);
+}
+
 static void wake(struct sim *s, void *ctx, uint64_t arg);
 
 static void pump(struct node *n)
@@ -110,7 +124,7 @@ static void pump(struct node *n)
 	at = rt_deadline(n->rt);
 	if (at < n->wake_at) {
 		n->wake_at = at;
-		sim_at(&m->s, at, wake, n, at);
+		sim_at(&m->s, m->sleepy && at < UINT64_MAX / 2 ? at + nap(m) : at, wake, n, at);
 	}
 }
 
@@ -150,7 +164,7 @@ static void arrive(struct node *n, const uint8_t *data, uint32_t len, bool ce)
 	n->rxq[n->nrx++].ce = ce;
 	if (!n->drain_set) {
 		n->drain_set = true;
-		sim_at(&n->m->s, n->m->s.now + 500 + rng_below(&n->m->s.rng, 1000), drain, n, 0);
+		sim_at(&n->m->s, n->m->s.now + nap(n->m), drain, n, 0);
 	}
 }
 
@@ -175,7 +189,7 @@ static void at_end(void *ctx, uint8_t *data, uint32_t len, bool ce)
 }
 
 static void many_init(struct many *m, const struct options *o, unsigned flows,
-		      const struct sim_link_cfg *port)
+		      const struct sim_link_cfg *port, bool sleepy)
 {
 	struct sim_link_cfg cable = {.rate_bps = 25000000000ull, .jitter_ns = 2000, .overhead = 42 + 24};
 	int err;
@@ -184,6 +198,7 @@ static void many_init(struct many *m, const struct options *o, unsigned flows,
 	sim_init(&m->s, o->seed, replay);
 	m->s.now = 1000 * MS;
 	m->flows = flows;
+	m->sleepy = sleepy;
 	sim_link_init(&m->up, &m->s, port, at_end, m);
 	sim_link_init(&m->down, &m->s, port, at_end, m);
 	for (unsigned f = 0; f < flows; f++) {
@@ -195,7 +210,8 @@ static void many_init(struct many *m, const struct options *o, unsigned flows,
 					   .ctx = n,
 					   .aead = &aead_crc,
 					   .chunk = RT_CHUNK_DEFAULT,
-					   .rto_floor_ns = 200000,
+					   .rto_floor_ns = sleepy ? 0 : 200000,
+					   .delay_spare_ns = sleepy ? 10 * MS : 0,
 					   .active = !side};
 			struct rt_path_cfg pc = {.tx_spi = 2 * f + !side + 1, .rx_spi = 2 * f + side + 1};
 
@@ -243,13 +259,13 @@ static int by_size(const void *a, const void *b)
 }
 
 /* 64 sessions that all want everything, come one after the other; one of them in all classes. */
-static void fair(const struct options *o, const char *what, const struct sim_link_cfg *port)
+static void fair(const struct options *o, const char *what, const struct sim_link_cfg *port, bool sleepy)
 {
 	struct many *m = &many;
 	uint64_t from[FLOWS], sum = 0, share[FLOWS], greedy;
 	unsigned flows = 64;
 
-	many_init(m, o, flows, port);
+	many_init(m, o, flows, port, sleepy);
 	for (unsigned f = 0; f < flows; f++)
 		sim_at(&m->s, m->s.now + rng_below(&m->s.rng, 20 * MS), start, &m->node[f][0],
 		       f ? 1u << RT_DATA : 1u << RT_CMD | 1u << RT_DATA | 1u << RT_NET);
@@ -290,12 +306,46 @@ void mode_fair(const struct options *o)
 	struct sim_link_cfg port = {
 		.rate_bps = 25000000000ull, .delay_ns = 12000, .queue_bytes = 4u << 20, .overhead = 42 + 24};
 
-	fair(o, "delay", &port);
+	fair(o, "delay", &port, false);
 	port.ecn_bytes = 100000;
-	fair(o, "ecn", &port);
+	fair(o, "ecn", &port, false);
 	port.ecn_bytes = 0;
 	port.queue_bytes = 150000;
-	fair(o, "shallow", &port);
+	fair(o, "shallow", &port, false);
+	fair(o, "shallow, ends that sleep", &port, true);
+}
+
+/* One stream between ends that sleep, through a bottleneck with little room: what arrives. */
+void mode_stream(const struct options *o)
+{
+	static const uint32_t loss[] = {0, 1000, 10000, 50000};
+	struct sim_link_cfg port = {
+		.rate_bps = 500000000, .delay_ns = 250000, .queue_bytes = 131072, .overhead = 42 + 24};
+
+	for (unsigned i = 0; i < sizeof(loss) / sizeof(loss[0]); i++) {
+		struct many *m = &many;
+		uint64_t bytes, drops, span = 5000 * MS;
+
+		port.loss = loss[i];
+		many_init(m, o, 1, &port, true);
+		sim_at(&m->s, m->s.now, start, &m->node[0][0], 1u << RT_DATA);
+		while (sim_step(&m->s, 1500 * MS))
+			;
+		bytes = got(m, 0);
+		drops = m->up.stats.queued_out;
+		while (sim_step(&m->s, 1500 * MS + span))
+			;
+		bytes = got(m, 0) - bytes;
+		drops = m->up.stats.queued_out - drops;
+		printf("{\"bench\":\"stream\",\"loss_pct\":%.1f,\"gbps\":%.4f,\"of_port_pct\":%.1f,\"port_"
+		       "drops_"
+		       "pct\":%.2f}\n",
+		       loss[i] / 10000.0, (double)bytes * 8 / (double)span,
+		       100.0 * (double)bytes * 8e9 / ((double)span * (double)port.rate_bps),
+		       100.0 * (double)drops * RT_CHUNK_DEFAULT / (double)bytes);
+		fflush(stdout);
+		many_fini(m);
+	}
 }
 
 static void speak(struct sim *s, void *ctx, uint64_t arg)
@@ -333,7 +383,7 @@ void mode_incast(const struct options *o)
 
 		port.queue_bytes = queue[i];
 		before = mallinfo2().uordblks + mallinfo2().hblkhd;
-		many_init(m, o, flows, &port);
+		many_init(m, o, flows, &port, false);
 		memory = mallinfo2().uordblks + mallinfo2().hblkhd - before;
 		for (unsigned f = 0; f < flows; f++)
 			sim_at(&m->s, 1010 * MS, speak, &m->node[f][0], 0);

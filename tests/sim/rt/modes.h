@@ -29,6 +29,7 @@ void mode_hostile(const struct options *o);
 /* many.c: sessions that share a bottleneck. */
 void mode_fair(const struct options *o);
 void mode_incast(const struct options *o);
+void mode_stream(const struct options *o);
 /* gobackn.c. Gb/s of a go-back-N sender over `span` after `warm_up`. */
 double gobackn_run(uint64_t seed, uint64_t rate_bps, uint64_t delay_ns, uint32_t overhead, uint32_t loss,
 		   uint64_t warm_up, uint64_t span, uint64_t *gap);

@@ -185,7 +185,7 @@ static void turn(void)
 {
 	now += MSEC / 10;
 	for (int k = 0; k < 2; k++) {
-		ep_poll(side[k].ep, now);
+		ep_poll(side[k].ep, &now);
 		ep_flush(side[k].ep, false, now);
 	}
 }

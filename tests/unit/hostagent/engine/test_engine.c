@@ -128,7 +128,7 @@ static void appliance_turn(evutil_socket_t fd, short what, void *arg)
 	(void)fd, (void)what, (void)arg;
 	if (!A.s || A.mute)
 		return;
-	ep_poll(A.ep, now);
+	ep_poll(A.ep, &now);
 	vqt_peer_service(A.peer, now);
 	ep_session_touch(A.s);
 	ep_flush(A.ep, false, now);
