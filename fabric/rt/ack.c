@@ -149,8 +149,10 @@ static void harvest_slot(struct rt *rt, struct tx_ring *t, uint32_t idx, unsigne
 	unsigned p = s->path;
 
 	h->packets[p]++;
-	if (s->len > rt->cfg.chunk && !s->sliced)
+	if (s->len > rt->cfg.chunk && !s->sliced) {
 		rt->path[p].big_lost = 0;
+		rt->path[p].big_from = rt->path[p].txn;
+	}
 	if (s->txn > h->largest[p])
 		h->largest[p] = s->txn;
 	if (p == echo_path && s->txn == echo)
@@ -251,15 +253,13 @@ void ack_blocks_apply(struct rt *rt, struct cur_r c, uint64_t now)
 		struct tx_ring *t = &rt->tx[a.cls];
 		struct path *p = &rt->path[a.path];
 		struct harvest h = {.echo_sent = 0};
-		uint64_t rtt = 0, delay = a.delay_us * 1000ull;
+		uint64_t rtt = 0;
 
 		harvest_cum(rt, t, a.cum_ack, a.path, a.largest_txn, &h);
 		harvest_bitmap(rt, t, &a, &h);
 		window_update(t, a.cum_ack, a.rwnd);
-		if (h.echo_sent && now > h.echo_sent + delay && a.delay_us != UINT16_MAX) {
-			rtt = now - h.echo_sent - delay;
-			path_rtt(p, rtt, now);
-		}
+		if (h.echo_sent && a.delay_us != UINT16_MAX)
+			rtt = path_rtt(p, now - h.echo_sent, a.delay_us * 1000ull, now);
 		if (a.largest_txn > t->echo[a.path])
 			t->echo[a.path] = a.largest_txn;
 		if (a.largest_txn)

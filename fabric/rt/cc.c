@@ -12,8 +12,9 @@
  *
  * Loss alone says little on a fabric that drops at random, and halving for it would give away most of the
  * rate at 1 %. A loss in a round that saw a queue is another matter: it is taken for the sign that the queue
- * is shorter than the delay that cfg.delay_spare_ns allows for, and the cut drains it. Without a queue only
- * loss beyond all chance cuts.
+ * is shorter than the delay that cfg.delay_spare_ns allows for, and the cut drains it. Neighbours lost are a
+ * sign too, of a train that was longer than the queue, which the shortest round trip does not show. Without
+ * either only loss beyond all chance cuts.
  *
  * The target falls with the logarithm of the window, so that a small error of the base round trip makes
  * a small difference of shares only. And a target is only as fair as the base round trip it stands on: who
@@ -22,8 +23,9 @@
  * empty path, and goes on. "The same time" is the receiver's clock (WIRE_F_PHASE), which all senders into one
  * port see, and the sender's own, which all sessions out of one port share.
  *
- * Windows go below one packet: then one packet goes every 1/window round trips. Larger ones are not paced:
- * the acknowledgements clock them, and trains are cheap.
+ * Windows go below one packet: then one packet goes every 1/window round trips. Those of a few packets are
+ * paced too: whose packets find room in a shallow port would else be decided by who is a few metres nearer to
+ * it. Larger ones are not: the acknowledgements clock them, and a train costs no more than a packet.
  */
 #include "fabric/rt/impl.h"
 
@@ -33,7 +35,7 @@
 #define CC_LOSS_MUCH  (65536u * 2 / 5) /* smoothed part of lost packets that is beyond chance */
 #define CC_LOSS_FLOOR (8 * CC_ONE)     /* it leaves: one packet at a time would wait for timeouts */
 #define CC_PAIRS      2u	       /* neighbours lost in a round, at least, that are not chance */
-#define CC_SAMPLES    8u	       /* round-trip times that end a slow start within a round */
+#define CC_OVER	      8u	       /* round trips above the target, in a row, that end a slow start */
 
 void cc_init(struct cc *cc, uint64_t spare)
 {
@@ -86,23 +88,31 @@ static uint32_t keep_of(uint64_t rtt, uint64_t aim, uint32_t least)
 	return off < 256 - least ? 256 - off : least;
 }
 
+/* A window that doubles cannot wait for the end of its round. */
+static void slow_start_over(struct path *p, uint64_t rtt)
+{
+	struct cc *cc = &p->cc;
+	uint64_t aim = target(p);
+
+	cc->over = rtt > aim ? cc->over + 1 : 0;
+	if (cc->over == CC_OVER)
+		cut(p, keep_of(rtt, aim, 128));
+}
+
 void cc_acked(struct path *p, uint32_t packets, uint64_t rtt)
 {
 	struct cc *cc = &p->cc;
 	uint64_t add = (uint64_t)packets * CC_ONE;
 
 	cc->round_acked += packets;
-	if (rtt) {
-		cc->round_samples++;
-		if (rtt < cc->round_rtt)
-			cc->round_rtt = rtt;
-	}
+	if (rtt && rtt < cc->round_rtt)
+		cc->round_rtt = rtt;
+	if (rtt && cc->slow_start)
+		slow_start_over(p, rtt);
 	if (2 * (p->inflight + packets) < cc_window(cc))
 		return; /* the window is not what limits */
 	cc->limited = true;
-	if (cc->slow_start && cc->round_samples >= CC_SAMPLES && cc->round_rtt > target(p))
-		cc->slow_start = cc->calm = false;
-	if (!cc->calm || cc->round_ce)
+	if (!cc->calm || cc->cut || cc->round_ce)
 		return;
 	if (!cc->slow_start)
 		add = add * cc->step / cc->cwnd;
@@ -197,7 +207,7 @@ void cc_echo(struct path *p, uint64_t txn)
 	round_step(p);
 	cc->hot = cc->cut ? cc->hot + 1 : cc->was_cut ? cc->hot : cc->hot / 2;
 	cc->calm = !cc->cut && cc->rtt <= target(p);
-	cc->round_acked = cc->round_lost = cc->round_ce = cc->round_samples = cc->round_pairs = 0;
+	cc->round_acked = cc->round_lost = cc->round_ce = cc->round_pairs = 0;
 	cc->round_rtt = RT_NEVER;
 	cc->round_txn = p->txn;
 }

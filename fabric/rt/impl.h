@@ -147,7 +147,8 @@ struct cc {
 	uint64_t paused_at;   /* start of the last pause */
 	uint64_t round_txn;   /* the round ends when this is echoed */
 	uint64_t round_rtt;   /* least of it */
-	uint32_t round_samples, round_acked, round_lost, round_ce;
+	uint32_t round_acked, round_lost, round_ce;
+	uint32_t over;	      /* round trips above the target, in a row, of the slow start */
 	uint32_t round_pairs; /* lost ones whose predecessor was lost too */
 	uint64_t lost_txn;    /* the last lost one */
 	uint32_t ce_part;     /* smoothed part of marked packets, 1/256 */
@@ -180,6 +181,7 @@ struct path {
 	uint64_t mtu_at;    /* next probe of a larger one, or RT_NEVER */
 	uint64_t mtu_stamp; /* of the probe on its way; 0: none */
 	uint32_t mtu_next, mtu_tries, big_lost;
+	uint64_t big_from; /* txn: what was sent before flew together with a large packet that arrived */
 	uint32_t reo_mult; /* quarters of srtt that reordering is given; 0: none was seen */
 	bool reo_recent;
 	uint32_t inflight;
@@ -390,7 +392,8 @@ static inline uint64_t path_base_rtt(const struct path *p)
 {
 	return p->min_rtt_old && p->min_rtt_old < p->min_rtt ? p->min_rtt_old : p->min_rtt;
 }
-void path_rtt(struct path *p, uint64_t rtt, uint64_t now);
+/* A round trip, during which the peer says to have waited for delay; what counts of it. */
+uint64_t path_rtt(struct path *p, uint64_t rtt, uint64_t delay, uint64_t now);
 void path_state(struct rt *rt, unsigned path, enum rt_path_state state, uint64_t now);
 /* Nothing came back on path although it should: prefer another. */
 void path_suspect(struct rt *rt, unsigned path, uint64_t now);

@@ -93,7 +93,8 @@ static bool lose(struct rt *rt, struct tx_ring *t, uint32_t idx, bool timeout, u
 	struct tx_slot *s = &t->slots[idx];
 	unsigned path = s->path;
 	bool gone = give_up(s);
-	bool narrow = s->len > rt->cfg.chunk && !s->sliced && mtu_big_lost(rt, path, timeout, now);
+	bool narrow = s->len > rt->cfg.chunk && !s->sliced && s->txn >= rt->path[path].big_from &&
+		      mtu_big_lost(rt, path, timeout, now);
 
 	cc_lost(&rt->path[path], s->txn);
 	if (gone) {

@@ -5,7 +5,8 @@
  * cfg.chunk is what every path is said to carry. A path that came up is asked for more: the
  * candidates from the top, each MTU_TRIES times; the first that is answered is proven. Chunks have
  * the least size proven on any path that ever worked, so that a failover never meets a path
- * too narrow. A path that loses only large packets is held for narrow again, and asked anew.
+ * too narrow. A path that loses only large packets is held for narrow again, and asked anew; what was sent
+ * before a large packet was last acknowledged says nothing: a full queue drops many in a row, too.
  * What failed is tried again every MTU_AGAIN_NS.
  *
  * A packet keeps its number: what was cut large and met a narrow path goes by another that is wide enough, or

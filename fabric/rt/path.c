@@ -20,10 +20,24 @@
 
 #define MIN_RTT_NS (1000000000ull) /* a base round trip is believed for one to two of these */
 
-void path_rtt(struct path *p, uint64_t rtt, uint64_t now)
+static void min_rtt(struct path *p, uint64_t rtt, uint64_t now)
+{
+	if (!p->min_rtt || now - p->min_rtt_at > MIN_RTT_NS) {
+		p->min_rtt_old = p->min_rtt;
+		p->min_rtt = rtt;
+		p->min_rtt_at = now;
+	} else if (rtt < p->min_rtt) {
+		p->min_rtt = rtt;
+	}
+}
+
+uint64_t path_rtt(struct path *p, uint64_t rtt, uint64_t delay, uint64_t now)
 {
 	if (!rtt)
 		rtt = 1;
+	min_rtt(p, rtt, now);
+	if (rtt >= path_base_rtt(p) + delay) /* RFC 9002 section 5.3: else the peer's word is wrong */
+		rtt -= delay;
 	if (!p->srtt) { /* RFC 6298 */
 		p->srtt = rtt;
 		p->rttvar = rtt / 2;
@@ -33,13 +47,7 @@ void path_rtt(struct path *p, uint64_t rtt, uint64_t now)
 		p->rttvar = (3 * p->rttvar + d) / 4;
 		p->srtt = (7 * p->srtt + rtt) / 8;
 	}
-	if (!p->min_rtt || now - p->min_rtt_at > MIN_RTT_NS) {
-		p->min_rtt_old = p->min_rtt;
-		p->min_rtt = rtt;
-		p->min_rtt_at = now;
-	} else if (rtt < p->min_rtt) {
-		p->min_rtt = rtt;
-	}
+	return rtt;
 }
 
 int path_other(const struct rt *rt, int path)
@@ -173,7 +181,7 @@ void path_probe(struct rt *rt, unsigned path, const struct wire_probe *b, bool r
 	if (mtu_reply(rt, path, b->stamp, now) || !p->stamp || b->stamp < p->stamp_first ||
 	    b->stamp > p->stamp)
 		return; /* an answer to nothing that we asked lately */
-	path_rtt(p, now - b->stamp, now);
+	path_rtt(p, now - b->stamp, 0, now);
 	probing_ends(p);
 	if (p->state != RT_PATH_UP) {
 		p->probe_due = p->state != RT_PATH_PROBING; /* tells the peer that the suspicion is over */

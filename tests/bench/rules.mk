@@ -10,7 +10,7 @@ $(BENCH_BDEV): $(B)/tests/bench/bench_bdev.o $(call libs_of,appliance/bdev)
 
 # Programs that benchmarks drive: $(B)/bin/bench_NAME from tests/bench/NAME, not part of `make all`.
 $(eval $(call room,tests/bench/aead,fabric/aead,,))
-$(eval $(call room,tests/bench/pump,fabric/base fabric/buf fabric/aead fabric/rt fabric/link fabric/ep,,))
+$(eval $(call room,tests/bench/pump,fabric/base fabric/buf fabric/aead fabric/rt fabric/link fabric/ep proto/wire,,))
 $(eval $(call room,tests/bench/guest,fabric/base tests/lib,,))
 $(eval $(call room,tests/bench/udp,fabric/base,,))
 $(eval $(call room,tests/bench/tap,fabric/base hostagent/frontend,libevent,))

@@ -7,6 +7,7 @@
 #include "fabric/base/clock.h"
 #include "fabric/ep/ep.h"
 #include "fabric/link/link_udp.h"
+#include "proto/wire/wire.h"
 #include "tests/bench/pump/pump.h"
 
 #define RX_BUFFERS 64
@@ -67,6 +68,7 @@ static void open_flow(struct flow *f)
 			   .delay_spare_ns = RT_SPARE_SLEEPING_NS};
 	struct rt_path_cfg path = {.tx_spi = p->sender ? SPI_RECVER : SPI_SENDER,
 				   .rx_spi = p->sender ? SPI_SENDER : SPI_RECVER};
+	struct link_addr own;
 	struct link *l;
 	struct rt *rt;
 	int err = 0;
@@ -80,7 +82,10 @@ static void open_flow(struct flow *f)
 	l = link_udp_create(&p->own, f->pool, &err);
 	if (!l)
 		die("socket", err);
+	/* As the daemons do. */
 	ep_set_clock(f->ep, clock_now_ns);
+	l->ops->local(l, &own, &c.chunk_max);
+	c.chunk_max -= WIRE_HDR_LEN + p->aead->tag_len;
 	ep_link_add(f->ep, l);
 	rt = rt_create(&c, f->now, &err);
 	if (!rt)

@@ -198,8 +198,7 @@ static const struct mode {
 	{"mixed", run_mixed, 1},    {"bench", mode_goodput, 5},	      {"stall", mode_stall, 40},
 	{"frames", mode_frames, 1}, {"failover", mode_failover, 300}, {"fair", mode_fair, 1},
 	{"incast", mode_incast, 1}, {"codec", mode_codec, 1},	      {"hostile", mode_hostile, 300},
-	{"sleepy", mode_sleepy, 1}, {"narrow", mode_narrow, 60},
-	{"stream", mode_stream, 1},
+	{"sleepy", mode_sleepy, 1}, {"narrow", mode_narrow, 60},      {"stream", mode_stream, 1},
 };
 #define MODES (sizeof(modes) / sizeof(modes[0]))
 

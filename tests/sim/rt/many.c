@@ -223,14 +223,24 @@ static void many_init(struct many *m, const struct options *o, unsigned flows,
 	}
 }
 
-static void many_fini(struct many *m)
+static uint64_t in_use(void)
 {
+	return mallinfo2().uordblks + mallinfo2().hblkhd;
+}
+
+/* Memory in use when the cables are gone and the sessions are not yet. */
+static uint64_t many_fini(struct many *m)
+{
+	uint64_t bytes;
+
 	sim_fini(&m->s);
+	bytes = in_use();
 	for (unsigned f = 0; f < m->flows; f++)
 		for (unsigned side = 0; side < 2; side++) {
 			rt_destroy(m->node[f][side].rt);
 			free(m->node[f][side].rxq);
 		}
+	return bytes;
 }
 
 static void start(struct sim *s, void *ctx, uint64_t arg)
@@ -378,13 +388,13 @@ void mode_incast(const struct options *o)
 
 	for (unsigned i = 0; i < sizeof(queue) / sizeof(queue[0]); i++) {
 		struct many *m = &many;
-		uint64_t before, memory, data = 0, resent = 0;
+		uint64_t before, memory, held, data = 0, resent = 0;
 		unsigned flows = 100;
 
 		port.queue_bytes = queue[i];
-		before = mallinfo2().uordblks + mallinfo2().hblkhd;
+		before = in_use();
 		many_init(m, o, flows, &port, false);
-		memory = mallinfo2().uordblks + mallinfo2().hblkhd - before;
+		memory = in_use() - before;
 		for (unsigned f = 0; f < flows; f++)
 			sim_at(&m->s, 1010 * MS, speak, &m->node[f][0], 0);
 		while (sim_step(&m->s, 1300 * MS))
@@ -393,18 +403,19 @@ void mode_incast(const struct options *o)
 			data += got(m, f);
 			resent += rt_counters(m->node[f][0].rt)[RT_C_tx_retransmits];
 		}
+		held = many_fini(m) - before;
 		printf("{\"bench\":\"incast\",\"sessions\":%u,\"port_queue_bytes\":%u,\"ctl_sent\":%llu,"
 		       "\"ctl_lost\":%llu,\"ctl_refused\":%llu,\"ctl_worst_us\":%.0f,\"data_bytes\":%llu,"
 		       "\"data_missing\":%llu,\"port_drops\":%llu,\"sent_again\":%llu,\"queue_peak_bytes\":%"
 		       "llu,"
-		       "\"memory_per_end_bytes\":%llu}\n",
+		       "\"memory_per_end_bytes\":%llu,\"memory_grown_bytes\":%llu}\n",
 		       flows, queue[i], (unsigned long long)m->ctl_sent,
 		       (unsigned long long)(m->ctl_sent - m->ctl_got), (unsigned long long)m->ctl_refused,
 		       (double)m->ctl_worst / 1e3, (unsigned long long)data,
 		       (unsigned long long)(flows * 21ull * (256u << 10) - data),
 		       (unsigned long long)m->up.stats.queued_out, (unsigned long long)resent,
-		       (unsigned long long)m->peak, (unsigned long long)(memory / flows / 2));
+		       (unsigned long long)m->peak, (unsigned long long)(memory / flows / 2),
+		       (unsigned long long)(held > memory ? held - memory : 0));
 		fflush(stdout);
-		many_fini(m);
 	}
 }

@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The congestion window: what a round of round-trip times, losses and marks makes of it. */
+#include "tests/unit/fabric/rt/pair.h"
+
+#define BASE  (500 * US)
+#define SPARE (10 * MS)
+
+static struct path path;
+static uint64_t now;
+
+/* A path out of its slow start, with a window of so many packets, all in flight. */
+static void setup_window(uint32_t packets)
+{
+	memset(&path, 0, sizeof(path));
+	now = 1000 * MS;
+	path.txn = 1;
+	cc_init(&path.cc, SPARE);
+	path.cc.slow_start = false;
+	path.cc.cwnd = packets * CC_ONE;
+	path_rtt(&path, BASE, 0, now);
+}
+
+/* As many packets as the window has are sent, of which the last `lost` in a row, or every `nth`, fall. */
+static void run_round(uint64_t rtt, uint32_t lost, uint32_t nth)
+{
+	uint32_t n = cc_window(&path.cc) ? cc_window(&path.cc) : 1;
+	uint64_t first = path.txn;
+
+	path.txn += n;
+	path.inflight = n;
+	now += rtt;
+	for (uint32_t i = 0; i < n; i++) {
+		if ((nth && i % nth == nth / 2) || i + 1 + lost > n)
+			cc_lost(&path, first + i);
+		else
+			cc_acked(&path, 1, rtt);
+	}
+	cc_echo(&path, path.txn - 1);
+	path.inflight = 0;
+}
+
+static uint32_t window_after(uint32_t packets, int rounds, uint64_t rtt, uint32_t nth)
+{
+	setup_window(packets);
+	for (int i = 0; i < rounds; i++)
+		run_round(rtt, 0, nth);
+	return cc_window(&path.cc);
+}
+
+static void an_empty_path_lets_it_grow(void **state)
+{
+	(void)state;
+	assert_in_range(window_after(100, 20, BASE, 0), 150, 400);
+}
+
+static void loss_without_a_queue_is_chance(void **state)
+{
+	(void)state;
+	assert_true(window_after(100, 20, BASE, 20) >= 100); /* 5 % */
+	assert_true(window_after(100, 20, BASE, 5) >= 100);  /* 20 % */
+}
+
+static void loss_beyond_chance_is_not(void **state)
+{
+	(void)state;
+	assert_in_range(window_after(100, 100, BASE, 2), 6, 12); /* and leaves enough to go on */
+}
+
+static void loss_in_a_queue_drains_it(void **state)
+{
+	(void)state;
+	setup_window(100);
+	path.cc.rtt = 4 * BASE; /* below the target, and no noise */
+	run_round(4 * BASE, 0, 50);
+	assert_in_range(cc_window(&path.cc), 80, 90);
+}
+
+/* What was in flight when the window was cut tells nothing new. */
+static void one_cut_per_queue(void **state)
+{
+	uint32_t once;
+
+	(void)state;
+	setup_window(100);
+	for (int i = 0; i < 32; i++)
+		run_round(4 * BASE, 0, 0);
+	run_round(4 * BASE, 0, 50);
+	once = path.cc.cwnd;
+	run_round(4 * BASE, 0, 10);
+	assert_int_equal(path.cc.cwnd, once);
+	run_round(4 * BASE, 0, 10);
+	assert_true(path.cc.cwnd < once);
+}
+
+static void neighbours_lost_are_a_full_queue(void **state)
+{
+	(void)state;
+	setup_window(100);
+	run_round(BASE, 30, 0); /* the shortest round trip saw none */
+	assert_in_range(cc_window(&path.cc), 68, 76);
+	setup_window(100);
+	run_round(BASE, 90, 0);
+	assert_in_range(cc_window(&path.cc), 50, 56); /* by half at most */
+}
+
+static void the_shortest_round_trip_counts(void **state)
+{
+	(void)state;
+	setup_window(100);
+	path.inflight = 100;
+	for (int i = 0; i < 99; i++)
+		cc_acked(&path, 1, 100 * MS);
+	cc_acked(&path, 1, BASE);
+	path.txn += 100;
+	cc_echo(&path, path.txn - 1);
+	assert_true(cc_window(&path.cc) >= 100);
+	run_round(100 * MS, 0, 0);
+	assert_in_range(cc_window(&path.cc), 50, 60);
+}
+
+static void a_slow_start_ends_in_its_round(void **state)
+{
+	(void)state;
+	setup_window(100);
+	path.cc.slow_start = true;
+	path.inflight = 100;
+	for (int i = 0; i < 50; i++)
+		cc_acked(&path, 1, 100 * MS);
+	assert_false(path.cc.slow_start);
+	assert_true(cc_window(&path.cc) < 100);
+}
+
+static void marks_cut_without_delay(void **state)
+{
+	(void)state;
+	setup_window(100);
+	for (int i = 0; i < 6; i++) {
+		path.cc.round_ce = 100;
+		run_round(BASE, 0, 0);
+	}
+	assert_true(cc_window(&path.cc) < 90);
+}
+
+static void small_windows_are_paced(void **state)
+{
+	(void)state;
+	setup_window(4);
+	cc_sent(&path, now);
+	assert_int_equal(cc_when(&path.cc), now + BASE / 4);
+	setup_window(100);
+	cc_sent(&path, now);
+	assert_true(cc_when(&path.cc) <= now);
+}
+
+/* RFC 9002, 5.2 and 5.3. */
+static void the_peers_delay_makes_no_round_trip_shorter_than_the_shortest(void **state)
+{
+	(void)state;
+	setup_window(10);
+	assert_int_equal(path_rtt(&path, BASE + 100 * US, 300 * US, now), BASE + 100 * US);
+	assert_int_equal(path_rtt(&path, BASE + 400 * US, 300 * US, now), BASE + 100 * US);
+	assert_int_equal(path_base_rtt(&path), BASE);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(an_empty_path_lets_it_grow),
+		cmocka_unit_test(loss_without_a_queue_is_chance),
+		cmocka_unit_test(loss_beyond_chance_is_not),
+		cmocka_unit_test(loss_in_a_queue_drains_it),
+		cmocka_unit_test(one_cut_per_queue),
+		cmocka_unit_test(neighbours_lost_are_a_full_queue),
+		cmocka_unit_test(the_shortest_round_trip_counts),
+		cmocka_unit_test(a_slow_start_ends_in_its_round),
+		cmocka_unit_test(marks_cut_without_delay),
+		cmocka_unit_test(small_windows_are_paced),
+		cmocka_unit_test(the_peers_delay_makes_no_round_trip_shorter_than_the_shortest),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
