@@ -88,15 +88,15 @@ static uint32_t keep_of(uint64_t rtt, uint64_t aim, uint32_t least)
 	return off < 256 - least ? 256 - off : least;
 }
 
-/* A window that doubles cannot wait for the end of its round. */
+/* A window that doubles cannot wait for the end of its round, and half of it was added after what is measured
+ * now was sent. */
 static void slow_start_over(struct path *p, uint64_t rtt)
 {
 	struct cc *cc = &p->cc;
-	uint64_t aim = target(p);
 
-	cc->over = rtt > aim ? cc->over + 1 : 0;
+	cc->over = rtt > target(p) ? cc->over + 1 : 0;
 	if (cc->over == CC_OVER)
-		cut(p, keep_of(rtt, aim, 128));
+		cut(p, 128);
 }
 
 void cc_acked(struct path *p, uint32_t packets, uint64_t rtt)
