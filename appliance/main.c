@@ -396,6 +396,7 @@ static int start_data_plane(struct appliance *a)
 		.carry = hosts_carry,
 	};
 	struct hosts_cfg hc = {.base = a->base,
+			       .lost_ms = 3000,
 			       .storage = a->storage,
 			       .nfabrics = o->nfabrics + o->nrdma,
 			       .rekey_s = (unsigned)o->rekey_s,

@@ -37,6 +37,7 @@ struct hosts_cfg {
 		rdma[HOSTS_FABRICS]; /* fabric link i is this RDMA port and has no address; NULL: it is not */
 	uint32_t chunk;		     /* payload bytes per packet that every fabric port carries */
 	uint32_t chunk_max;	     /* probe paths for up to so many; 0: do not */
+	unsigned lost_ms;	     /* a fabric so long silent ends the session; 3000 suits */
 	unsigned rekey_s;	     /* each path gets fresh keys so often; 0: never */
 	bool clear;		     /* integrity only, no encryption: a physically isolated fabric */
 };

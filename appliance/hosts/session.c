@@ -21,7 +21,6 @@
 #include "fabric/base/log.h"
 
 #define KEEPALIVE_MS 1000u
-#define LOST_MS	     3000u
 /* What an agent may send in a second: many times what an honest one of a full host has to say. */
 #define MESSAGES_MAX 20000u
 #define BYTES_MAX    (16u << 20)
@@ -219,7 +218,7 @@ static void welcome(struct session *s, bool resumed)
 	w.protection = s->h->cfg.clear ? OUTRIGGER__SESSION__V1__PROTECTION__CRC32C
 				       : OUTRIGGER__SESSION__V1__PROTECTION__AES_128_GCM;
 	w.keepalive_ms = KEEPALIVE_MS;
-	w.lost_ms = LOST_MS;
+	w.lost_ms = s->h->cfg.lost_ms;
 	w.host = s->name;
 	m.body_case = OUTRIGGER__SESSION__V1__MESSAGE__BODY_WELCOME;
 	m.welcome = &w;
@@ -400,7 +399,7 @@ static const char *on_hello(struct session *s, const Outrigger__Session__V1__Hel
 	s->cfg.rt.chunk = m->max_chunk < h->cfg.chunk ? m->max_chunk : h->cfg.chunk;
 	s->cfg.rt.chunk_max = m->max_chunk < h->cfg.chunk_max ? m->max_chunk : h->cfg.chunk_max;
 	s->cfg.rt.keepalive_ns = KEEPALIVE_MS * NSEC_PER_MSEC;
-	s->cfg.rt.lost_ns = LOST_MS * NSEC_PER_MSEC;
+	s->cfg.rt.lost_ns = h->cfg.lost_ms * NSEC_PER_MSEC;
 	s->cfg.rt.delay_spare_ns = RT_SPARE_SLEEPING_NS;
 	s->since = (int64_t)time(NULL);
 	s->rekeyed = h->ticks;

@@ -374,8 +374,10 @@ static void a_silent_fabric_ends_the_session(void **state)
 {
 	(void)state;
 	NEED_WORLD();
+	W.h->cfg.lost_ms = 1000;
 	agent_live(&bad);
 	WAIT(bad.gone);
+	W.h->cfg.lost_ms = 600000;
 	WAIT(!sessions("bad", SESSION_ENDING));
 	WAIT(!dev(KIND_VNIC, "vb")->a.session);
 }
