@@ -52,7 +52,7 @@ sim-long: $(B)/bin/sim-rt $(B)/bin/sim-product $(B)/bin/sim-vqt ## every promise
 # Two compilers, one history.
 sim-trace:
 	$(Q)for c in gcc clang; do \
-		$(MAKE) --no-print-directory CC=$$c build/$$c/bin/sim-rt build/$$c/bin/sim-product build/$$c/bin/sim-vqt || exit 1; done
+		$(MAKE) --no-print-directory SAN= COVERAGE= CC=$$c build/$$c/bin/sim-rt build/$$c/bin/sim-product build/$$c/bin/sim-vqt || exit 1; done
 	$(Q)tests/sim/compilers build/gcc build/clang
 
 # A build of its own, in which tests can remove guards (fabric/base/guard.h).
