@@ -34,6 +34,7 @@
 #define RDMA_KEPT    512u
 #define RDMA_PEERS   64u
 #define RDMA_TX	     1536u
+#define RDMA_SPINS   32u
 #define WORKER_LCORE 1u
 /* The old keys of a path are kept for a second or two: a rekeying must be over before the next. */
 #define REKEY_MIN_S	5
@@ -346,7 +347,8 @@ static int open_rdma(struct appliance *a, struct dp_cfg *dc, unsigned i)
 	struct link_verbs_cfg vc = {.port = a->o->rdma_port[i],
 				    .rx_depth = RDMA_RX,
 				    .tx_slots = RDMA_TX,
-				    .max_peers = RDMA_PEERS};
+				    .max_peers = RDMA_PEERS,
+				    .spins = RDMA_SPINS};
 	struct link *l;
 	int r;
 

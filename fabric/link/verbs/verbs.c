@@ -204,6 +204,7 @@ struct link *link_verbs_create(const struct link_verbs_cfg *cfg, int *err, char 
 	v->base.ops = &verbs_ops;
 	v->base.name = "verbs";
 	v->pool = cfg->pool;
+	v->spins = cfg->spins;
 	v->max_inline = INLINE_WANTED;
 	v->epoll = -1;
 	list_init(&v->peers);

@@ -27,9 +27,9 @@
  * Sending. A datagram is copied into a registered slot, or into the work request itself when it is short
  * (inline). One send in VERBS_SIGNAL asks for a completion; it frees the slots of all before it.
  *
- * Sleeping. fd() is readable when a message, a bulk transfer's end or an event of the device came. After news
- * the link is polled VERBS_SPINS times in vain (deadline() is 0 meanwhile) before it arms the completion
- * channel: under load no interrupt is asked for.
+ * Sleeping. fd() is readable when a message or an event of the device came. After news the link is polled
+ * link_verbs_cfg.spins times in vain (deadline() is 0 meanwhile) before it arms the completion channel: under
+ * load a poller asks for no interrupt. An agent, whose host's processors are its guests', does not spin.
  *
  * Memory that is registered is locked. A limit that is too low is found at creation, with a sentence that
  *says what to set.
@@ -52,7 +52,6 @@ struct verbs_api;
 
 #define VERBS_BUF_SIZE 8448u /* of the pool's buffers: the largest sealed datagram, rounded up */
 #define VERBS_SIGNAL   16u   /* sends per completion */
-#define VERBS_SPINS    32u   /* polls in vain before sleep */
 #define VERBS_SQ_DEPTH 256u  /* sends of a peer that are not known to be over */
 #define VERBS_GID_AUTO (-1)
 
@@ -75,6 +74,7 @@ struct link_verbs_cfg {
 	uint32_t rx_depth;     /* buffers posted; 0: half of the pool's */
 	uint32_t tx_slots;     /* datagrams on their way that are not inline; 0: VERBS_SQ_DEPTH */
 	uint32_t max_peers;    /* 0: 1 */
+	uint32_t spins;	       /* polls in vain before the completion channel is armed */
 };
 
 /* NULL, *err = -errno and a sentence in why: -ENODEV, -ENETDOWN (port not active, or without a GID),

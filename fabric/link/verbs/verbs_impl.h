@@ -57,7 +57,8 @@ struct link_verbs {
 	struct ibv_srq *srq;
 	struct ibv_mr *rx_mr, *tx_mr;
 	int epoll;
-	bool armed, dead, port_down;
+	bool armed, sends_armed, dead, port_down;
+	uint32_t spins;
 	uint32_t idle;	/* polls in vain, in a row */
 	uint32_t polls; /* all of them */
 	uint32_t max_inline, max_peers, nqps;

@@ -7,11 +7,13 @@
 #include "fabric/base/log.h"
 #include "fabric/link/verbs/verbs_impl.h"
 
-#define WC_BURST    32
-#define POST_BURST  32u
-#define CHAIN_MAX   32
-#define BUSY_POLLS  1024u /* what the device says by itself is heard under load too */
-#define EVENT_POLLS 64u	  /* armed and without news, the events are looked at every so many polls */
+#define WC_BURST   32
+#define POST_BURST 32u
+#define CHAIN_MAX  32
+#define BUSY_POLLS 1024u /* what the device says by itself is heard under load too */
+/* Armed and without messages, the events are looked at every so many polls. */
+#define EVENT_POLLS	  64u
+#define EVENT_POLLS_WOKEN 4u
 
 /* ---- sends ---- */
 
@@ -291,15 +293,20 @@ static void on_async(struct link_verbs *v, const struct ibv_async_event *e)
 
 /* What made fd() readable. Queue pairs found broken are not freed before their events are acknowledged:
  * ibv_destroy_qp() waits for that, and breaking one only posts to it. */
-static void take_events(struct link_verbs *v)
+static void take_events(struct link_verbs *v, bool messages)
 {
 	struct ibv_async_event e;
 	struct ibv_cq *cq;
 	void *ctx;
 
+	v->armed = false;
 	while (!v->dev.api->get_cq_event(v->channel, &cq, &ctx)) {
 		v_count(v, VERBS_C_wakeups, 1);
 		v->dev.api->ack_cq_events(cq, 1);
+		if (cq == v->scq)
+			v->sends_armed = false;
+		else if (messages)
+			return; /* it was that: whatever else there is wakes again */
 	}
 	while (!v->dead && !v->dev.api->get_async_event(v->dev.ctx, &e)) {
 		struct ibv_async_event copy = e;
@@ -307,14 +314,14 @@ static void take_events(struct link_verbs *v)
 		v->dev.api->ack_async_event(&e);
 		on_async(v, &copy);
 	}
-	v->armed = false;
 }
 
 static bool arm(struct link_verbs *v)
 {
-	if (v->dev.api->req_notify(v->rcq, 0) || v->dev.api->req_notify(v->scq, 1))
+	/* Of sends only those that fail give an event. */
+	if (v->dev.api->req_notify(v->rcq, 0) || (!v->sends_armed && v->dev.api->req_notify(v->scq, 1)))
 		v->dead = true;
-	v->armed = true;
+	v->armed = v->sends_armed = true;
 	v->idle = 0;
 	return !v->dead;
 }
@@ -340,11 +347,13 @@ int vio_recv(struct link *l, struct link_rx *rx, int max)
 	l_count(v, LINK_C_rx_calls, 1);
 	n = poll_receives(v, rx, max);
 	vio_poll_sends(v);
-	if (++v->polls % BUSY_POLLS == 0 || (v->armed && (n || ++v->idle % EVENT_POLLS == 0)))
-		take_events(v);
+	/* Who does not spin was perhaps woken by an event; who spins must not pay for looking. */
+	if (++v->polls % BUSY_POLLS == 0 ||
+	    (v->armed && (n || ++v->idle % (v->spins ? EVENT_POLLS : EVENT_POLLS_WOKEN) == 0)))
+		take_events(v, n > 0);
 	if (n) {
 		v->idle = 0;
-	} else if (!v->armed && ++v->idle > VERBS_SPINS && arm(v)) {
+	} else if (!v->armed && ++v->idle > v->spins && arm(v)) {
 		/* What came before it was armed gives no event. */
 		n = poll_receives(v, rx, max);
 	}
