@@ -221,6 +221,13 @@ const uint64_t *dp_ep_counters(const struct dp *dp)
 	return ep_counters(dp->worker.ep);
 }
 
+const uint64_t *dp_rdma_counters(const struct dp *dp, unsigned i)
+{
+	const struct link *l = i < EP_LINKS ? dp->worker.verbs[i] : NULL;
+
+	return l ? link_verbs_counters(l) : NULL;
+}
+
 const struct link *dp_link(const struct dp *dp, unsigned i)
 {
 	return ep_link(dp->worker.ep, i);

@@ -100,6 +100,8 @@ void dp_control_drain(struct dp *dp);
 const uint64_t *dp_counters(const struct dp *dp);	     /* worker_counter */
 const uint64_t *dp_ep_counters(const struct dp *dp);	     /* ep_counter */
 const struct link *dp_link(const struct dp *dp, unsigned i); /* counters only; NULL: no such */
+/* verbs_counter of link i; NULL: it is no RDMA port. */
+const uint64_t *dp_rdma_counters(const struct dp *dp, unsigned i);
 /* For ports that are to be published: the pool that their received frames come from. */
 struct frame_pool *dp_frames(struct dp *dp);
 

@@ -160,6 +160,8 @@ static void appliance_counters(struct hosts *h, status_counter_fn fn, void *arg)
 	for (unsigned i = 0; (l = dp_link(h->dp, i)); i++) {
 		snprintf(scope, sizeof(scope), "fabric/%u", i);
 		give(fn, arg, scope, "", link_counter_names, l->counters, LINK_NCOUNTERS);
+		give(fn, arg, scope, "rdma_", verbs_counter_names, dp_rdma_counters(h->dp, i),
+		     VERBS_NCOUNTERS);
 	}
 	for (unsigned i = 0; i < h->nlisteners; i++) {
 		snprintf(scope, sizeof(scope), "session/%u", i);
