@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The RDMA link beside the UDP link, and beside perftest, in the same emulated guests (tests/world/rdma.py).
+
+Two TAP vNICs of one host send TCP to each other through the appliance, so every frame crosses the fabric twice. The
+agent runs first with UDP alone, then with RDMA, in turns. Only ratios count: the guests are emulated, and rdma_rxe is
+RDMA in software. Options, by environment: ROUNDS, SECONDS (of each run).
+"""
+
+import json
+import os
+import re
+import sys
+
+from bench import Figure, Report, take_turns
+
+sys.path.insert(0, f"{os.path.dirname(os.path.abspath(__file__))}/../func")
+sys.path.insert(0, f"{os.path.dirname(os.path.abspath(__file__))}/../world")
+import test_rdma as stand_of
+from proc import wait_for
+
+ROUNDS = int(os.environ.get("ROUNDS", "2"))
+SECONDS = int(os.environ.get("SECONDS", "6"))
+PATIENCE = stand_of.PATIENCE
+RDMA_OPTIONS = "--fabric verbs:rxe1 --fabric verbs:rxe2"
+
+
+def ticks(stand):
+    """User and system time of the agent, in ticks of 10 ms."""
+    fields = stand.host.must("cat /proc/$(pidof outrigger-agent)/stat").rpartition(")")[2].split()
+    return int(fields[11]), int(fields[12])
+
+
+def counters(stand):
+    """The session's counters; the agent's begin with host_ and are about a second old."""
+    return {name: int(value) for name, value in stand.show("--counters")["counters"].items()}
+
+
+def restart_agent(stand, options, ready):
+    stand.host.must("killall outrigger-agent; while pidof outrigger-agent; do sleep 0.1; done", PATIENCE)
+    stand.start_agent(options)
+    wait_for("the session's paths", ready, PATIENCE, stand.check, 0.5)
+    for number, name in enumerate(stand_of.MACS, 1):
+        wait_for(f"tap-{name}", lambda t=f"tap-{name}": stand.host.run(f"i2 link show {t}").ok, PATIENCE, stand.check,
+                 0.2)
+        stand.tap_up(number, name)
+    wait_for("an answer", lambda: stand.ping(1), PATIENCE, stand.check, 0.2)
+
+
+def traffic(stand):
+    """One run of TCP; what it moved, and what it cost the agent."""
+    before = ticks(stand)
+    result = json.loads(stand.host.must(f"i2 netns exec a iperf3 -J -c 10.20.0.2 -t {SECONDS}", 10 * PATIENCE))
+    after = ticks(stand)
+    received = result["end"]["sum_received"]
+    user, system = ((b - a) / 100 for a, b in zip(before, after))
+    ping = stand.host.must("i2 netns exec a ping -c 20 -i 0.1 -W 5 10.20.0.2", PATIENCE)
+    rtt = float(re.search(r"= [\d.]+/([\d.]+)/", ping).group(1))
+    return {"bps": received["bits_per_second"], "user": user / received["bytes"] * 1e9,
+            "all": (user + system) / received["bytes"] * 1e9, "bytes": received["bytes"], "rtt": rtt}
+
+
+def over_udp(stand):
+    restart_agent(stand, "", lambda: stand.paths().get("10.9.0.1:4793"))
+    return traffic(stand)
+
+
+def over_rdma(stand):
+    restart_agent(stand, RDMA_OPTIONS, stand.rdma_up)
+    before = counters(stand)
+    measured = traffic(stand)
+    # Counters come once a second with the statistics.
+    wait_for("fresh counters", lambda: counters(stand)["host_rdma_tx_doorbells"] > before["host_rdma_tx_doorbells"],
+             PATIENCE, stand.check, 0.5)
+    after = counters(stand)
+    measured["counted"] = {name: after[name] - before.get(name, 0) for name in after}
+    return measured
+
+
+def perftest(stand, program, pattern, *words):
+    """A figure of one of perftest's programs on wire 1."""
+    arguments = f"-d rxe1 -x 1 -F {' '.join(words)}"
+    server = stand.app.start(f"{program} {arguments}")
+    wait_for(f"{program} listens", lambda: "Waiting for client" in server.output() or stand.app.run(
+        "netstat -ltn | grep -q ':18515 '").ok, PATIENCE, stand.check, 0.2)
+    text = stand.host.must(f"{program} {arguments} 10.9.1.1", PATIENCE)
+    server.wait(PATIENCE)
+    lines = [line.split() for line in text.splitlines() if re.match(r"\s*\d+\s+\d+\s", line)]
+    return float(lines[-1][pattern])
+
+
+def main():
+    report = Report("rdma", "Emulated guests, RDMA in software: ratios of one run, nothing else. Every frame crosses "
+                            "the fabric twice.")
+    with stand_of.world() as stand:
+        stand_of.setup(stand)
+        wait_for("both RDMA paths up", stand.rdma_up, PATIENCE, stand.check, 0.5)
+        stand_of.test_frames_pass(stand)
+        stand.host.must("i2 netns exec b iperf3 -s -D")
+        runs = take_turns({"udp": lambda: over_udp(stand), "rdma": lambda: over_rdma(stand)}, ROUNDS)
+        figure = {(link, key): Figure([run[key] for run in runs[link]])
+                  for link in runs for key in ("bps", "user", "all", "rtt")}
+        report.add("TCP through the appliance", Figure([v / 1e6 for v in figure["rdma", "bps"].values]), "Mb/s",
+                   peer=Figure([v / 1e6 for v in figure["udp", "bps"].values]), peer_name="UDP link")
+        user = figure["rdma", "user"], figure["udp", "user"]
+        report.add("agent CPU, user", user[0], "s/GB", peer=user[1], peer_name="UDP link", goal="ratio <= 0.25",
+                   met=bool(user[1].median) and user[0].median <= 0.25 * user[1].median)
+        report.add("agent CPU, all", figure["rdma", "all"], "s/GB", peer=figure["udp", "all"], peer_name="UDP link")
+        counted = runs["rdma"][-1]["counted"]
+        copied, inlined = counted["host_rdma_tx_copied"], counted["host_rdma_tx_inline"]
+        report.add("messages copied by the agent into a slot", copied, "", goal="0", met=copied == 0)
+        report.add("messages sent inline", inlined, "")
+        report.add("doorbells per message sent", counted["host_rdma_tx_doorbells"] / max(1, copied + inlined), "")
+        report.add("wake-ups per message sent", counted["host_rdma_wakeups"] / max(1, copied + inlined), "")
+        latency = perftest(stand, "ib_write_lat", 4, "-n", "200", "-s", "64")
+        bandwidth = perftest(stand, "ib_send_bw", 3, "-n", "500", "-s", "8192")
+        report.add("round trip of a ping, fabric twice each way", Figure([v * 1e3 for v in figure["rdma", "rtt"].values]),
+                   "us", peer=latency * 4, peer_name="4 x ib_write_lat", goal="ratio <= 1.5",
+                   met=figure["rdma", "rtt"].median * 1e3 <= 1.5 * latency * 4)
+        report.add("bytes through the fabric, both crossings", Figure([v / 4e6 for v in figure["rdma", "bps"].values]),
+                   "MB/s", peer=bandwidth, peer_name="ib_send_bw", goal="ratio >= 0.8",
+                   met=figure["rdma", "bps"].median / 4e6 >= 0.8 * bandwidth)
+    return report
