@@ -32,9 +32,10 @@
 #define CC_START      (64 * CC_ONE)
 #define CC_FLOOR      (CC_ONE / 4)
 #define CC_CEILING    (RT_WINDOW_MAX * CC_ONE)
-#define CC_LOSS_MUCH  (65536u * 2 / 5) /* smoothed part of lost packets that is beyond chance */
+#define CC_LOSS_MUCH  (65536u * 3 / 5) /* smoothed part of lost packets that is beyond chance */
 #define CC_LOSS_FLOOR (8 * CC_ONE)     /* it leaves: one packet at a time would wait for timeouts */
 #define CC_PAIRS      2u	       /* neighbours lost in a round, at least, that are not chance */
+#define CC_ROW	      8u	       /* lost in a row, more than chance does whatever the rate */
 #define CC_OVER	      8u	       /* round trips above the target, in a row, that end a slow start */
 
 void cc_init(struct cc *cc, uint64_t spare)
@@ -134,6 +135,17 @@ static void average(uint32_t *avg, uint32_t part, uint32_t n, uint32_t over)
 	*avg = (uint32_t)((int64_t)*avg + ((int64_t)part - (int64_t)*avg) * (int64_t)n / (int64_t)(n + over));
 }
 
+/* More neighbours are lost than chance makes of so many, by a quarter: of half of all lost at random half
+ * stand beside another. Or many, and hardly one alone. */
+static bool row_lost(const struct cc *cc, uint32_t all)
+{
+	uint64_t pairs = cc->round_pairs, lost = cc->round_lost;
+
+	if (pairs < CC_PAIRS || 2 * pairs <= lost)
+		return false;
+	return 4 * pairs * all > 5 * lost * lost || (lost > CC_ROW && 16 * pairs > 15 * lost);
+}
+
 static void round_loss(struct path *p)
 {
 	struct cc *cc = &p->cc;
@@ -143,7 +155,7 @@ static void round_loss(struct path *p)
 		average(&cc->loss, (uint32_t)((uint64_t)cc->round_lost * 65536 / all), all, 256);
 	if (!cc->round_lost || cc->cut || cc->was_cut)
 		return;
-	if (cc->round_pairs >= CC_PAIRS && 2 * cc->round_pairs > cc->round_lost)
+	if (row_lost(cc, all))
 		cut(p, 2 * cc->round_lost < all ? 256 - 256 * cc->round_lost / all : 128);
 	else if (cc->rtt > queued(p))
 		cut(p, keep_of(cc->rtt, queued(p), 205));

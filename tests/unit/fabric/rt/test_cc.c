@@ -58,12 +58,16 @@ static void loss_without_a_queue_is_chance(void **state)
 	(void)state;
 	assert_true(window_after(100, 20, BASE, 20) >= 100); /* 5 % */
 	assert_true(window_after(100, 20, BASE, 5) >= 100);  /* 20 % */
+	assert_true(window_after(100, 100, BASE, 2) >= 100); /* 50 % */
 }
 
 static void loss_beyond_chance_is_not(void **state)
 {
 	(void)state;
-	assert_in_range(window_after(100, 100, BASE, 2), 6, 12); /* and leaves enough to go on */
+	setup_window(100);
+	for (int i = 0; i < 100; i++)
+		run_round(BASE, cc_window(&path.cc) * 2 / 5, 2); /* 70 % */
+	assert_in_range(cc_window(&path.cc), 5, 12);		 /* and leaves enough to go on */
 }
 
 static void loss_in_a_queue_drains_it(void **state)
