@@ -68,17 +68,19 @@ static bool send_end(struct session_rdma *r, unsigned path, struct verbs_end *ou
 	return r->say(r->ctx, &m);
 }
 
-/* The next path that is due, if none is under way. */
+/* The next path that is due, if none is under way: in turn, so that one that never comes up keeps no other.
+ */
 static void ask(struct session_rdma *r)
 {
 	struct timeval wait = {.tv_sec = ANSWER_S};
+	unsigned after = r->due & ~((2u << r->path) - 1);
 	struct verbs_end ours;
 	uint32_t psn;
 	int err;
 
 	if (r->asked || !r->due)
 		return;
-	r->path = (unsigned)__builtin_ctz(r->due);
+	r->path = (unsigned)__builtin_ctz(after ? after : r->due);
 	RAND_bytes((uint8_t *)&psn, sizeof(psn));
 	err = engine_rdma_open(r->engine, r->path, psn, &ours);
 	if (err) {
