@@ -101,12 +101,14 @@ void gring_connect(struct gring *r, struct gport *p)
 	r->user = p;
 	if (!p)
 		return;
-	/* In the order in which the guest made them available. */
+	/* In the order in which the guest made them available. What was pushed and not published is in flight
+	 * as far as the inflight region knows, and comes again. */
+	r->pushed = r->published;
 	for (uint32_t i = 0; i < RING; i++) {
 		struct gslot *s = &r->slot[i];
 		uint32_t k = n;
 
-		if (s->state != GS_TAKEN && s->state != GS_AVAIL)
+		if (s->state != GS_TAKEN && s->state != GS_AVAIL && s->state != GS_PUSHED)
 			continue;
 		s->state = GS_AVAIL;
 		for (n++; k && r->slot[left[k - 1]].order > s->order; k--)
