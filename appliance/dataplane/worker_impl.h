@@ -93,7 +93,7 @@ int worker_main(void *arg);
 /* worker_rdma.c */
 /* Queue pairs of the session go. */
 void worker_rdma_close(struct wsession *s);
-/* Now and then. */
+/* With each tick of the worker: forgets the queue pairs that broke. */
 void worker_rdma_tick(struct worker *w);
 
 /* dataplane.c, callable on the worker: tells the control thread. reason is constant. */

@@ -107,7 +107,8 @@ static void serve(struct guest *g)
 							 (long)((due - now) % 1000000000)};
 			g->wakes++;
 		} else if (turn % 64) {
-			continue; /* awake: commands are looked for now and then */
+			continue; /* awake: commands are looked for every 64th turn, the call would cost more
+				     than the turn */
 		}
 		if (ppoll(fds, 3, until, NULL) <= 0)
 			continue;
