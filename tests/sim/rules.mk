@@ -43,7 +43,7 @@ $(eval $(call slice,exactly-once,product,--small --faults full --kept tests/sim/
 # The one core of a room and the one helper, without the rest.
 $(B)/bin/sim-product: $(B)/appliance/hosts/attach.o $(B)/tests/lib/guard.o
 
-# Not in CI: as many seeds as the promises name; see tests/sim/long. PART=0.01 for a shorter run, S= picks pieces.
+# Not in CI: as many seeds as the promises name, a piece for each core; see tests/sim/long. PART=0.01 for a shorter run, S= picks pieces.
 PART ?= 1
 .PHONY: sim-long sim-trace mutants
 sim-long: $(B)/bin/sim-rt $(B)/bin/sim-product $(B)/bin/sim-vqt ## every promise with all its seeds; PART=0.01, S=failover
