@@ -2,7 +2,6 @@
 /* outriggerd: the appliance. Puts the rooms together; implementations are chosen here. */
 #include <errno.h>
 #include <event2/event.h>
-#include <getopt.h>
 #include <libgen.h>
 #include <limits.h>
 #include <openssl/rand.h>
@@ -10,12 +9,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "appliance/control/control.h"
 #include "appliance/dataplane/dataplane.h"
 #include "appliance/hosts/hosts.h"
+#include "appliance/options.h"
 #include "appliance/port/eal.h"
 #include "appliance/storage/storage.h"
 #include "fabric/base/clock.h"
@@ -30,35 +29,18 @@
 #define RX_BUFS 256u
 /* An RDMA port: messages that may wait, those that are kept longer than a burst, hosts, messages under way.
  */
-#define RDMA_RX	     1024u
-#define RDMA_KEPT    512u
-#define RDMA_PEERS   64u
-#define RDMA_TX	     1536u
-#define RDMA_SPINS   32u
-#define WORKER_LCORE 1u
-/* The old keys of a path are kept for a second or two: a rekeying must be over before the next. */
-#define REKEY_MIN_S	5
+#define RDMA_RX		1024u
+#define RDMA_KEPT	512u
+#define RDMA_PEERS	64u
+#define RDMA_TX		1536u
+#define RDMA_SPINS	32u
+#define WORKER_LCORE	1u
 #define SHUTDOWN_S	5
 #define PACKET_OVERHEAD 48u /* base header and the longer tag */
-
-struct options {
-	const char *state, *listen_api, *xdp_prog;
-	const char *fabric[HOSTS_FABRICS], *fabric_port[HOSTS_FABRICS];
-	const char *rdma[HOSTS_FABRICS];
-	struct verbs_port rdma_port[HOSTS_FABRICS];
-	unsigned nfabrics, nports, nrdma;
-	bool sleep_idle, clear, impaired;
-	enum eal_memory memory;
-	int ready_fd, worker_cpu, gro_us, rekey_s;
-	int chunk; /* 0: not given */
-	enum log_level level;
-	struct link_impair_cfg impair;
-};
 
 struct appliance {
 	const struct options *o;
 	struct event_base *base;
-	struct link_addr fabric[HOSTS_FABRICS], api;
 	char fabric_ip[HOSTS_FABRICS][64], api_ip[64];
 	struct buf_pool *bufs, *rdma_bufs[HOSTS_FABRICS];
 	struct storage *storage;
@@ -68,215 +50,6 @@ struct appliance {
 	bool eal, applied, failed;
 	char why[512];
 };
-
-static const char usage_text[] =
-	"Usage: outriggerd --fabric ADDRESS[:PORT] [OPTIONS]\n"
-	"\n"
-	"The Outrigger appliance: switches the frames and serves the disks of enrolled hosts.\n"
-	"\n"
-	"      --fabric ADDRESS[:PORT]    where host agents reach it, UDP data and TCP control (port 4793);\n"
-	"                                 up to three times: each is a path of every session\n"
-	"      --fabric verbs:DEVICE[/PORT[/GID]][,tc=N][,sl=N][,pkey=N]\n"
-	"                                 an RDMA port as one more path, for agents that have one too; goes\n"
-	"                                 before the addresses, which stay for control and as its backup\n"
-	"      --listen-api ADDRESS:PORT  management API (0.0.0.0:7443)\n"
-	"      --state DIR        certificates, desired state; DIR/admin is outriggerctl's context\n"
-	"                         (" CONTROL_STATE_DIR ")\n"
-	"      --fabric-port DEV  give the fabric port to DPDK: af_xdp:IFACE, a PCI address or devargs;\n"
-	"                         without it the fabric is a kernel UDP socket\n"
-	"      --xdp-prog FILE    fabric.bpf.o for --fabric-port af_xdp:...\n"
-	"      --sleep-idle       the worker sleeps when there is nothing to do\n"
-	"      --busy-poll        the worker never sleeps (default); give it a CPU of its own\n"
-	"      --worker-cpu N     pin the worker to this CPU\n"
-	"      --gro-us N         a TCP packet of an uplink waits for its successor so long at most, to go "
-	"to the\n"
-	"                         host as one frame with it (20; at most 50); 0: packets stay single\n"
-	"      --hugepages        fail when no hugepages are free (default: use them when they are)\n"
-	"      --no-hugepages     do without\n"
-	"      --chunk BYTES      largest packet payload to try where the fabric's MTU allows, 256 to 8192\n"
-	"                         (8192); 1344 fits an MTU of 1500\n"
-	"      --integrity-only   do not encrypt fabric packets: only on a physically isolated fabric\n"
-	"      --rekey SECONDS    fresh keys for every path so often (3600); 0: never\n"
-	"      --impair SPEC      damage the fabric for tests: drop=1%,dup=0.1%,reorder=1%,delay=2ms,\n"
-	"                         corrupt=0.01%,seed=7\n"
-	"      --run-dir DIR      working directory for what does not outlive the process\n"
-	"      --log-level L      error, warning, info (default), debug\n"
-	"      --ready-fd N       write a newline to descriptor N when serving\n"
-	"  -h, --help             this text\n"
-	"  -V, --version          the version\n";
-
-static int usage_error(const char *fmt, const char *arg)
-{
-	fprintf(stderr, "outriggerd: ");
-	fprintf(stderr, fmt, arg);
-	fprintf(stderr, "\nTry `outriggerd --help`.\n");
-	return 2;
-}
-
-enum {
-	O_FABRIC = 256,
-	O_API,
-	O_STATE,
-	O_PORT,
-	O_XDP,
-	O_SLEEP,
-	O_BUSY,
-	O_CPU,
-	O_GRO,
-	O_HUGE,
-	O_NOHUGE,
-	O_CLEAR,
-	O_IMPAIR,
-	O_RUN,
-	O_LEVEL,
-	O_READY,
-	O_REKEY,
-	O_CHUNK
-};
-
-static const struct option longs[] = {
-	{"fabric", required_argument, NULL, O_FABRIC},
-	{"listen-api", required_argument, NULL, O_API},
-	{"state", required_argument, NULL, O_STATE},
-	{"fabric-port", required_argument, NULL, O_PORT},
-	{"xdp-prog", required_argument, NULL, O_XDP},
-	{"sleep-idle", no_argument, NULL, O_SLEEP},
-	{"busy-poll", no_argument, NULL, O_BUSY},
-	{"worker-cpu", required_argument, NULL, O_CPU},
-	{"gro-us", required_argument, NULL, O_GRO},
-	{"hugepages", no_argument, NULL, O_HUGE},
-	{"no-hugepages", no_argument, NULL, O_NOHUGE},
-	{"integrity-only", no_argument, NULL, O_CLEAR},
-	{"impair", required_argument, NULL, O_IMPAIR},
-	{"run-dir", required_argument, NULL, O_RUN},
-	{"log-level", required_argument, NULL, O_LEVEL},
-	{"ready-fd", required_argument, NULL, O_READY},
-	{"rekey", required_argument, NULL, O_REKEY},
-	{"chunk", required_argument, NULL, O_CHUNK},
-	{"help", no_argument, NULL, 'h'},
-	{"version", no_argument, NULL, 'V'},
-	{NULL, 0, NULL, 0},
-};
-
-static int parse_number(const char *text, int max, int *out)
-{
-	char *end;
-	long n = strtol(text, &end, 10);
-
-	if (end == text || *end || n < 0 || n > max)
-		return -EINVAL;
-	*out = (int)n;
-	return 0;
-}
-
-/* 0: go on; else the exit status + 1. */
-static int parse_one(struct options *o, int c)
-{
-	char why[160];
-
-	switch (c) {
-	case O_FABRIC:
-		if (o->nfabrics + o->nrdma == HOSTS_FABRICS)
-			return 1 + usage_error("--fabric %s is one too many: three at most", optarg);
-		if (strncmp(optarg, "verbs:", 6)) {
-			o->fabric[o->nfabrics++] = optarg;
-			return 0;
-		}
-		o->rdma[o->nrdma] = optarg + 6;
-		return verbs_port_parse(&o->rdma_port[o->nrdma++], optarg + 6, why, sizeof(why))
-			       ? 1 + usage_error("--fabric verbs: %s", why)
-			       : 0;
-	case O_API:
-		o->listen_api = optarg;
-		return 0;
-	case O_STATE:
-		o->state = optarg;
-		return 0;
-	case O_PORT:
-		if (o->nports == HOSTS_FABRICS)
-			return 1 + usage_error("--fabric-port %s is one too many: three at most", optarg);
-		o->fabric_port[o->nports++] = optarg;
-		return 0;
-	case O_XDP:
-		o->xdp_prog = optarg;
-		return 0;
-	case O_SLEEP:
-	case O_BUSY:
-		o->sleep_idle = c == O_SLEEP;
-		return 0;
-	case O_GRO:
-		return parse_number(optarg, 50, &o->gro_us)
-			       ? 1 + usage_error("--gro-us: '%s' is not 0 to 50", optarg)
-			       : 0;
-	case O_CPU:
-		return parse_number(optarg, 1023, &o->worker_cpu)
-			       ? 1 + usage_error("--worker-cpu: '%s' is no CPU", optarg)
-			       : 0;
-	case O_HUGE:
-	case O_NOHUGE:
-		o->memory = c == O_HUGE ? EAL_MEMORY_HUGE : EAL_MEMORY_PLAIN;
-		return 0;
-	case O_CLEAR:
-		o->clear = true;
-		return 0;
-	case O_IMPAIR:
-		if (link_impair_parse(&o->impair, optarg, why, sizeof(why)))
-			return 1 + usage_error("--impair: %s", why);
-		o->impaired = true;
-		return 0;
-	case O_RUN:
-		if ((mkdir(optarg, 0750) && errno != EEXIST) || chdir(optarg))
-			return 1 + usage_error("--run-dir: cannot use %s", optarg);
-		return 0;
-	case O_LEVEL:
-		return log_level_parse(optarg, &o->level)
-			       ? 1 + usage_error("--log-level: '%s' is none of error, warning, info, debug",
-						 optarg)
-			       : 0;
-	case O_READY:
-		return parse_number(optarg, INT_MAX, &o->ready_fd)
-			       ? 1 + usage_error("--ready-fd: '%s' is no descriptor", optarg)
-			       : 0;
-	case O_REKEY:
-		if (parse_number(optarg, INT_MAX, &o->rekey_s) || (o->rekey_s && o->rekey_s < REKEY_MIN_S))
-			return 1 + usage_error("--rekey: '%s' is neither 0 nor 5 seconds or more", optarg);
-		return 0;
-	case O_CHUNK:
-		if (parse_number(optarg, RT_CHUNK_MAX, &o->chunk) || o->chunk < (int)RT_CHUNK_MIN)
-			return 1 + usage_error("--chunk: '%s' is not within 256 to 8192", optarg);
-		return 0;
-	case 'h':
-		fputs(usage_text, stdout);
-		return 1;
-	case 'V':
-		puts("outriggerd " OUTRIGGER_VERSION);
-		return 1;
-	default:
-		return 1 + usage_error("unknown option or missing value: %s", "see the options below --help");
-	}
-}
-
-static int parse(int argc, char **argv, struct options *o)
-{
-	int c, r = 0;
-
-	opterr = 0;
-	while (!r && (c = getopt_long(argc, argv, "hV", longs, NULL)) != -1) {
-		if (c == '?')
-			return 1 + usage_error("unknown option or missing value: %s", argv[optind - 1]);
-		r = parse_one(o, c);
-	}
-	if (r)
-		return r;
-	if (optind < argc)
-		return 1 + usage_error("unexpected argument: %s", argv[optind]);
-	if (o->nports && o->nports != o->nfabrics)
-		return 1 + usage_error("one --fabric-port for each --fabric, in the same order%s", "");
-	if (!o->nfabrics)
-		return 1 + usage_error("%s is missing: the address that host agents reach this appliance at",
-				       "--fabric");
-	return 0;
-}
 
 /* Numeric text of an address alone, as sockets take it. */
 static void ip_text(const struct link_addr *a, char *out, size_t size)
@@ -315,7 +88,7 @@ static struct link *open_link(struct appliance *a, unsigned i)
 	const struct options *o = a->o;
 	struct link_dpdk_cfg dc = {
 		.dev = o->fabric_port[i],
-		.local = a->fabric[i],
+		.local = a->o->fabric_addr[i],
 		.max_payload = o->chunk > (int)RT_CHUNK_DEFAULT ? (uint32_t)o->chunk + PACKET_OVERHEAD : 0};
 	char path[PATH_MAX];
 	struct link *l, *over;
@@ -325,7 +98,7 @@ static struct link *open_link(struct appliance *a, unsigned i)
 		dc.xdp_prog = o->xdp_prog ? o->xdp_prog : find_xdp(path, sizeof(path));
 		l = link_dpdk_create(&dc, &r, a->why, sizeof(a->why));
 	} else {
-		l = link_udp_create(&a->fabric[i], a->bufs, &r);
+		l = link_udp_create(&a->o->fabric_addr[i], a->bufs, &r);
 		if (!l)
 			snprintf(a->why, sizeof(a->why), "fabric port UDP %s: %s", o->fabric[i],
 				 r == -EADDRINUSE
@@ -434,7 +207,7 @@ static int start_data_plane(struct appliance *a)
 		hc.rdma[o->nfabrics + i] = o->rdma[i];
 	}
 	dc.rx_bufs = o->nports ? NULL : a->bufs;
-	memcpy(hc.fabric, a->fabric, sizeof(hc.fabric));
+	memcpy(hc.fabric, a->o->fabric_addr, sizeof(hc.fabric));
 	r = hosts_create(&hc, &a->hosts);
 	if (r)
 		return r;
@@ -459,8 +232,8 @@ static int start_control(struct appliance *a)
 		.base = a->base,
 		.state_dir = a->o->state,
 		.api_address = a->api_ip,
-		.api_port = a->api.port,
-		.session_port = a->fabric[0].port,
+		.api_port = a->o->api_addr.port,
+		.session_port = a->o->fabric_addr[0].port,
 		.sans = sans,
 		.nsans = a->o->nfabrics,
 		.ops = hosts_control_ops(a->hosts),
@@ -504,7 +277,7 @@ static void first_applied(void *arg, int err, const char *msg)
 	tls = control_session_tls(a->control, a->why, sizeof(a->why));
 	r = tls ? 0 : -EIO;
 	for (; !r && i < a->o->nfabrics; i++)
-		r = hosts_listen(a->hosts, a->fabric_ip[i], a->fabric[i].port, tls);
+		r = hosts_listen(a->hosts, a->fabric_ip[i], a->o->fabric_addr[i].port, tls);
 	SSL_CTX_free(tls);
 	if (r && tls)
 		snprintf(a->why, sizeof(a->why), "control port TCP %s: %s", a->o->fabric[i - 1],
@@ -592,39 +365,23 @@ static int run(struct appliance *a)
 
 int main(int argc, char **argv)
 {
-	struct options o = {.state = NULL,
-			    .listen_api = "0.0.0.0:7443",
-			    .ready_fd = -1,
-			    .worker_cpu = -1,
-			    .gro_us = 20,
-			    .rekey_s = 3600,
-			    .memory = EAL_MEMORY_AUTO,
-			    .level = LOG_INFO};
+	struct options o;
 	struct appliance a = {.o = &o};
 	int r;
 
 	signal(SIGPIPE, SIG_IGN);
-	r = parse(argc, argv, &o);
+	r = options_parse(argc, argv, &o);
 	if (r)
 		return r - 1;
 	log_init("outriggerd", o.level);
 	nofile_raise();
-	for (unsigned i = 0; i < o.nfabrics; i++) {
-		if (link_addr_parse(&a.fabric[i], o.fabric[i], LINK_FABRIC_PORT))
-			return usage_error("--fabric: '%s' is not an address; write ADDRESS or ADDRESS:PORT, "
-					   "IPv6 in brackets",
-					   o.fabric[i]);
-		ip_text(&a.fabric[i], a.fabric_ip[i], sizeof(a.fabric_ip[i]));
-	}
-	if (link_addr_parse(&a.api, o.listen_api, CONTROL_API_PORT))
-		return usage_error(
-			"--listen-api: '%s' is not an address; write ADDRESS:PORT, IPv6 in brackets",
-			o.listen_api);
+	for (unsigned i = 0; i < o.nfabrics; i++)
+		ip_text(&o.fabric_addr[i], a.fabric_ip[i], sizeof(a.fabric_ip[i]));
 	if (o.nports && geteuid() != 0) {
 		log_err("--fabric-port needs root: run it as root or leave the fabric to the kernel");
 		return 1;
 	}
-	ip_text(&a.api, a.api_ip, sizeof(a.api_ip));
+	ip_text(&o.api_addr, a.api_ip, sizeof(a.api_ip));
 	a.base = event_base_new();
 	a.storage = storage_create();
 	if (!a.base || !a.storage) {
