@@ -36,6 +36,7 @@
 	X(rings_recovered) /* packed net rings that went on where a predecessor died */                      \
 	X(queues_broken)                                                                                     \
 	X(memory_faults)                                                                                     \
+	X(pages_beyond_log) /* written, but the front-end's dirty log is too short for them */               \
 	X(calls)                                                                                             \
 	X(calls_suppressed)
 #define VHOST_COUNTER_ENUM(name) VHOST_C_##name,
@@ -93,7 +94,7 @@ struct vhost_config {
 	uint16_t nqueues;    /* virtqueues, 1 to VHOST_QUEUES_MAX; net: even */
 	uint16_t queue_size; /* largest ring, a power of two up to VHOST_QSIZE_MAX */
 	uint16_t mtu;	     /* net: upper limit for NET_SET_MTU; 0: none */
-	uint64_t features;   /* offered; LOG_ALL is refused */
+	uint64_t features;   /* offered; LOG_ALL comes with every device, not from here */
 	/* vhost_saved_size() bytes, 64-aligned, that outlive this process: a file mapped shared. Zeroed
 	 * when new, else as a predecessor of the same device left it: a packed net ring then goes on where it
 	 * died. NULL: it does not survive us. The caller's, until vhost_destroy(). */

@@ -31,6 +31,7 @@ struct vhost *vhost_create(const struct vhost_config *cfg, const struct vhost_sy
 	v->fx = fx;
 	v->fx_arg = fx_arg;
 	v->backend_fd = -1;
+	v->log_fd = -1;
 	for (uint16_t q = 0; q < cfg->nqueues; q++)
 		ring_init(v, q);
 	return v;
@@ -42,6 +43,7 @@ void vhost_disconnect(struct vhost *v)
 		ring_reset(&v->rings[q]);
 	v->waiting = 0;
 	inflight_drop(v);
+	log_drop(v);
 	vhost_mem_put(v->mem);
 	v->mem = NULL;
 	if (v->backend_fd >= 0)

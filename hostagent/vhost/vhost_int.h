@@ -47,6 +47,8 @@ struct vhost_ring {
 	uint64_t desc_uva, avail_uva, used_uva;
 	uint32_t base;		      /* where the next start goes on */
 	uint32_t told;		      /* the base as the front-end knows it */
+	bool log_used;		      /* writes to the ring are to be logged */
+	uint64_t log_gpa;	      /* where its used part counts as lying */
 	int kick_fd, call_fd, err_fd; /* -1: none */
 
 	enum ring_state state;
@@ -111,6 +113,10 @@ struct vhost {
 	struct vhost_map inflight_map; /* at == NULL: none */
 	uint16_t inflight_queues, inflight_qsize;
 
+	struct vhost_map log_map; /* dirty log; at == NULL: none */
+	int log_fd;		  /* told of news in it; -1: none */
+	bool log_news;		  /* marked since it was told */
+
 	unsigned waiting; /* queues with reply_base */
 	uint64_t counters[VHOST_NCOUNTERS];
 	struct vhost_ring rings[];
@@ -118,7 +124,7 @@ struct vhost {
 
 static inline uint64_t vhost_offered(const struct vhost *v)
 {
-	return v->cfg.features | VHOST_F_PROTOCOL_FEATURES;
+	return v->cfg.features | VHOST_F_PROTOCOL_FEATURES | VHOST_F_LOG_ALL;
 }
 
 static inline bool vhost_faulted(const struct vhost *v)
@@ -212,6 +218,16 @@ static inline uint16_t packed_pos(const struct vhost_ring *r, uint16_t slot, boo
 }
 bool packed_available(const struct vhost_ring *r, uint16_t pos); /* the driver made it so, nobody used it */
 void packed_put_used(struct vhost_ring *r, uint16_t pos, uint16_t id, uint32_t len);
+
+/* vhost_log.c: pages that we write, for a migration. Nothing happens while the front-end does not ask. */
+int log_set(struct vhost *v, const struct vhost_log_desc *d, int fd); /* errors of sys->map; none is left */
+void log_drop(struct vhost *v);
+/* What the chain, still held, got from its device. */
+void log_data(struct vhost_ring *r, const struct vqt_chain *c, uint32_t written);
+/* Bytes off and on of the used ring, or of the device event structure. */
+void log_used(struct vhost_ring *r, uint64_t off, uint64_t len);
+void log_desc(struct vhost_ring *r, const volatile void *at, uint64_t len); /* of a packed ring */
+void log_tell(struct vhost *v);						    /* at the end of a burst */
 
 /* vhost_saved.c: where a packed net ring goes on after our death. */
 int saved_start(struct vhost_ring *r); /* sets r->saved; moves used_idx where it stands. -ENOMEM */

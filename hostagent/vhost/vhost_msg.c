@@ -13,7 +13,7 @@ COUNTERS_DEFINE(vhost, VHOST_COUNTERS)
 
 static uint64_t proto_offered(const struct vhost *v)
 {
-	uint64_t f = VHOST_PF_MQ | VHOST_PF_REPLY_ACK | VHOST_PF_BACKEND_REQ;
+	uint64_t f = VHOST_PF_MQ | VHOST_PF_LOG_SHMFD | VHOST_PF_REPLY_ACK | VHOST_PF_BACKEND_REQ;
 
 	return v->cfg.net ? f | VHOST_PF_RARP | VHOST_PF_MTU : f | VHOST_PF_CONFIG | VHOST_PF_INFLIGHT;
 }
@@ -45,12 +45,17 @@ static int set_features(struct vhost *v, struct vhost_call *c)
 		return -EINVAL;
 	if (v->have_features && c->p.u64 == v->acked)
 		return 0;
+	/* A migration begins or ends while the guest runs. */
+	if (v->have_features && (c->p.u64 ^ v->acked) == VHOST_F_LOG_ALL) {
+		v->acked = c->p.u64;
+		return 0;
+	}
 	/* Rings in use keep what they were started with: a change needs them stopped first. */
 	if (ring_any_active(v))
 		return -EBUSY;
 	v->acked = c->p.u64;
 	v->have_features = true;
-	v->fx->features(v->fx_arg, v->acked & ~VHOST_F_PROTOCOL_FEATURES);
+	v->fx->features(v->fx_arg, v->acked & ~(VHOST_F_PROTOCOL_FEATURES | VHOST_F_LOG_ALL));
 	for (unsigned q = 0; q < v->cfg.nqueues; q++)
 		ring_eval(&v->rings[q]);
 	return 0;
@@ -105,6 +110,27 @@ static int set_mem_table(struct vhost *v, struct vhost_call *c)
 			ring_break(r, "ring outside the new memory table");
 	}
 	vhost_mem_put(old); /* chains in flight hold their own references */
+	return 0;
+}
+
+/* The answer has no meaning but that it came: from now on the new log is written. QEMU wants no payload
+ * and takes any; others wait for the value of an acknowledgement. */
+static int set_log_base(struct vhost *v, struct vhost_call *c)
+{
+	int err = log_set(v, &c->p.log, c->fds[0]);
+
+	if (!err)
+		reply_u64(v, c, 0);
+	return err;
+}
+
+static int set_log_fd(struct vhost *v, struct vhost_call *c)
+{
+	if (v->sys->event(v->sys_arg, c->fds[0]))
+		return -EINVAL;
+	if (v->log_fd >= 0)
+		v->sys->close(v->sys_arg, v->log_fd);
+	v->log_fd = call_take_fd(c);
 	return 0;
 }
 
@@ -198,6 +224,8 @@ static const struct kind kinds[VHOST_REQUEST_MAX] = {
 	[VHOST_SET_OWNER] = {set_owner, 0, 0, 0, 0, false, false, 0},
 	[VHOST_RESET_OWNER] = {set_owner, 0, 0, 0, 0, false, false, 0},
 	[VHOST_SET_MEM_TABLE] = {set_mem_table, 8, 264, 0, VHOST_REGIONS_MAX, false, false, 0},
+	[VHOST_SET_LOG_BASE] = {set_log_base, 16, 16, 1, 1, true, false, VHOST_PF_LOG_SHMFD},
+	[VHOST_SET_LOG_FD] = {set_log_fd, 0, 8, 1, 1, false, false, VHOST_PF_LOG_SHMFD},
 	[VHOST_SET_VRING_NUM] = {vring_num, 8, 8, 0, 0, false, false, 0},
 	[VHOST_SET_VRING_ADDR] = {vring_addr, 40, 40, 0, 0, false, false, 0},
 	[VHOST_SET_VRING_BASE] = {vring_base, 8, 8, 0, 0, false, false, 0},

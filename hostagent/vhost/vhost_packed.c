@@ -60,11 +60,13 @@ void packed_put_used(struct vhost_ring *r, uint16_t pos, uint16_t id, uint32_t l
 	if (len)
 		flags |= VRING_DESC_WRITE;
 	__atomic_store_n(rest, htole64(len | (uint64_t)id << 32 | flags << 48), __ATOMIC_RELEASE);
+	log_desc(r, rest, sizeof(*rest));
 }
 
 static void put_event(struct vhost_ring *r, uint16_t off_wrap, uint16_t flags)
 {
 	*(volatile uint32_t *)r->device = htole32(off_wrap | (uint32_t)flags << 16);
+	log_used(r, 0, sizeof(*r->device));
 }
 
 static void arm(struct vhost_ring *r)

@@ -46,6 +46,7 @@ enum vhost_request {
 #define VHOST_F_PROTOCOL_FEATURES (1ull << 30)
 
 #define VHOST_PF_MQ	     (1ull << 0)
+#define VHOST_PF_LOG_SHMFD   (1ull << 1)
 #define VHOST_PF_RARP	     (1ull << 2)
 #define VHOST_PF_REPLY_ACK   (1ull << 3)
 #define VHOST_PF_MTU	     (1ull << 4)
@@ -88,12 +89,19 @@ struct vhost_vring_state {
 
 struct vhost_vring_addr {
 	uint32_t index;
-	uint32_t flags; /* bit 0: log writes */
+	uint32_t flags; /* VHOST_VRING_F_LOG */
 	uint64_t desc_uva;
 	uint64_t used_uva;
 	uint64_t avail_uva;
-	uint64_t log;
+	uint64_t log; /* guest-physical address that writes to the used ring are logged at */
 };
+#define VHOST_VRING_F_LOG 1u
+
+struct vhost_log_desc {
+	uint64_t mmap_size;
+	uint64_t mmap_offset;
+};
+#define VHOST_LOG_PAGE 4096u /* bytes of guest memory for each bit */
 
 #define VHOST_VRING_INDEX_MASK 0xffu
 #define VHOST_VRING_NOFD       0x100u
@@ -122,6 +130,7 @@ union vhost_payload {
 	struct vhost_mem_desc mem;
 	struct vhost_config_desc config;
 	struct vhost_inflight_desc inflight;
+	struct vhost_log_desc log;
 };
 
 #define VHOST_HDR_LEN	  sizeof(struct vhost_hdr)

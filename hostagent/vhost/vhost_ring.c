@@ -158,6 +158,7 @@ static void door_push(void *ring, const struct vqt_chain *c, uint32_t written)
 
 	if (r->state == RING_IDLE || c->token >= r->num || !r->held[c->token])
 		return;
+	log_data(r, c, written);
 	ring_release(r, (uint16_t)c->token);
 	/* A broken ring is the guest's to reset: it gets nothing more from us. */
 	if (r->broken)
@@ -173,6 +174,7 @@ static void door_flush(void *ring)
 
 	if (r->state != RING_IDLE && !r->broken && r->used_idx != r->signalled)
 		r->layout->flush(r);
+	log_tell(r->v);
 }
 
 const struct vqt_ring_ops vhost_ring_ops = {door_pop, door_unpop, door_push, door_flush};

@@ -90,9 +90,10 @@ static bool same_ring(const struct vhost_ring *r)
 {
 	const struct saved_ring *s = r->saved;
 
-	return s->magic == SAVED_MAGIC && s->features == r->v->acked && s->num == r->num &&
-	       s->told == r->told && s->desc_uva == r->desc_uva && s->avail_uva == r->avail_uva &&
-	       s->used_uva == r->used_uva && *(const volatile uint32_t *)r->device != 0;
+	return s->magic == SAVED_MAGIC && s->features == (r->v->acked & ~VHOST_F_LOG_ALL) &&
+	       s->num == r->num && s->told == r->told && s->desc_uva == r->desc_uva &&
+	       s->avail_uva == r->avail_uva && s->used_uva == r->used_uva &&
+	       *(const volatile uint32_t *)r->device != 0;
 }
 
 static bool take_over(struct vhost_ring *r)
@@ -133,7 +134,7 @@ int saved_start(struct vhost_ring *r)
 	} else {
 		s->magic = 0;
 		__atomic_thread_fence(__ATOMIC_RELEASE);
-		s->features = v->acked;
+		s->features = v->acked & ~VHOST_F_LOG_ALL;
 		s->desc_uva = r->desc_uva;
 		s->avail_uva = r->avail_uva;
 		s->used_uva = r->used_uva;

@@ -14,6 +14,7 @@
 
 #include <endian.h>
 #include <errno.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -24,6 +25,18 @@ static volatile uint16_t *used_event(struct vhost_ring *r)
 static volatile uint16_t *avail_event(struct vhost_ring *r)
 {
 	return (volatile uint16_t *)&r->used->ring[r->num];
+}
+
+static void put_flags(struct vhost_ring *r, uint16_t flags)
+{
+	r->used->flags = htole16(flags);
+	log_used(r, offsetof(struct vring_used, flags), sizeof(flags));
+}
+
+static void put_idx(struct vhost_ring *r)
+{
+	__atomic_store_n(&r->used->idx, htole16(r->used_idx), __ATOMIC_RELEASE);
+	log_used(r, offsetof(struct vring_used, idx), sizeof(r->used->idx));
 }
 
 static int split_remap(struct vhost_ring *r)
@@ -58,7 +71,7 @@ static int split_start(struct vhost_ring *r)
 	r->avail_seen = r->last_avail;
 	r->signalled = r->used_idx;
 	if (!r->event_idx)
-		r->used->flags = 0;
+		put_flags(r, 0);
 	return 0;
 }
 
@@ -80,10 +93,12 @@ static uint16_t load_avail(struct vhost_ring *r)
 /* Ask for a kick at the first chain not there yet. */
 static void arm(struct vhost_ring *r)
 {
-	if (r->event_idx)
+	if (r->event_idx) {
 		*avail_event(r) = htole16(r->last_avail);
-	else
-		r->used->flags = 0;
+		log_used(r, sizeof(struct vring_used) + r->num * sizeof(struct vring_used_elem), 2);
+	} else {
+		put_flags(r, 0);
+	}
 	r->armed = true;
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 }
@@ -92,7 +107,7 @@ static void disarm(struct vhost_ring *r)
 {
 	/* With event indexes a passed avail_event keeps the guest quiet by itself. */
 	if (!r->event_idx)
-		r->used->flags = htole16(VRING_USED_NO_NOTIFY);
+		put_flags(r, VRING_USED_NO_NOTIFY);
 	r->armed = false;
 }
 
@@ -180,15 +195,17 @@ static void split_unpop(struct vhost_ring *r, unsigned n)
 
 static void split_push(struct vhost_ring *r, uint16_t head, uint32_t written)
 {
-	volatile struct vring_used_elem *e = &r->used->ring[r->used_idx & (uint16_t)(r->num - 1)];
+	uint16_t slot = r->used_idx & (uint16_t)(r->num - 1);
+	volatile struct vring_used_elem *e = &r->used->ring[slot];
 
 	e->id = htole32(head);
 	e->len = htole32(written);
+	log_used(r, sizeof(struct vring_used) + slot * sizeof(*e), sizeof(*e));
 	r->used_idx++;
 	if (!r->inflight)
 		return; /* flush() publishes */
 	r->inflight->last_batch_head = htole16(head);
-	__atomic_store_n(&r->used->idx, htole16(r->used_idx), __ATOMIC_RELEASE);
+	put_idx(r);
 	__atomic_thread_fence(__ATOMIC_RELEASE);
 	inflight_untake(r, head);
 	__atomic_store_n(&r->inflight->used_idx, htole16(r->used_idx), __ATOMIC_RELEASE);
@@ -198,7 +215,7 @@ static void split_flush(struct vhost_ring *r)
 {
 	bool call;
 
-	__atomic_store_n(&r->used->idx, htole16(r->used_idx), __ATOMIC_RELEASE);
+	put_idx(r);
 	/* The guest writes used_event or flags, then looks at used->idx: one of us sees the other. */
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	if (r->event_idx)

@@ -123,19 +123,29 @@ int vring_num(struct vhost *v, struct vhost_call *c)
 	return 0;
 }
 
+static void log_where(struct vhost_ring *r, const struct vhost_vring_addr *a)
+{
+	r->log_used = a->flags & VHOST_VRING_F_LOG;
+	r->log_gpa = a->log;
+}
+
 int vring_addr(struct vhost *v, struct vhost_call *c)
 {
 	const struct vhost_vring_addr *a = &c->p.addr;
 	struct vhost_ring *r = ring_of(v, a->index);
 
-	if (!r || a->flags)
+	if (!r || a->flags & ~VHOST_VRING_F_LOG)
 		return -EINVAL;
 	if (r->state != RING_IDLE) {
 		bool same = r->desc_uva == a->desc_uva && r->avail_uva == a->avail_uva &&
 			    r->used_uva == a->used_uva;
 
-		return same ? 0 : -EBUSY;
+		if (!same)
+			return -EBUSY;
+		log_where(r, a);
+		return 0;
 	}
+	log_where(r, a);
 	r->desc_uva = a->desc_uva;
 	r->avail_uva = a->avail_uva;
 	r->used_uva = a->used_uva;

@@ -22,7 +22,7 @@ void vfront_init_sized(struct vfront *f, const struct vfront_wire *wire, uint64_
 	memset(f, 0, sizeof(*f));
 	f->wire = *wire;
 	f->len = len;
-	f->inflight_fd = -1;
+	f->inflight_fd = f->log_fd = -1;
 	for (unsigned q = 0; q < VFRONT_QUEUES; q++)
 		f->q[q].kick = f->q[q].call = -1;
 	f->memfd = memfd_create("guest", MFD_CLOEXEC);
@@ -43,6 +43,14 @@ static void close_fd(int *fd)
 	*fd = -1;
 }
 
+static void log_forget(struct vfront *f)
+{
+	if (f->log)
+		munmap(f->log, f->log_len);
+	f->log = NULL;
+	close_fd(&f->log_fd);
+}
+
 void vfront_fini(struct vfront *f)
 {
 	for (unsigned q = 0; q < VFRONT_QUEUES; q++) {
@@ -51,6 +59,7 @@ void vfront_fini(struct vfront *f)
 	}
 	close_fd(&f->inflight_fd);
 	close_fd(&f->memfd);
+	log_forget(f);
 	munmap(f->mem, f->len);
 }
 
@@ -174,15 +183,24 @@ static void fd_message(struct vfront *f, uint32_t request, unsigned q, int fd)
 	assert(vfront_tell(f, request, &u, sizeof(u), &fd, 1) == 0);
 }
 
+static struct vhost_vring_addr ring_addr(const struct vfront *f, unsigned q)
+{
+	uint64_t at = (uint64_t)q * RING_STRIDE;
+
+	return (struct vhost_vring_addr){.index = q,
+					 .flags = f->logging ? VHOST_VRING_F_LOG : 0,
+					 .desc_uva = uva(f, at),
+					 .avail_uva = uva(f, at + 0x4000),
+					 .used_uva = uva(f, at + 0x8000),
+					 .log = at + 0x8000};
+}
+
 void vfront_queue_up(struct vfront *f, unsigned q, uint16_t num, bool fresh)
 {
 	struct vfront_queue *vq = &f->q[q];
 	uint64_t at = (uint64_t)q * RING_STRIDE;
 	struct vhost_vring_state s = {q, num};
-	struct vhost_vring_addr a = {.index = q,
-				     .desc_uva = uva(f, at),
-				     .avail_uva = uva(f, at + 0x4000),
-				     .used_uva = uva(f, at + 0x8000)};
+	struct vhost_vring_addr a = ring_addr(f, q);
 
 	vq->num = num;
 	vq->pdesc = vfront_ptr(f, at);
@@ -239,6 +257,43 @@ void vfront_inflight_set(struct vfront *f)
 {
 	assert(vfront_tell(f, VHOST_SET_INFLIGHT_FD, &f->inflight, sizeof(f->inflight), &f->inflight_fd, 1) ==
 	       0);
+}
+
+void vfront_log_set(struct vfront *f, uint64_t len)
+{
+	struct vhost_log_desc d = {len, 0};
+	uint64_t answer;
+	int fd = -1;
+	void *p;
+
+	log_forget(f);
+	f->log_fd = memfd_create("log", MFD_CLOEXEC);
+	assert(f->log_fd >= 0 && !ftruncate(f->log_fd, (off_t)len));
+	p = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED, f->log_fd, 0);
+	assert(p != MAP_FAILED);
+	f->log = p;
+	f->log_len = len;
+	assert(!vfront_send(f, VHOST_SET_LOG_BASE, 0, &d, sizeof(d), &f->log_fd, 1));
+	assert(get_reply(f, VHOST_SET_LOG_BASE, &answer, sizeof(answer), &fd) >= 0);
+}
+
+void vfront_log_run(struct vfront *f, bool on)
+{
+	f->features = on ? f->features | VHOST_F_LOG_ALL : f->features & ~VHOST_F_LOG_ALL;
+	f->logging = on;
+	assert(vfront_tell(f, VHOST_SET_FEATURES, &f->features, 8, NULL, 0) == 0);
+	for (unsigned q = 0; q < f->nqueues; q++) {
+		struct vhost_vring_addr a = ring_addr(f, q);
+
+		assert(vfront_tell(f, VHOST_SET_VRING_ADDR, &a, sizeof(a), NULL, 0) == 0);
+	}
+}
+
+bool vfront_log_dirty(const struct vfront *f, uint64_t gpa)
+{
+	uint64_t page = gpa / VHOST_LOG_PAGE;
+
+	return __atomic_load_n(&f->log[page / 8], __ATOMIC_ACQUIRE) >> page % 8 & 1;
 }
 
 static uint16_t next_desc(struct vfront_queue *vq)

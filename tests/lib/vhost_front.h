@@ -58,6 +58,10 @@ struct vfront {
 	struct vfront_queue q[VFRONT_QUEUES];
 	int inflight_fd; /* -1: none */
 	struct vhost_inflight_desc inflight;
+	int log_fd;   /* dirty log; -1: none */
+	uint8_t *log; /* of log_len bytes, a bit per page */
+	uint64_t log_len;
+	bool logging;
 };
 
 struct vfront_seg {
@@ -91,6 +95,12 @@ void vfront_queue_up(struct vfront *f, unsigned q, uint16_t num, bool fresh);
 uint32_t vfront_queue_down(struct vfront *f, unsigned q); /* GET_VRING_BASE */
 void vfront_inflight_get(struct vfront *f, uint16_t queues, uint16_t qsize);
 void vfront_inflight_set(struct vfront *f);
+
+/* A dirty log of len bytes, all clear; the one before is forgotten. */
+void vfront_log_set(struct vfront *f, uint64_t len);
+/* LOG_ALL, and the flag at all queues that are up: as QEMU does it, while they run. */
+void vfront_log_run(struct vfront *f, bool on);
+bool vfront_log_dirty(const struct vfront *f, uint64_t gpa);
 
 /* Make a chain of nout readable and nin writable pieces available, through an indirect table if asked; its
  * head. */

@@ -9,9 +9,10 @@
  *MRG_RXBUF, inflight region or saved record, each in short rounds. In a round a driver adds well-formed
  *chains (the virtio-net header split over the first descriptors in every way), so that the device gets far;
  *the mutating thread spoils some of them at any moment; and the device pops, checks that each byte lies in
- *guest memory, puts back, completes in any order and notifies. A broken ring, and now and then a sound one,
- *is taken down as by a front-end that resets, disconnects, or comes back to a new process. The sanitizers
- *judge the rest: guest memory is mapped between pages that cannot be touched.
+ *guest memory, puts back, completes in any order and notifies, half of the time with a dirty log, often too
+ *short. A broken ring, and now and then a sound one, is taken down as by a front-end that resets,
+ *disconnects, or comes back to a new process. The sanitizers judge the rest: guest memory is mapped between
+ *pages that cannot be touched.
  *
  * Fails (abort) when a chain is not what its lengths say, or when descriptors or mappings are left over.
  */
@@ -40,7 +41,7 @@ static struct vqt_chain *held[HELD];
 static unsigned nheld;
 static struct rng chance;
 static struct {
-	uint64_t chains, broken, rounds, resubmitted, recovered, splits;
+	uint64_t chains, broken, rounds, resubmitted, recovered, splits, logged;
 } sum;
 
 /* What the mutator may write: the rings of two queues, and the pages of chains and tables. */
@@ -199,6 +200,29 @@ static void connect_front(uint64_t features, bool net, bool fresh)
 	env.log[0] = '\0';
 }
 
+/* A migration begins, changes its log, or ends. */
+static void bend_log(void)
+{
+	struct vfront *f = &env.front;
+
+	if (!f->log || rng_chance(&chance, 300000))
+		vfront_log_set(f, 1 + rng_below(&chance, 2 * VFRONT_MEM / VHOST_LOG_PAGE / 8));
+	vfront_log_run(f, rng_chance(&chance, 700000));
+}
+
+/* Behind a log's end, in its last page, nothing was marked. */
+static void check_log(void)
+{
+	const struct vfront *f = &env.front;
+	bool any = false;
+
+	for (uint64_t i = 0; f->log && i < VHOST_LOG_PAGE; i++) {
+		assert(i < f->log_len || !f->log[i]);
+		any |= f->log[i];
+	}
+	sum.logged += any;
+}
+
 /* Before a death: what the successor finds was changed too, at times. */
 static void bend_records(void)
 {
@@ -220,7 +244,10 @@ static void round_of(unsigned combo, const struct vhost_config *cfg)
 	uint64_t end = sum.chains + CHAINS_MAX;
 
 	env.front.proto = env.front.features = 0;
+	env.front.logging = false;
 	connect_front(features, cfg->net, true);
+	if (rng_chance(&chance, 500000))
+		bend_log();
 	mutator.share = (uint32_t)(1u << rng_below(&chance, 20));
 	nheld = 0;
 	for (unsigned turn = 0; sum.chains < end && turn < CHAINS_MAX; turn++) {
@@ -231,15 +258,19 @@ static void round_of(unsigned combo, const struct vhost_config *cfg)
 			sum.broken++;
 			break;
 		}
+		if (rng_chance(&chance, 10000))
+			bend_log();
 		if (!rng_chance(&chance, 10000))
 			continue;
 		bend_records();
 		sum.resubmitted += vhost_counters(env.v)[VHOST_C_chains_resubmitted];
 		sum.recovered += vhost_counters(env.v)[VHOST_C_rings_recovered];
 		vhost_env_restart(&env, cfg);
+		env.front.logging = false;
 		connect_front(features, cfg->net, false);
 		nheld = 0;
 	}
+	check_log();
 	sum.rounds++;
 	sum.resubmitted += vhost_counters(env.v)[VHOST_C_chains_resubmitted];
 	sum.recovered += vhost_counters(env.v)[VHOST_C_rings_recovered];
@@ -290,9 +321,9 @@ int main(int argc, char **argv)
 	printf("fuzz-ring: %llu chains in %llu rounds, %llu rings broken, %llu chains taken again, %llu "
 	       "rings "
 	       "recovered, "
-	       "%llu headers split, %ld s\n",
+	       "%llu headers split, %llu rounds logged, %ld s\n",
 	       (unsigned long long)sum.chains, (unsigned long long)sum.rounds, (unsigned long long)sum.broken,
 	       (unsigned long long)sum.resubmitted, (unsigned long long)sum.recovered,
-	       (unsigned long long)sum.splits, (long)(time(NULL) - started));
+	       (unsigned long long)sum.splits, (unsigned long long)sum.logged, (long)(time(NULL) - started));
 	return 0;
 }

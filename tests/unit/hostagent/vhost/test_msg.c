@@ -55,7 +55,7 @@ static void features__offers_and_takes_a_subset(void **state)
 	uint64_t f = RINGS | 1;
 
 	(void)state;
-	assert_int_equal(vfront_ask_u64(&env.front, VHOST_GET_FEATURES), RINGS | PF);
+	assert_int_equal(vfront_ask_u64(&env.front, VHOST_GET_FEATURES), RINGS | PF | VHOST_F_LOG_ALL);
 	assert_int_equal(vfront_send(&env.front, VHOST_SET_FEATURES, 0, &f, 8, NULL, 0), -1);
 	assert_int_equal(env.error, -EINVAL);
 	f = VIRTIO_F_VERSION_1 | PF;
@@ -65,19 +65,19 @@ static void features__offers_and_takes_a_subset(void **state)
 
 static void protocol_features__are_those_of_the_kind(void **state)
 {
-	uint64_t f = 1ull << 1;
+	uint64_t f = 1ull << 2;
 
 	(void)state;
-	/* MQ, REPLY_ACK, BACKEND_REQ, CONFIG, INFLIGHT_SHMFD */
-	assert_int_equal(vfront_ask_u64(&env.front, VHOST_GET_PROTOCOL_FEATURES), 0x1229);
+	/* MQ, LOG_SHMFD, REPLY_ACK, BACKEND_REQ, CONFIG, INFLIGHT_SHMFD */
+	assert_int_equal(vfront_ask_u64(&env.front, VHOST_GET_PROTOCOL_FEATURES), 0x122b);
 	assert_int_equal(vfront_send(&env.front, VHOST_SET_PROTOCOL_FEATURES, 0, &f, 8, NULL, 0), -1);
 }
 
 static void protocol_features__of_a_nic(void **state)
 {
 	(void)state;
-	/* MQ, RARP, REPLY_ACK, MTU, BACKEND_REQ */
-	assert_int_equal(vfront_ask_u64(&env.front, VHOST_GET_PROTOCOL_FEATURES), 0x3d);
+	/* MQ, LOG_SHMFD, RARP, REPLY_ACK, MTU, BACKEND_REQ */
+	assert_int_equal(vfront_ask_u64(&env.front, VHOST_GET_PROTOCOL_FEATURES), 0x3f);
 }
 
 static void queue_num__counts_rings_or_pairs(void **state)
@@ -219,7 +219,7 @@ static void rings__are_bounded(void **state)
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
 		assert_int_equal(vfront_tell(&env.front, VHOST_SET_VRING_NUM, &bad[i], 8, NULL, 0), 1);
 	assert_int_equal(vfront_tell(&env.front, VHOST_SET_VRING_ADDR, &a, sizeof(a), NULL, 0), 1);
-	a = (struct vhost_vring_addr){.flags = 1};
+	a = (struct vhost_vring_addr){.flags = 2};
 	assert_int_equal(vfront_tell(&env.front, VHOST_SET_VRING_ADDR, &a, sizeof(a), NULL, 0), 1);
 	assert_int_equal(vfront_tell(&env.front, VHOST_SET_VRING_ENABLE, &(struct vhost_vring_state){0, 2}, 8,
 				     NULL, 0),
