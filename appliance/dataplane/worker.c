@@ -150,6 +150,7 @@ static const struct rt_ops rt_calls = {
  * another guest is copied, and ports take what they send. */
 static void session_free(struct wsession *s)
 {
+	worker_memory_fini(s);
 	buf_pool_destroy(s->bufs);
 	frame_pool_destroy(s->frames);
 	free(s);
@@ -186,6 +187,7 @@ int worker_session_add(struct worker *w, const struct wsession_cfg *cfg, struct 
 	if (!s)
 		return r;
 	list_init(&s->marked);
+	worker_memory_init(s, cfg->seed);
 	s->w = w;
 	s->id = cfg->id;
 	pc.frames = s->frames = frame_pool_create(SESSION_FRAMES);

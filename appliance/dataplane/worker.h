@@ -42,6 +42,21 @@ int worker_session_rekey(struct worker *w, struct wsession *s, unsigned path, co
  * -ENOENT: no such path; errors of link_verbs_open() and link_verbs_connect(). */
 int worker_session_rdma(struct worker *w, struct wsession *s, unsigned path, const struct verbs_end *theirs,
 			uint32_t psn, struct verbs_end *ours);
+
+/* A region of a guest's memory, as its agent announced it: reached under key[path] if that path is in paths.
+ */
+struct guest_region {
+	uint32_t id;
+	uint64_t length;
+	unsigned paths; /* bit per path */
+	struct verbs_key key[RT_PATHS];
+};
+#define GUEST_REGIONS 8u /* of one device */
+
+/* The regions of device dev (wire id) are these from now on. -ENOSPC: the session's devices have too many. */
+int worker_session_memory(struct worker *w, struct wsession *s, uint32_t dev,
+			  const struct guest_region *regions, unsigned n);
+
 struct rt *wsession_rt(struct wsession *s);
 bool wsession_peer(const struct wsession *s, unsigned path, struct link_addr *peer);
 

@@ -9,6 +9,7 @@
 #include "appliance/device/vnic.h"
 #include "appliance/port/port.h"
 #include "appliance/switch/switch.h"
+#include "fabric/base/idmap.h"
 #include "fabric/base/list.h"
 #include "fabric/ep/ep.h"
 
@@ -19,6 +20,13 @@
 struct uplink_tx {
 	uint32_t n;
 	struct port_tx tx[UPLINK_BURST];
+};
+
+/* A guest's memory as its agent announced it. */
+struct wregion {
+	struct list node; /* on wsession->region_list */
+	uint32_t dev;
+	struct guest_region r;
 };
 
 struct wsession {
@@ -33,6 +41,8 @@ struct wsession {
 	struct frame_pool *frames;
 	struct buf_pool *bufs;
 	struct link *verbs[RT_PATHS]; /* by path: its RDMA port; NULL: none */
+	struct idmap regions;	      /* guests' memory, by device and id: struct wregion */
+	struct list region_list;      /* the same */
 	bool given_up;		      /* control was told */
 };
 
@@ -95,6 +105,10 @@ int worker_main(void *arg);
 void worker_rdma_close(struct wsession *s);
 /* With each tick of the worker: forgets the queue pairs that broke. */
 void worker_rdma_tick(struct worker *w);
+
+/* worker_memory.c */
+void worker_memory_init(struct wsession *s, uint64_t seed);
+void worker_memory_fini(struct wsession *s);
 
 /* dataplane.c, callable on the worker: tells the control thread. reason is constant. */
 bool dp_carry(void *dp, const struct link_addr *to, const uint8_t *data, uint32_t len);

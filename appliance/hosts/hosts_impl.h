@@ -216,6 +216,10 @@ void session_rekey(struct session *s);
 /* NULL, or what was wrong: the session ends. */
 const char *session_on_rdma_open(struct session *s, const Outrigger__Session__V1__RdmaOpen *m);
 
+/* session_memory.c */
+/* NULL, or what was wrong: the session ends. */
+const char *session_on_rdma_memory(struct session *s, const Outrigger__Session__V1__RdmaMemory *m);
+
 /* publish.c */
 int publish_ports(struct hosts *h, const struct model *m, char *why, size_t why_size);
 int publish(struct hosts *h, const struct model *m);

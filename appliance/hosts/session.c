@@ -543,6 +543,8 @@ static const char *dispatch(struct session *s, const Outrigger__Session__V1__Mes
 		return on_rekeyed(s, m->rekeyed);
 	case OUTRIGGER__SESSION__V1__MESSAGE__BODY_RDMA_OPEN:
 		return session_on_rdma_open(s, m->rdma_open);
+	case OUTRIGGER__SESSION__V1__MESSAGE__BODY_RDMA_MEMORY:
+		return session_on_rdma_memory(s, m->rdma_memory);
 	case OUTRIGGER__SESSION__V1__MESSAGE__BODY_CARRIER:
 		/* Bounded on its own way (dp_carried), and no matter of the control channel's limits. */
 		s->messages--;

@@ -12,6 +12,7 @@
 #include "fabric/base/log.h"
 #include "fabric/aead/spi.h"
 #include "fabric/chan/chan.h"
+#include "hostagent/control/session_memory.h"
 #include "hostagent/control/session_rdma.h"
 #include "hostagent/engine/engine.h"
 #include "proto/session/session.h"
@@ -140,6 +141,7 @@ static const char *on_resumed(struct agent_session *s, const Outrigger__Session_
 	s->since = clock_now_ns();
 	log_info("session %016llx goes on over a new control channel", (unsigned long long)s->id);
 	session_rdma_again(&s->rdma);
+	engine_memory_again(s->engine);
 	return NULL;
 }
 
@@ -422,6 +424,9 @@ static const char *dispatch(struct agent_session *s, const Outrigger__Session__V
 		return on_rekey(s, m->rekey);
 	case OUTRIGGER__SESSION__V1__MESSAGE__BODY_RDMA_OPENED:
 		return session_rdma_opened(&s->rdma, m->rdma_opened);
+	case OUTRIGGER__SESSION__V1__MESSAGE__BODY_RDMA_MEMORY_TAKEN:
+		engine_memory_taken(s->engine, m->rdma_memory_taken->dev, m->rdma_memory_taken->serial);
+		return NULL;
 	case OUTRIGGER__SESSION__V1__MESSAGE__BODY_CARRIER:
 		engine_carried(s->engine, m->carrier->packet.data, m->carrier->packet.len);
 		return NULL;
@@ -583,7 +588,15 @@ static bool rdma_say(void *ctx, Outrigger__Session__V1__Message *m)
 	return s->welcomed && !session_send(s->chan, m);
 }
 
+static void engine_memory_news(void *ctx, uint32_t dev)
+{
+	struct agent_session *s = ctx;
+
+	session_memory_tell(s->engine, dev, rdma_say, s);
+}
+
 static const struct engine_up engine_calls = {
+	.memory = engine_memory_news,
 	.rdma_broken = engine_rdma_broken,
 	.device_state = engine_device_state,
 	.detached = on_detached,

@@ -40,6 +40,8 @@ struct engine_up {
 	/* A packet for the control channel to carry. False: it cannot now. May be called from inside engine
 	 * calls. */
 	bool (*carry)(void *ctx, const uint8_t *data, uint32_t len);
+	/* What of a device's memory RDMA peers may reach has changed: engine_memory() says it. */
+	void (*memory)(void *ctx, uint32_t dev);
 	/* The connection of an RDMA path broke: engine_rdma_open() makes another. */
 	void (*rdma_broken)(void *ctx, unsigned path);
 };
@@ -99,6 +101,18 @@ struct engine_dev_state {
 	const char *broken; /* "": it is well */
 };
 
+/* Memory of a device that the appliance may READ and WRITE over RDMA, with a key per path. */
+#define ENGINE_REGIONS 8u
+struct engine_region {
+	uint32_t id; /* never used twice by a device of this process */
+	uint64_t length;
+	unsigned nkeys;
+	struct {
+		unsigned path;
+		struct verbs_key key;
+	} key[RT_PATHS];
+};
+
 /* Can a session have a path over this port? A sentence in why if not: no device, port down, locked memory,
  * ... */
 int engine_rdma_check(const struct verbs_port *port, char *why, size_t why_len);
@@ -118,6 +132,13 @@ int engine_rekey(struct engine *e, unsigned path, const struct rt_path_cfg *next
  * path; errors of link_verbs_open() and link_verbs_connect(). */
 int engine_rdma_open(struct engine *e, unsigned path, uint32_t psn, struct verbs_end *ours);
 int engine_rdma_connect(struct engine *e, unsigned path, const struct verbs_end *theirs);
+/* All regions of a device, and the number of this list; -ENOENT: no such device. Requests name them when the
+ * appliance has taken the list of that number, engine_memory_taken(), and not before. */
+int engine_memory(const struct engine *e, uint32_t dev, struct engine_region out[ENGINE_REGIONS], unsigned *n,
+		  uint32_t *serial);
+void engine_memory_taken(struct engine *e, uint32_t dev, uint32_t serial);
+/* The control channel is a new one: lists not known to be taken are to be told again, by up->memory(). */
+void engine_memory_again(struct engine *e);
 /* A packet came out of the control channel. */
 void engine_carried(struct engine *e, const uint8_t *data, size_t len);
 

@@ -134,6 +134,7 @@ static void fe_up_gone(void *arg)
 	d->connected = false;
 	d->running = 0;
 	d->stopping = 0;
+	emem_revoke(d);
 	for (unsigned q = 0; d->hdev && q < d->nqueues; q++)
 		vqt_host_queue_stop(d->hdev, q, VQT_STOP_FENCE);
 	report(d);
@@ -200,7 +201,7 @@ const struct vqt_host_ops edev_tunnel_calls = {
 
 /* ---- from the session ---- */
 
-static struct edev *find_dev(const struct engine *e, uint32_t dev)
+struct edev *edev_find(const struct engine *e, uint32_t dev)
 {
 	list_for_each (it, &e->devs) {
 		struct edev *d = container_of(it, struct edev, node);
@@ -264,6 +265,7 @@ static int make(struct engine *e, const struct engine_dev_cfg *c, struct edev **
 		.config = c->config,
 		.config_len = c->config_len,
 		.mtu = c->mtu,
+		.memory = e->nrdma ? emem_memory : NULL,
 	};
 	struct edev *d = calloc(1, sizeof(*d));
 	int r = -ENOMEM;
@@ -274,6 +276,7 @@ static int make(struct engine *e, const struct engine_dev_cfg *c, struct edev **
 	memcpy(d->mac, c->mac, 6);
 	snprintf(d->tap_name, sizeof(d->tap_name), "%s", c->tap_name);
 	list_init(&d->node);
+	list_init(&d->mem);
 	d->e = e;
 	d->uid = strdup(c->uid);
 	d->name = strdup(c->name);
@@ -333,7 +336,7 @@ int engine_attach(struct engine *e, const struct engine_dev_cfg *c, char endpoin
 		d->told = UINT64_MAX;
 		return 0;
 	}
-	if (c->dev >= VQT_WIRE_MAX || find_dev(e, c->dev)) {
+	if (c->dev >= VQT_WIRE_MAX || edev_find(e, c->dev)) {
 		snprintf(why, 256, "device number %u is out of range or in use", c->dev);
 		return -EINVAL;
 	}
@@ -353,6 +356,7 @@ int engine_attach(struct engine *e, const struct engine_dev_cfg *c, char endpoin
 	d->told = UINT64_MAX;
 	d->bind = (struct vqt_bind){
 		.wire = (uint16_t)c->dev, .epoch = c->epoch, .rel = c->rel, .max_inflight = c->max_inflight};
+	emem_session(d, true);
 	try_bind(d);
 	tell_endpoint(d, c, endpoint);
 	return 0;
@@ -360,7 +364,7 @@ int engine_attach(struct engine *e, const struct engine_dev_cfg *c, char endpoin
 
 int engine_detach(struct engine *e, uint32_t dev)
 {
-	struct edev *d = find_dev(e, dev);
+	struct edev *d = edev_find(e, dev);
 
 	if (!d)
 		return -ENOENT;
@@ -385,7 +389,7 @@ void engine_synced(struct engine *e)
 
 int engine_configure(struct engine *e, uint32_t dev, const uint8_t *config, uint16_t len)
 {
-	struct edev *d = find_dev(e, dev);
+	struct edev *d = edev_find(e, dev);
 
 	if (!d || len > FE_CONFIG_MAX)
 		return d ? -EMSGSIZE : -ENOENT;
@@ -397,7 +401,7 @@ int engine_configure(struct engine *e, uint32_t dev, const uint8_t *config, uint
 
 int engine_state(const struct engine *e, uint32_t dev, struct engine_dev_state *out)
 {
-	const struct edev *d = find_dev(e, dev);
+	const struct edev *d = edev_find(e, dev);
 
 	if (!d)
 		return -ENOENT;
@@ -413,6 +417,7 @@ int engine_state(const struct engine *e, uint32_t dev, struct engine_dev_state *
 void edev_session_down(struct edev *d)
 {
 	d->known = false;
+	emem_session(d, false);
 	if (d->detaching) {
 		/* The appliance wanted it gone; the next session will not ask for it, or attach it anew. */
 		edev_destroy(d);
@@ -426,9 +431,11 @@ void edev_session_down(struct edev *d)
 void edev_destroy(struct edev *d)
 {
 	list_del(&d->node);
+	emem_revoke(d);
 	if (d->hdev)
 		vqt_host_detach(d->hdev);
 	fe_destroy(d->fe);
+	emem_free(d);
 	free(d->uid);
 	free(d->name);
 	free(d);
@@ -444,6 +451,11 @@ static bool settle_one(struct engine *e)
 		if (d->report && d->known && !d->detaching) {
 			d->report = false;
 			e->up->device_state(e->ctx, dev);
+			return true;
+		}
+		if (d->mem_news && d->known && !d->detaching) {
+			if (emem_settle(d))
+				e->up->memory(e->ctx, dev);
 			return true;
 		}
 		if (d->detaching && (!d->hdev || !vqt_hdev_inflight(d->hdev))) {

@@ -14,6 +14,15 @@
 /* virtio 1.2, 5.1.3. */
 #define NET_F_MRG_RXBUF (1ull << 15)
 
+/* A region of a guest's memory, registered with the RDMA paths of the session. */
+struct emem {
+	struct list node; /* on edev->mem */
+	uint8_t *at;
+	uint64_t len;
+	uint32_t id; /* of the registration under way; 0: there is none */
+	struct verbs_mem *on[RT_PATHS];
+};
+
 /* One device: a front-end and its end of the tunnel. */
 struct edev {
 	struct list node; /* on engine->devs */
@@ -29,6 +38,10 @@ struct edev {
 	uint64_t running;  /* bit per virtqueue */
 	uint64_t stopping; /* likewise: the front-end waits for fe_queue_drained() */
 	char broken[128];
+	struct list mem;		/* regions */
+	uint32_t mem_serial, mem_taken; /* the last list made, the last that the appliance took */
+	bool mem_news;			/* the list is to be made and told anew */
+	bool mem_said;			/* a failure was logged */
 	struct fe *fe;
 	struct vqt_hdev *hdev; /* NULL until a user first came */
 	struct vqt_bind bind;
@@ -68,6 +81,7 @@ struct engine {
 	unsigned nrdma;
 	struct link *rdma[RT_PATHS]; /* by path, without what is stacked on it; NULL: not RDMA */
 	struct buf_pool *rdma_bufs[RT_PATHS];
+	uint32_t mem_id, mem_serial; /* of regions and of their lists: the last that were given */
 	struct event *work;  /* made active by hand: there is something to do in this turn of the loop */
 	struct event *timer; /* ep_deadline() */
 	uint64_t timer_at;
@@ -95,7 +109,19 @@ void engine_rdma_stats(const struct engine *e,
 		       void (*fn)(void *arg, uint32_t dev, const char *name, uint64_t value), void *arg);
 void engine_rdma_settle(struct engine *e); /* tells of broken connections; from the run alone */
 
+/* engine_mem.c */
+/* From a front-end: see fe_config.memory; arg is the edev. */
+void emem_memory(void *arg, void *at, uint64_t len, bool there);
+/* No device reaches the guest's memory when this returns; it is registered afresh later. */
+void emem_revoke(struct edev *d);
+void emem_free(struct edev *d);
+/* The session begins (attached in it) or has ended, and its links with it. */
+void emem_session(struct edev *d, bool up);
+/* From the run: registers what is not yet, and makes the list; true: it is to be told. */
+bool emem_settle(struct edev *d);
+
 /* engine_dev.c */
+struct edev *edev_find(const struct engine *e, uint32_t dev);
 void edev_destroy(struct edev *d);
 void edev_session_down(struct edev *d);
 /* Reports and removals that were put off; from the run alone. */

@@ -234,6 +234,13 @@ static void fx_fault(void *arg)
 	settle_later(f);
 }
 
+static void on_memory(void *arg, void *at, uint64_t len, bool there)
+{
+	struct fe_vu *f = arg;
+
+	f->memory(f->arg, at, len, there);
+}
+
 static const struct vhost_fx effects = {fx_reply, fx_features, fx_kick_fd, fx_start,
 					fx_stop,  fx_broken,   fx_rarp,	   fx_fault};
 
@@ -304,7 +311,8 @@ static int open_device(struct fe_vu *f, const struct fe_config *cfg)
 				  .nqueues = cfg->nqueues,
 				  .queue_size = cfg->queue_size,
 				  .mtu = cfg->mtu,
-				  .features = cfg->features};
+				  .features = cfg->features,
+				  .memory = cfg->memory ? on_memory : NULL};
 	int err = vhost_guard_install();
 
 	if (err)
@@ -343,6 +351,7 @@ static int vu_create(struct fe **out, struct event_base *base, const struct fe_c
 	f->fe.ops = &fe_vhost_user;
 	f->base = base;
 	f->up = up;
+	f->memory = cfg->memory;
 	f->arg = arg;
 	f->kind = cfg->kind;
 	f->nqueues = cfg->nqueues;

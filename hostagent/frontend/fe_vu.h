@@ -30,6 +30,7 @@ struct fe_vu {
 	struct fe fe;
 	struct event_base *base;
 	const struct fe_up *up;
+	void (*memory)(void *arg, void *at, uint64_t len, bool there); /* up; NULL: nobody asks */
 	void *arg;
 	enum fe_kind kind;
 	unsigned nqueues;

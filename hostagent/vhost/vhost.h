@@ -99,6 +99,10 @@ struct vhost_config {
 	 * when new, else as a predecessor of the same device left it: a packed net ring then goes on where it
 	 * died. NULL: it does not survive us. The caller's, until vhost_destroy(). */
 	void *saved;
+	/* Guest memory [at, at + len) is mapped: chains may lie in it from now on (there), or will not be
+	 * touched again and it is about to be unmapped. Gets fx_arg; may come from any call, from ring
+	 * operations too, and must not call back into this struct vhost. NULL: nobody asks. */
+	void (*memory)(void *arg, void *at, uint64_t len, bool there);
 };
 /* 0: nothing to save. Depends on net, nqueues, queue_size and features. */
 size_t vhost_saved_size(const struct vhost_config *cfg);

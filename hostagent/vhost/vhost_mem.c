@@ -79,13 +79,25 @@ int vhost_mem_create(struct vhost_mem **out, const struct vhost_mem_desc *d, con
 	return 0;
 }
 
+void vhost_mem_tell(struct vhost_mem *m, void (*told)(void *arg, void *at, uint64_t len, bool there),
+		    void *arg)
+{
+	m->told = told;
+	m->told_arg = arg;
+	for (uint32_t i = 0; told && i < m->n; i++)
+		told(arg, m->regions[i].map.at, m->regions[i].size, true);
+}
+
 void vhost_mem_put(struct vhost_mem *m)
 {
 	if (!m || --m->refs)
 		return;
 	for (uint32_t i = 0; i < m->n; i++) {
-		if (m->regions[i].map.at)
-			m->sys->unmap(m->sys_arg, &m->regions[i].map);
+		if (!m->regions[i].map.at)
+			continue;
+		if (m->told)
+			m->told(m->told_arg, m->regions[i].map.at, m->regions[i].size, false);
+		m->sys->unmap(m->sys_arg, &m->regions[i].map);
 	}
 	free(m);
 }

@@ -24,6 +24,8 @@ struct vhost_mem {
 	uint32_t n;
 	const struct vhost_sys *sys;
 	void *sys_arg;
+	void (*told)(void *arg, void *at, uint64_t len, bool there); /* NULL: nobody */
+	void *told_arg;
 	struct vhost_region regions[VHOST_REGIONS_MAX];
 };
 
@@ -31,6 +33,9 @@ struct vhost_mem {
  * -EINVAL: overlap, wrap-around, zero size or too many; -ENOMEM; or an error of sys->map. */
 int vhost_mem_create(struct vhost_mem **out, const struct vhost_mem_desc *d, const int *fds,
 		     const struct vhost_sys *sys, void *sys_arg, bool *fault);
+/* Tells of each region now, and again before it is unmapped (vhost_config.memory). */
+void vhost_mem_tell(struct vhost_mem *m, void (*told)(void *arg, void *at, uint64_t len, bool there),
+		    void *arg);
 static inline struct vhost_mem *vhost_mem_ref(struct vhost_mem *m)
 {
 	m->refs++;

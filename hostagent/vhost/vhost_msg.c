@@ -101,6 +101,7 @@ static int set_mem_table(struct vhost *v, struct vhost_call *c)
 	if (err)
 		return err;
 	v->mem = m;
+	vhost_mem_tell(m, v->cfg.memory, v->fx_arg);
 	for (unsigned q = 0; q < v->cfg.nqueues; q++) {
 		struct vhost_ring *r = &v->rings[q];
 

@@ -18,7 +18,7 @@
 
 struct dev {
 	struct ibv_context ctx; /* first */
-	bool active;
+	bool active, odp;
 	unsigned ngids;
 	uint64_t limit, locked;
 	struct ibv_async_event events[EVENTS];
@@ -255,6 +255,11 @@ static int vd_query_device(struct ibv_context *c, struct ibv_device_attr *a)
 				      .max_srq_wr = SRQ_DEPTH,
 				      .max_qp = QPS};
 	return 0;
+}
+
+static bool vd_odp(struct ibv_context *c)
+{
+	return ((struct dev *)c)->odp;
 }
 
 static int vd_query_port(struct ibv_context *c, uint8_t port, struct ibv_port_attr *a)
@@ -636,6 +641,7 @@ const struct verbs_api verbs_double = {
 	.close = vd_close,
 	.list = vd_list,
 	.query_device = vd_query_device,
+	.odp = vd_odp,
 	.query_port = vd_query_port,
 	.query_gid = vd_query_gid,
 	.alloc_pd = vd_alloc_pd,

@@ -7,7 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include "fabric/link/verbs/verbs_impl.h"
@@ -50,6 +49,7 @@ static void vlink_destroy(struct link *l)
 		api->destroy_cq(v->rcq);
 	if (v->scq)
 		api->destroy_cq(v->scq);
+	vmem_free_all(v);
 	if (v->rx_mr)
 		api->dereg_mr(v->rx_mr);
 	if (v->tx_mr)
@@ -100,18 +100,6 @@ static int take_memory(struct link_verbs *v)
 	return 0;
 }
 
-/* The limit is the kernel's to judge (root may pass it); this says what it was. */
-static void say_locked(char *why, size_t why_len, size_t need)
-{
-	struct rlimit r = {0};
-
-	getrlimit(RLIMIT_MEMLOCK, &r);
-	snprintf(why, why_len,
-		 "RDMA needs %zu KiB of locked memory and may lock %llu: set LimitMEMLOCK=infinity in the "
-		 "systemd unit (ulimit -l unlimited in a shell)",
-		 (need + 1023) / 1024, (unsigned long long)r.rlim_cur / 1024);
-}
-
 static int register_memory(struct link_verbs *v, char *why, size_t why_len)
 {
 	size_t rx_len, tx_len = (size_t)v->tx_slots * VERBS_BUF_SIZE;
@@ -122,7 +110,7 @@ static int register_memory(struct link_verbs *v, char *why, size_t why_len)
 		v->tx_mr = v->dev.api->reg_mr(v->pd, v->tx_memory, tx_len, (uintptr_t)v->tx_memory, 0);
 	if (v->rx_mr && v->tx_mr)
 		return 0;
-	say_locked(why, why_len, rx_len + tx_len);
+	vmem_say_locked(why, why_len, rx_len + tx_len);
 	return -ENOMEM;
 }
 
@@ -205,6 +193,7 @@ struct link *link_verbs_create(const struct link_verbs_cfg *cfg, int *err, char 
 	v->base.name = "verbs";
 	v->pool = cfg->pool;
 	v->spins = cfg->spins;
+	v->serves = cfg->serves;
 	v->max_inline = INLINE_WANTED;
 	v->epoll = -1;
 	list_init(&v->peers);

@@ -34,6 +34,9 @@
  * Memory that is registered is locked. A limit that is too low is found at creation, with a sentence that
  *says what to set.
  *
+ * Memory that is not the link's own (a guest's, an arena of requests) is registered with
+ * link_verbs_mem_add(): payload can then be moved by the adapter alone, see link_verbs_move().
+ *
  * Flow control on the wire is the device's own business: nothing here needs a lossless fabric, RoCE devices
  * retransmit.
  *
@@ -49,6 +52,7 @@
 #include "fabric/link/link.h"
 
 struct verbs_api;
+struct verbs_mem;
 
 #define VERBS_BUF_SIZE 8448u /* of the pool's buffers: the largest sealed datagram, rounded up */
 #define VERBS_SIGNAL   16u   /* sends per completion */
@@ -75,6 +79,7 @@ struct link_verbs_cfg {
 	uint32_t tx_slots;     /* datagrams on their way that are not inline; 0: VERBS_SQ_DEPTH */
 	uint32_t max_peers;    /* 0: 1 */
 	uint32_t spins;	       /* polls in vain before the completion channel is armed */
+	bool serves;	       /* peers may READ and WRITE the memory that is added as VERBS_MEM_PEERS */
 };
 
 /* NULL, *err = -errno and a sentence in why: -ENODEV, -ENETDOWN (port not active, or without a GID),
@@ -99,6 +104,31 @@ void link_verbs_close(struct link *l, uint64_t id); /* unknown: nothing */
 uint64_t link_verbs_broken(struct link *l);
 void link_verbs_address(struct link_addr *a, uint64_t id);
 
+/* ---- memory of others ---- */
+
+enum verbs_mem_use {
+	VERBS_MEM_LOCAL, /* this end's own sends and moves */
+	VERBS_MEM_PEERS, /* those, and a peer that knows the key reads and writes it (link_verbs_cfg.serves)
+			  */
+};
+
+/* What a peer must know to reach memory: byte i of it is at base + i. */
+struct verbs_key {
+	uint64_t base;
+	uint32_t rkey;
+};
+
+/* Registers [at, at + len), which must not overlap what was added before and stay mapped until
+ * link_verbs_mem_del(). It is locked, unless the device pages on demand. random: where its addresses begin
+ * for a peer, so that one that was forgotten tells nothing of the next. -ENOMEM (locked memory), -EEXIST,
+ * -EINVAL, errors of the device; with a sentence in why. */
+int link_verbs_mem_add(struct link *l, void *at, size_t len, enum verbs_mem_use use, uint64_t random,
+		       struct verbs_mem **out, char *why, size_t why_len);
+struct verbs_key link_verbs_mem_key(const struct verbs_mem *m);
+/* No device touches it after this: a peer that still tries breaks its queue pair. NULL is fine. Destroying
+ * the link does it for all of its memory. */
+void link_verbs_mem_del(struct link *l, struct verbs_mem *m);
+
 #define VERBS_COUNTERS(X)                                                                                    \
 	X(tx_inline)	/* datagrams inside the work request */                                              \
 	X(tx_copied)	/* datagrams copied into a slot */                                                   \
@@ -111,7 +141,10 @@ void link_verbs_address(struct link_addr *a, uint64_t id);
 	X(qp_breach) /* closed for what its peer sent */                                                     \
 	X(rx_flushed)                                                                                        \
 	X(port_down)                                                                                         \
-	X(device_gone)
+	X(device_gone)                                                                                       \
+	X(mem_regions) /* registered, ever */                                                                \
+	X(mem_failed)  /* not registered: the copied path stays */                                           \
+	X(tx_copied_bytes)
 
 #define VERBS_COUNTER_ENUM(name) VERBS_C_##name,
 enum verbs_counter { VERBS_COUNTERS(VERBS_COUNTER_ENUM) VERBS_NCOUNTERS };

@@ -8,6 +8,7 @@
 #define OUTRIGGER_LINK_VERBS_API_H
 
 #include <infiniband/verbs.h>
+#include <stdbool.h>
 
 struct verbs_api {
 	/* By name; NULL and *err = -ENODEV, -errno. Its event descriptors do not block. */
@@ -16,6 +17,9 @@ struct verbs_api {
 	/* Names of all devices, blank between, or "" */
 	void (*list)(char *out, size_t size);
 	int (*query_device)(struct ibv_context *c, struct ibv_device_attr *a);
+	/* Whether reliable connections may send from, READ and WRITE memory that is not locked
+	 * (ibv_query_device_ex(3), on-demand paging). */
+	bool (*odp)(struct ibv_context *c);
 	int (*query_port)(struct ibv_context *c, uint8_t port, struct ibv_port_attr *a);
 	/* 0; or an errno: no such entry */
 	int (*query_gid)(struct ibv_context *c, uint8_t port, uint32_t index, struct ibv_gid_entry *e);

@@ -50,6 +50,15 @@ static void ib_list(char *out, size_t size)
 		ibv_free_device_list(list);
 }
 
+static bool ib_odp(struct ibv_context *c)
+{
+	const uint32_t need = IBV_ODP_SUPPORT_SEND | IBV_ODP_SUPPORT_WRITE | IBV_ODP_SUPPORT_READ;
+	struct ibv_device_attr_ex a;
+
+	return !ibv_query_device_ex(c, NULL, &a) && a.odp_caps.general_caps & IBV_ODP_SUPPORT &&
+	       (a.odp_caps.per_transport_caps.rc_odp_caps & need) == need;
+}
+
 static int ib_query_port(struct ibv_context *c, uint8_t port, struct ibv_port_attr *a)
 {
 	return ibv_query_port(c, port, a);
@@ -106,6 +115,7 @@ const struct verbs_api verbs_api_ib = {
 	.close = ibv_close_device,
 	.list = ib_list,
 	.query_device = ibv_query_device,
+	.odp = ib_odp,
 	.query_port = ib_query_port,
 	.query_gid = ib_query_gid,
 	.alloc_pd = ibv_alloc_pd,

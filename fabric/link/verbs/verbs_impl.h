@@ -11,6 +11,14 @@
 
 #define NO_SLOT UINT16_MAX
 
+/* Memory of others, registered with the link's protection domain. */
+struct verbs_mem {
+	uint8_t *at;
+	size_t len;
+	struct ibv_mr *mr;
+	uint64_t base; /* of its first byte, for peers */
+};
+
 /* An opened device and what is known of its port. */
 struct verbs_dev {
 	const struct verbs_api *api;
@@ -20,6 +28,7 @@ struct verbs_dev {
 	struct ibv_port_attr pattr;
 	struct ibv_gid_entry gid;
 	bool ethernet;
+	bool odp; /* memory need not be locked */
 };
 
 enum vqp_state {
@@ -73,6 +82,10 @@ struct link_verbs {
 	struct list peers, broken, dying;
 	struct idmap by_id, by_gen, by_qpn;
 	uint32_t next_gen;
+	/* Memory of others, by address. */
+	struct verbs_mem **mem;
+	uint32_t nmem, mem_room;
+	bool serves;
 	uint64_t counters[VERBS_NCOUNTERS];
 };
 
@@ -102,6 +115,13 @@ void vqp_break(struct link_verbs *v, struct vqp *q);
 void vqp_free(struct link_verbs *v, struct vqp *q);
 /* Sends up to position pos are over. */
 void vqp_release(struct link_verbs *v, struct vqp *q, uint32_t pos);
+
+/* verbs_mem.c */
+/* The memory that all of [at, at + len) lies in; NULL: none, or not in one. */
+const struct verbs_mem *vmem_find(const struct link_verbs *v, const void *at, size_t len);
+void vmem_free_all(struct link_verbs *v);
+/* Says what was needed and what the limit is. */
+void vmem_say_locked(char *why, size_t why_len, size_t need);
 
 /* verbs_io.c */
 int vio_recv(struct link *l, struct link_rx *rx, int max);

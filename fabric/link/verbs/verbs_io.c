@@ -70,6 +70,7 @@ static bool fill(struct link_verbs *v, struct vqp *q, const struct link_tx *tx, 
 		sge->lkey = v->tx_mr->lkey;
 		memcpy((void *)(uintptr_t)sge->addr, tx->data, tx->len);
 		v_count(v, VERBS_C_tx_copied, 1);
+		v_count(v, VERBS_C_tx_copied_bytes, tx->len);
 	}
 	q->sq[q->posted++ % VERBS_SQ_DEPTH] = slot;
 	wr->wr_id = (uint64_t)q->gen << 32 | q->posted;

@@ -128,6 +128,7 @@ static int look(struct verbs_dev *d, char *why, size_t why_len)
 		snprintf(why, why_len, "RDMA device %s has no port %u", p->device, p->port);
 		return -EINVAL;
 	}
+	d->odp = d->api->odp(d->ctx);
 	d->ethernet = d->pattr.link_layer == IBV_LINK_LAYER_ETHERNET;
 	if (d->pattr.state != IBV_PORT_ACTIVE && d->pattr.state != IBV_PORT_ACTIVE_DEFER) {
 		snprintf(why, why_len,

@@ -59,6 +59,7 @@ static int to_init(struct link_verbs *v, struct ibv_qp *qp)
 		.qp_state = IBV_QPS_INIT,
 		.pkey_index = v->dev.port.pkey,
 		.port_num = v->dev.port.port,
+		.qp_access_flags = v->serves ? IBV_ACCESS_REMOTE_READ | IBV_ACCESS_REMOTE_WRITE : 0,
 	};
 
 	return v->dev.api->modify_qp(qp, &a,

@@ -200,13 +200,19 @@ static bool up_carry(void *ctx, const uint8_t *data, uint32_t len)
 	return false;
 }
 
+static void up_memory(void *ctx, uint32_t dev)
+{
+	(void)ctx, (void)dev;
+	fail();
+}
+
 static void up_rdma_broken(void *ctx, unsigned path)
 {
 	(void)ctx, (void)path;
 	fail();
 }
 
-static const struct engine_up up = {up_state, up_detached, up_lost, up_carry, up_rdma_broken};
+static const struct engine_up up = {up_state, up_detached, up_lost, up_carry, up_memory, up_rdma_broken};
 
 static int session_up(uint32_t spi, uint64_t lost_ns)
 {

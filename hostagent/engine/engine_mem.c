@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Guests' memory at the RDMA adapters.
+ *
+ * Each region of a vhost-user device is registered with every RDMA path of the session (a protection domain
+ * each), and deregistered before it is unmapped, which is when the last chain in it was given back. A disk's
+ * may be reached by the appliance, under keys that are told on the control session and used for nothing but
+ * that device; a NIC's is for this end's own sends. What cannot be registered stays with the copied path.
+ *
+ * A request that was sent names regions, and until it is answered the appliance may write there. The guest
+ * gets its buffers back with the answer alone, or when the keys are gone: see emem_revoke().
+ */
+#include <errno.h>
+#include <openssl/rand.h>
+#include <stdlib.h>
+
+#include "fabric/base/log.h"
+#include "hostagent/engine/engine_impl.h"
+
+static void news(struct edev *d)
+{
+	d->mem_news = d->e->unsettled = true;
+	engine_wake(d->e);
+}
+
+static void unregister(struct engine *e, struct emem *m)
+{
+	for (unsigned i = 0; i < RT_PATHS; i++) {
+		if (e->rdma[i] && m->on[i])
+			link_verbs_mem_del(e->rdma[i], m->on[i]);
+		m->on[i] = NULL;
+	}
+	m->id = 0;
+}
+
+void emem_memory(void *arg, void *at, uint64_t len, bool there)
+{
+	struct edev *d = arg;
+	struct emem *m;
+
+	if (there) {
+		m = calloc(1, sizeof(*m));
+		if (!m)
+			return; /* it is copied then */
+		m->at = at;
+		m->len = len;
+		/* The latest first: when there are more than a list takes, the rest is on its way out. */
+		list_add_head(&d->mem, &m->node);
+		news(d);
+		return;
+	}
+	list_for_each_safe (it, &d->mem) {
+		m = container_of(it, struct emem, node);
+		if (m->at != at)
+			continue;
+		unregister(d->e, m);
+		list_del(it);
+		free(m);
+		news(d);
+	}
+}
+
+void emem_revoke(struct edev *d)
+{
+	list_for_each (it, &d->mem) {
+		struct emem *m = container_of(it, struct emem, node);
+
+		if (m->id)
+			news(d);
+		unregister(d->e, m);
+	}
+}
+
+void emem_free(struct edev *d)
+{
+	list_for_each_safe (it, &d->mem) {
+		struct emem *m = container_of(it, struct emem, node);
+
+		unregister(d->e, m);
+		list_del(it);
+		free(m);
+	}
+}
+
+void emem_session(struct edev *d, bool up)
+{
+	if (up && !list_empty(&d->mem))
+		news(d);
+	if (up)
+		return;
+	d->mem_news = false;
+	list_for_each (it, &d->mem) {
+		struct emem *m = container_of(it, struct emem, node);
+
+		/* The links have taken it with them. */
+		for (unsigned i = 0; i < RT_PATHS; i++)
+			m->on[i] = NULL;
+		m->id = 0;
+	}
+}
+
+static void register_one(struct edev *d, struct emem *m)
+{
+	struct engine *e = d->e;
+	char why[256];
+	uint64_t random;
+
+	for (unsigned i = 0; i < RT_PATHS; i++) {
+		if (!e->rdma[i])
+			continue;
+		if (!m->id)
+			m->id = ++e->mem_id;
+		RAND_bytes((uint8_t *)&random, sizeof(random));
+		if (!link_verbs_mem_add(e->rdma[i], m->at, m->len,
+					d->kind == FE_BLK ? VERBS_MEM_PEERS : VERBS_MEM_LOCAL, random,
+					&m->on[i], why, sizeof(why)))
+			continue;
+		if (!d->mem_said)
+			log_warn("device %s: its data is copied, not moved by the RDMA adapter: %s", d->name,
+				 why);
+		d->mem_said = true;
+	}
+}
+
+bool emem_settle(struct edev *d)
+{
+	bool any = false;
+
+	d->mem_news = false;
+	for (unsigned i = 0; i < RT_PATHS; i++)
+		any |= d->e->rdma[i] != NULL;
+	if (!any)
+		return false;
+	list_for_each (it, &d->mem) {
+		struct emem *m = container_of(it, struct emem, node);
+
+		if (!m->id)
+			register_one(d, m);
+	}
+	d->mem_serial = ++d->e->mem_serial;
+	return d->kind == FE_BLK;
+}
+
+/* ---- what the session tells ---- */
+
+static void describe(const struct emem *m, struct engine_region *r)
+{
+	*r = (struct engine_region){.id = m->id, .length = m->len};
+	for (unsigned i = 0; i < RT_PATHS; i++) {
+		if (!m->on[i])
+			continue;
+		r->key[r->nkeys].path = i;
+		r->key[r->nkeys++].key = link_verbs_mem_key(m->on[i]);
+	}
+}
+
+int engine_memory(const struct engine *e, uint32_t dev, struct engine_region out[ENGINE_REGIONS], unsigned *n,
+		  uint32_t *serial)
+{
+	const struct edev *d = edev_find(e, dev);
+
+	*n = 0;
+	if (!d)
+		return -ENOENT;
+	*serial = d->mem_serial;
+	list_for_each (it, &d->mem) {
+		if (d->kind != FE_BLK || *n == ENGINE_REGIONS)
+			break;
+		describe(container_of(it, struct emem, node), &out[*n]);
+		*n += out[*n].nkeys > 0;
+	}
+	return 0;
+}
+
+void engine_memory_taken(struct engine *e, uint32_t dev, uint32_t serial)
+{
+	struct edev *d = edev_find(e, dev);
+
+	if (d && serial == d->mem_serial)
+		d->mem_taken = serial;
+}
+
+void engine_memory_again(struct engine *e)
+{
+	list_for_each (it, &e->devs) {
+		struct edev *d = container_of(it, struct edev, node);
+
+		if (d->known && d->mem_taken != d->mem_serial)
+			news(d);
+	}
+}
