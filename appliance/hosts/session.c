@@ -401,6 +401,7 @@ static const char *on_hello(struct session *s, const Outrigger__Session__V1__Hel
 	s->cfg.rt.keepalive_ns = KEEPALIVE_MS * NSEC_PER_MSEC;
 	s->cfg.rt.lost_ns = h->cfg.lost_ms * NSEC_PER_MSEC;
 	s->cfg.rt.delay_spare_ns = RT_SPARE_SLEEPING_NS;
+	s->cfg.rt.ack_delay_ns = RT_ACK_DELAY_SLEEPING_NS;
 	s->since = (int64_t)time(NULL);
 	s->rekeyed = h->ticks;
 	start(s);

@@ -65,7 +65,7 @@ static bool write_class(struct rt *rt, unsigned cls, struct cur_w *out, uint64_t
 	}
 	w->fresh = 0;
 	w->owed = 0;
-	w->due = false;
+	w->due = w->soon = false;
 	return true;
 }
 
@@ -79,7 +79,32 @@ unsigned ack_write(struct rt *rt, struct cur_w *out, bool due, uint64_t now)
 		if ((w->due || (!due && w->owed)) && write_class(rt, c, out, now))
 			written |= 1u << c;
 	}
+	if (!ack_any_owed(rt))
+		rt->ack_at = RT_NEVER;
 	return written;
+}
+
+void ack_settle(struct rt *rt, uint64_t now)
+{
+	for (unsigned c = 0; c < RT_NCLASS; c++) {
+		struct rx_win *w = &rt->rx[c];
+
+		if (!w->owed)
+			continue;
+		if (w->soon || !rt->cfg.ack_delay_ns)
+			w->due = true;
+		else if (rt->ack_at == RT_NEVER)
+			rt->ack_at = now + rt->cfg.ack_delay_ns;
+	}
+}
+
+void ack_tick(struct rt *rt, uint64_t now)
+{
+	if (now < rt->ack_at)
+		return;
+	rt->ack_at = RT_NEVER;
+	for (unsigned c = 0; c < RT_NCLASS; c++)
+		rt->rx[c].due |= rt->rx[c].owed > 0;
 }
 
 bool ack_any_due(const struct rt *rt)

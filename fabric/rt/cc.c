@@ -23,6 +23,9 @@
  * empty path, and goes on. "The same time" is the receiver's clock (WIRE_F_PHASE), which all senders into one
  * port see, and the sender's own, which all sessions out of one port share.
  *
+ * A window that is not used up made no queue: what its round trips are longer is the work of others, or of
+ * the hosts, and it is left as it is.
+ *
  * Windows go below one packet: then one packet goes every 1/window round trips. Those of a few packets are
  * paced too: whose packets find room in a shallow port would else be decided by who is a few metres nearer to
  * it. Larger ones are not: the acknowledgements clock them, and a train costs no more than a packet.
@@ -104,15 +107,16 @@ void cc_acked(struct path *p, uint32_t packets, uint64_t rtt)
 {
 	struct cc *cc = &p->cc;
 	uint64_t add = (uint64_t)packets * CC_ONE;
+	bool limits = 2 * (p->inflight + packets) >= cc_window(cc);
 
 	cc->round_acked += packets;
 	if (rtt && rtt < cc->round_rtt)
 		cc->round_rtt = rtt;
+	if (!limits)
+		return;
 	if (rtt && cc->slow_start)
 		slow_start_over(p, rtt);
-	if (2 * (p->inflight + packets) < cc_window(cc))
-		return; /* the window is not what limits */
-	cc->limited = true;
+	cc->limited = cc->round_limited = true;
 	if (!cc->calm || cc->cut || cc->round_ce)
 		return;
 	if (!cc->slow_start)
@@ -157,7 +161,7 @@ static void round_loss(struct path *p)
 		return;
 	if (row_lost(cc, all))
 		cut(p, 2 * cc->round_lost < all ? 256 - 256 * cc->round_lost / all : 128);
-	else if (cc->rtt > queued(p))
+	else if (cc->round_limited && cc->rtt > queued(p))
 		cut(p, keep_of(cc->rtt, queued(p), 205));
 	else if (cc->loss > CC_LOSS_MUCH && cc->cwnd > CC_LOSS_FLOOR)
 		cut(p, 192);
@@ -174,7 +178,7 @@ static void round_delay(struct path *p)
 	if (cc->rtt)
 		cc->noise = (7 * cc->noise + change) / 8;
 	cc->rtt = cc->round_rtt;
-	if (cc->rtt > aim && !cc->cut && !cc->was_cut)
+	if (cc->round_limited && cc->rtt > aim && !cc->cut && !cc->was_cut)
 		cut(p, keep_of(cc->rtt, aim, 128));
 }
 
@@ -219,6 +223,7 @@ void cc_echo(struct path *p, uint64_t txn)
 	round_step(p);
 	cc->hot = cc->cut ? cc->hot + 1 : cc->was_cut ? cc->hot : cc->hot / 2;
 	cc->calm = !cc->cut && cc->rtt <= target(p);
+	cc->round_limited = false;
 	cc->round_acked = cc->round_lost = cc->round_ce = cc->round_pairs = 0;
 	cc->round_rtt = RT_NEVER;
 	cc->round_txn = p->txn;

@@ -121,6 +121,7 @@ struct rx_win {
 	uint32_t high; /* 1 + highest number received */
 	uint32_t owed; /* packets since the last acknowledgement */
 	bool due;      /* acknowledge now */
+	bool soon;     /* at the end of the burst: WIRE_F_ACK_SOON */
 	uint8_t last_path;
 	uint8_t fresh;		    /* bit per path: echo[] not reported yet */
 	uint64_t echo[RT_PATHS];    /* largest txn received */
@@ -137,6 +138,7 @@ struct cc {
 	uint32_t step; /* growth per round trip, likewise */
 	bool slow_start;
 	bool limited;	      /* since the last pause the window was what limited */
+	bool round_limited;   /* likewise, in this round */
 	bool calm;	      /* the last round gives leave to grow */
 	bool cut, was_cut;    /* the last round ended with a cut, and the one before */
 	uint64_t spare;	      /* delay above the base round trip that is aimed at */
@@ -209,6 +211,7 @@ struct rt {
 	int primary;	  /* path that carries data, or -1 */
 	uint32_t turn;	  /* class that is served first by the next rt_output() */
 	uint64_t keep_at; /* next keepalive */
+	uint64_t ack_at;  /* acknowledgements that wait for company are due then; or RT_NEVER */
 	uint64_t pace_at; /* something waits for this time only, since the last rt_output(); or RT_NEVER */
 	uint8_t phase;	  /* own clock as last seen */
 	uint64_t last_rx;
@@ -315,6 +318,9 @@ enum rx_verdict slice_take(struct rx_win *w, uint32_t psn, unsigned index, unsig
 unsigned ack_write(struct rt *rt, struct cur_w *w, bool due, uint64_t now);
 bool ack_any_due(const struct rt *rt);
 bool ack_any_owed(const struct rt *rt);
+/* The end of a burst. */
+void ack_settle(struct rt *rt, uint64_t now);
+void ack_tick(struct rt *rt, uint64_t now);
 bool ack_hdr_ok(const struct rt *rt, const struct wire_hdr *h);
 void ack_hdr_apply(struct rt *rt, const struct wire_hdr *h, uint64_t now);
 /* Every block of c has the form, and names nothing that was not sent. */

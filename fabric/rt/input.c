@@ -145,6 +145,8 @@ static void take_header(struct rt *rt, const struct wire_hdr *h, struct path *p,
 	}
 	if (h->flags & WIRE_F_ACK_NOW)
 		w->due = true;
+	if (h->flags & WIRE_F_ACK_SOON)
+		w->soon = true;
 	if (h->type == WIRE_DATA || h->flags & WIRE_F_ACK_NOW)
 		rx_echo(w, h->path, h->txn, now);
 }
@@ -233,8 +235,5 @@ int rt_input(struct rt *rt, uint8_t *data, uint32_t len, struct buf *owner, bool
 
 void rt_input_end(struct rt *rt, uint64_t now)
 {
-	(void)now;
-	for (unsigned c = 0; c < RT_NCLASS; c++)
-		if (rt->rx[c].owed)
-			rt->rx[c].due = true;
+	ack_settle(rt, now);
 }

@@ -187,6 +187,14 @@ static bool too_large(const struct rt *rt, const struct tx_slot *s, unsigned pat
 	return s->sliced || s->len > rt->path[path].proven;
 }
 
+/* With the packet at psn so much is in flight that an acknowledgement that takes its time would be waited
+ * for. */
+static bool filling(const struct tx_ring *t, const struct path *p, uint32_t psn)
+{
+	return 4 * (p->inflight + 1) > 3 * cc_window(&p->cc) || 2 * (psn - t->peer_cum) >= t->peer_rwnd ||
+	       2 * (t->tail - t->base) >= t->window;
+}
+
 /* Books the packet at psn as flying on path; the flags that its datagrams take. */
 static uint8_t fly(struct batch *b, unsigned cls, uint32_t psn, unsigned path, uint8_t flags)
 {
@@ -203,6 +211,8 @@ static uint8_t fly(struct batch *b, unsigned cls, uint32_t psn, unsigned path, u
 	}
 	if (t->floor_asked || psn + 1 - t->peer_cum >= t->peer_rwnd)
 		flags |= WIRE_F_ACK_NOW;
+	if (filling(t, p, psn))
+		flags |= WIRE_F_ACK_SOON;
 	t->floor_owed = t->floor_asked = false;
 	s->txn = p->txn;
 	s->sent = b->now;

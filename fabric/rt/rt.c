@@ -73,7 +73,7 @@ struct rt *rt_create(const struct rt_cfg *cfg, uint64_t now, int *err)
 	if (!rt->cfg.lost_ns)
 		rt->cfg.lost_ns = 3000000000ull;
 	rt->primary = -1;
-	rt->keep_at = rt->pace_at = RT_NEVER;
+	rt->keep_at = rt->pace_at = rt->ack_at = RT_NEVER;
 	rt->last_rx = now;
 	if (rt->cfg.chunk_max < cfg->chunk)
 		rt->cfg.chunk_max = cfg->chunk;
@@ -246,6 +246,8 @@ uint64_t rt_deadline(const struct rt *rt)
 		loss = path;
 	if (mtu < loss)
 		loss = mtu;
+	if (rt->ack_at < loss)
+		loss = rt->ack_at;
 	return rt->pace_at < loss ? rt->pace_at : loss;
 }
 
@@ -253,6 +255,7 @@ void rt_tick(struct rt *rt, uint64_t now)
 {
 	path_tick(rt, now);
 	loss_tick(rt, now);
+	ack_tick(rt, now);
 	tx_wake(rt);
 }
 

@@ -115,6 +115,10 @@ struct rt_cfg {
 	/* Delay beyond the empty path's that is not taken for congestion. Where a peer sleeps or shares its
 	 * processor, its wake-ups look like a queue: give as much as those take. 0: rto_floor_ns / 2. */
 	uint64_t delay_spare_ns;
+	/* Acknowledgements that nothing urges wait for so long for a packet to ride on: a burst is answered by
+	 * one of the other direction, mostly, and a packet for the acknowledgement alone costs both ends a
+	 * wake-up. Well below the peer's rto_floor_ns. 0: they go at the end of each burst. */
+	uint64_t ack_delay_ns;
 	uint64_t keepalive_ns; /* an authenticated packet at least this often on each path while idle; 0: 1 s
 				*/
 	uint64_t lost_ns;      /* no authenticated packet on any path for so long: rt_lost(); 0: 3 s */
@@ -217,7 +221,7 @@ uint32_t rt_peek_spi(const uint8_t *data, uint32_t len);
  * authentic (so that the glue may learn the peer's address from it), or -EBADMSG when it was dropped and
  * counted. */
 int rt_input(struct rt *rt, uint8_t *data, uint32_t len, struct buf *owner, bool ce, uint64_t now);
-/* The end of a receive burst: acknowledgements owed become due now. */
+/* The end of a receive burst: acknowledgements owed become due, now or after cfg.ack_delay_ns. */
 void rt_input_end(struct rt *rt, uint64_t now);
 
 /* When rt_tick() must be called next, absolute; UINT64_MAX: never (does not happen while paths exist). An

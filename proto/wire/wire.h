@@ -54,7 +54,8 @@ enum wire_type { WIRE_DATA = 1, WIRE_ACK = 2, WIRE_PROBE = 3, WIRE_PROBE_REPLY =
 #define WIRE_F_ACKS	  0x04u /* DATA: the payload ends with an ack area */
 #define WIRE_F_PHASE	  0x08u /* changes when the sender's clock says that all who send to it shall pause */
 #define WIRE_F_SLICE	  0x10u /* DATA: one slice of its packet; no ack area */
-#define WIRE_F_KNOWN	  0x1fu /* the rest must be 0 */
+#define WIRE_F_ACK_SOON	  0x20u /* the sender's window is filling: acknowledge at the end of this burst */
+#define WIRE_F_KNOWN	  0x3fu /* the rest must be 0 */
 
 /* Byte offsets: 0 version<<4|type, 1 flags, 2 class, 3 path, 4 spi, 8 txn, 16 psn, 20 cum_ack, 24 floor,
  * 28 rwnd, 30 ce. */

@@ -277,6 +277,7 @@ void agent_welcome(struct agent *a, uint64_t session, const struct rt_path_cfg *
 			   .psn_start = w->psn_start,
 			   .txn_start = w->txn_start,
 			   .rto_floor_ns = w->rto,
+			   .ack_delay_ns = w->rto / 4,
 			   .keepalive_ns = w->lost_ns / 5,
 			   .lost_ns = w->lost_ns,
 			   .active = true};

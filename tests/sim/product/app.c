@@ -166,6 +166,7 @@ void app_hello(struct app *app, unsigned host)
 			   .psn_start = w->psn_start,
 			   .txn_start = w->txn_start,
 			   .rto_floor_ns = w->rto,
+			   .ack_delay_ns = w->rto / 4,
 			   .keepalive_ns = w->lost_ns / 5,
 			   .lost_ns = w->lost_ns};
 	struct vqt_peer_cfg pc = {.ops = &device_tunnel_ops,

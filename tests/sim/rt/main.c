@@ -58,6 +58,7 @@ void draw_world(struct world_cfg *c, const struct options *o, struct rng *r)
 	c->rt.aead = &nonce_crc;
 	c->backup = rng_chance(r, 300000);
 	c->rt.rto_floor_ns = rng_chance(r, 500000) ? 200000 : 1000000;
+	c->rt.ack_delay_ns = c->poll_ns & 1 ? c->rt.rto_floor_ns / 4 : 0;
 	c->rt.keepalive_ns = rng_chance(r, 500000) ? 0 : 1000000 + rng_below(r, 100000000);
 	if (rng_chance(r, 100000)) {
 		static const unsigned psn[] = {16, 31, 32, 32}, txn[] = {16, 32, 32, 48, 63};

@@ -36,6 +36,7 @@ static void draw(struct world_cfg *c, struct rng *r)
 	c->rt.chunk_max = RT_CHUNK_JUMBO;
 	c->rt.aead = &nonce_crc;
 	c->rt.rto_floor_ns = rng_chance(r, 500000) ? 200000 : 1000000;
+	c->rt.ack_delay_ns = c->poll_ns & 1 ? c->rt.rto_floor_ns / 4 : 0;
 	if (rng_chance(r, 200000))
 		c->rt.psn_start = -(uint32_t)rng_below(r, 5000);
 	for (unsigned i = 0; i < 2; i++) {

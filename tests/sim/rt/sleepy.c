@@ -158,6 +158,7 @@ static void init(struct sleepy *w, uint64_t seed)
 				   .aead = &aead_crc,
 				   .chunk = RT_CHUNK_DEFAULT,
 				   .delay_spare_ns = 10 * MS,
+				   .ack_delay_ns = MS / 4,
 				   .active = !side};
 		struct rt_path_cfg pc = {.tx_spi = 2 - side, .rx_spi = 1 + side};
 

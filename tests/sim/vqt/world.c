@@ -122,6 +122,7 @@ static struct rt *make_rt(struct world *w, unsigned end)
 			   .aead = &aead_crc,
 			   .chunk = RT_CHUNK_DEFAULT,
 			   .rto_floor_ns = 200 * USEC,
+			   .ack_delay_ns = 50 * USEC,
 			   .psn_start = 0u - 1000,
 			   .active = !end};
 	struct rt_path_cfg p = {.tx_spi = SPI(w, !end), .rx_spi = SPI(w, end)};

@@ -197,12 +197,71 @@ static void both_paths(void **state)
 	assert_int_not_equal(pkts[0].h.psn, pkts[1].h.psn);
 }
 
+/* A few packets are acknowledged by what goes back anyway, or when the delay is over. */
+static void waits_for_company(void **state)
+{
+	struct rt_cfg c = pair_cfg();
+	struct rt *rt;
+
+	(void)state;
+	c.ack_delay_ns = 50 * US;
+	pair_up(&c, 1, 10 * US);
+	rt = pair.rt[1];
+	for (uint32_t i = 0; i < 2; i++) {
+		uint64_t now;
+
+		put(0, RT_DATA, RT_REL_FULL, i, 3 * 1324);
+		pair_take(0);
+		pair_give_all(1);
+		assert_int_equal(rt_deadline(rt), pair.now + 50 * US);
+		now = pair.now + 50 * US;
+		pair.now += 20 * US;
+		rt_input_end(rt, pair.now); /* another burst does not put it off */
+		assert_int_equal(pair_take(1), 0);
+		assert_int_equal(rt_deadline(rt), now);
+		if (i) {
+			put(1, RT_DATA, RT_REL_FULL, 1, 100);
+			rt_flush(rt, pair.now);
+			assert_int_equal(pair_take(1), 1);
+			assert_true(pkts[0].h.flags & WIRE_F_ACKS);
+		} else {
+			assert_int_equal(pair_tick(1), now);
+			assert_int_equal(pair_take(1), 1);
+			assert_int_equal(pkts[0].h.type, WIRE_ACK);
+		}
+		assert_int_equal(rt->ack_at, RT_NEVER);
+		pair_give_all(0);
+		assert_int_equal(pair.rt[0]->tx[RT_DATA].flying, 0);
+	}
+}
+
+/* Whose window is filling needs acknowledgements to go on: they come at the end of the burst. */
+static void does_not_wait_when_asked(void **state)
+{
+	struct rt_cfg c = pair_cfg();
+
+	(void)state;
+	c.ack_delay_ns = 50 * US;
+	pair_up(&c, 1, 10 * US);
+	pair.rt[0]->path[0].cc.cwnd = 16 * CC_ONE;
+	put(0, RT_DATA, RT_REL_FULL, 1, 12 * 1324);
+	assert_int_equal(pair_take(0), 12);
+	pair_give_all(1);
+	assert_int_equal(pair_take(1), 0);
+	put(0, RT_DATA, RT_REL_FULL, 2, 1324);
+	assert_int_equal(pair_take(0), 1);
+	pair_give_all(1);
+	assert_int_equal(pair_take(1), 1);
+	assert_int_equal(pkts[0].h.type, WIRE_ACK);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(windows),    cmocka_unit_test(delay),
-		cmocka_unit_test(when_due),   cmocka_unit_test(duplicate_answered),
-		cmocka_unit_test(both_paths), cmocka_unit_test(header_alone),
+		cmocka_unit_test(windows),	     cmocka_unit_test(delay),
+		cmocka_unit_test(when_due),	     cmocka_unit_test(duplicate_answered),
+		cmocka_unit_test(both_paths),	     cmocka_unit_test(header_alone),
+		cmocka_unit_test(waits_for_company), cmocka_unit_test(does_not_wait_when_asked),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, pair_teardown);

@@ -122,6 +122,20 @@ static void the_shortest_round_trip_counts(void **state)
 	assert_in_range(cc_window(&path.cc), 50, 60);
 }
 
+static void a_window_that_is_not_used_is_left_alone(void **state)
+{
+	(void)state;
+	setup_window(100);
+	for (int i = 0; i < 20; i++) {
+		path.inflight = 4;
+		cc_acked(&path, 1, 100 * MS);
+		cc_lost(&path, path.txn);
+		path.txn += 4;
+		cc_echo(&path, path.txn - 1);
+	}
+	assert_int_equal(cc_window(&path.cc), 100);
+}
+
 static void a_slow_start_ends_in_its_round(void **state)
 {
 	(void)state;
@@ -176,6 +190,7 @@ int main(void)
 		cmocka_unit_test(one_cut_per_queue),
 		cmocka_unit_test(neighbours_lost_are_a_full_queue),
 		cmocka_unit_test(the_shortest_round_trip_counts),
+		cmocka_unit_test(a_window_that_is_not_used_is_left_alone),
 		cmocka_unit_test(a_slow_start_ends_in_its_round),
 		cmocka_unit_test(marks_cut_without_delay),
 		cmocka_unit_test(small_windows_are_paced),
