@@ -6,6 +6,8 @@
 #include <openssl/rand.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
 
 #include "fabric/base/clock.h"
 #include "fabric/base/log.h"
@@ -17,6 +19,8 @@
 #define SERVICE_BUDGET 256u
 /* Turns before the loop looks at its other events: kicks of other guests, control session. About 1 MiB. */
 #define RUN_TURNS 4
+/* The timer may fire so much before the deadline. */
+#define TIMER_EARLY_NS (10 * NSEC_PER_MSEC)
 /* Received trains that may be held at once: frames in reassembly, bursts. */
 #define RX_BUFS 48u
 
@@ -40,22 +44,23 @@ static void wake_next(struct engine *e)
 	event_add(e->work, &at_once);
 }
 
+/* A deadline is told to the kernel when it is nearer than the one it knows, or much farther: most move a
+ * little with each burst, and one look too many costs less than a call each time. */
 static void arm(struct engine *e, uint64_t now)
 {
-	uint64_t at = e->ep ? ep_deadline(e->ep) : UINT64_MAX, wait;
-	struct timeval tv;
+	uint64_t at = e->ep ? ep_deadline(e->ep) : UINT64_MAX;
+	struct itimerspec t = {.it_value = {0, 0}};
 
-	if (at == e->timer_at && at > now)
+	if (at >= e->timer_at && at - e->timer_at < TIMER_EARLY_NS && e->timer_at > now)
+		return;
+	if (at == UINT64_MAX && e->timer_at == UINT64_MAX)
 		return;
 	e->timer_at = at;
-	if (at == UINT64_MAX) {
-		evtimer_del(e->timer);
-		return;
+	if (at != UINT64_MAX) { /* a time that has passed is at once; 0 would disarm */
+		t.it_value.tv_sec = (time_t)(at / NSEC_PER_SEC);
+		t.it_value.tv_nsec = (long)(at % NSEC_PER_SEC) | 1;
 	}
-	wait = at > now ? (at - now + NSEC_PER_USEC - 1) / NSEC_PER_USEC : 0;
-	tv.tv_sec = (time_t)(wait / 1000000);
-	tv.tv_usec = (suseconds_t)(wait % 1000000);
-	evtimer_add(e->timer, &tv);
+	timerfd_settime(e->timer_fd, TFD_TIMER_ABSTIME, &t, NULL);
 }
 
 static void lost(struct ep_session *s, void *arg)
@@ -128,7 +133,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 {
 	struct engine *e = arg;
 
-	e->timer_at = 0;
+	e->timer_at = UINT64_MAX;
 	run(fd, what, arg);
 }
 
@@ -156,8 +161,14 @@ int engine_create(const struct engine_cfg *cfg, struct engine **out)
 	e->host = vqt_host_create(&edev_tunnel_calls, seed);
 	e->bufs = buf_pool_create(RX_BUFS, LINK_UDP_BUF_SIZE);
 	e->work = event_new(cfg->base, -1, 0, run, e);
-	e->timer = evtimer_new(cfg->base, on_timer, e);
-	if (!e->run_dir || (cfg->group && !e->group) || !e->host || !e->bufs || !e->work || !e->timer) {
+	/* The loop's own timers know whole milliseconds. Edge-triggered, it need not be read. */
+	e->timer_at = UINT64_MAX;
+	e->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+	e->timer = e->timer_fd < 0
+			   ? NULL
+			   : event_new(cfg->base, e->timer_fd, EV_READ | EV_PERSIST | EV_ET, on_timer, e);
+	if (!e->run_dir || (cfg->group && !e->group) || !e->host || !e->bufs || !e->work || !e->timer ||
+	    event_add(e->timer, NULL)) {
 		engine_destroy(e);
 		return -ENOMEM;
 	}
@@ -180,6 +191,8 @@ void engine_destroy(struct engine *e)
 		event_free(e->work);
 	if (e->timer)
 		event_free(e->timer);
+	if (e->timer_fd >= 0)
+		close(e->timer_fd);
 	free(e->run_dir);
 	free(e->group);
 	free(e);
@@ -325,6 +338,7 @@ int engine_session_up(struct engine *e, const struct engine_session *cfg)
 		.keepalive_ns = cfg->keepalive_ns,
 		.lost_ns = cfg->lost_ns,
 		.delay_spare_ns = RT_SPARE_SLEEPING_NS,
+		.ack_delay_ns = RT_ACK_DELAY_SLEEPING_NS,
 		.active = true,
 	};
 	struct rt *rt;
@@ -382,7 +396,6 @@ void engine_session_down(struct engine *e)
 	e->session = NULL;
 	e->pipe = NULL;
 	engine_rdma_down(e);
-	e->timer_at = 0;
 	list_for_each_safe (it, &e->devs)
 		edev_session_down(container_of(it, struct edev, node));
 	engine_wake(e);

@@ -14,7 +14,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 #include "fabric/base/clock.h"
@@ -91,19 +90,6 @@ static void fx_features(void *arg, uint64_t acked)
 	f->up->features(f->arg, acked);
 }
 
-/* Not a plain read(): the file's flags are shared with a front-end that may make it blocking again. */
-static void drain_eventfd(int fd)
-{
-	uint64_t n;
-	struct iovec iov = {&n, sizeof(n)};
-
-	if (preadv2(fd, &iov, 1, -1, RWF_NOWAIT) < 0 && errno == EOPNOTSUPP) {
-		ssize_t got = read(fd, &n, sizeof(n));
-
-		(void)got;
-	}
-}
-
 /* Notes a kick; true: enough of them. */
 static bool kicks_for_nothing(struct kick_arg *k)
 {
@@ -161,8 +147,8 @@ static void on_kick(evutil_socket_t fd, short what, void *arg)
 	struct kick_arg *k = arg;
 	struct fe_vu *f = k->f;
 
+	(void)fd;
 	(void)what;
-	drain_eventfd(fd);
 	if (kicks_for_nothing(k))
 		mute(f, k->q);
 	if (!(f->running & (1u << k->q))) {
@@ -186,7 +172,9 @@ static void fx_kick_fd(void *arg, unsigned q, int fd)
 	f->muted &= ~(1u << q);
 	if (fd < 0)
 		return;
-	f->kick_ev[q] = event_new(f->base, fd, EV_READ | EV_PERSIST, on_kick, &f->kick_arg[q]);
+	/* Edge-triggered: each kick is an event of its own, and the counter need not be read, which would
+	 * cost a call for each, and would need care, as the front-end may make the file a blocking one. */
+	f->kick_ev[q] = event_new(f->base, fd, EV_READ | EV_PERSIST | EV_ET, on_kick, &f->kick_arg[q]);
 	if (!f->kick_ev[q] || event_add(f->kick_ev[q], NULL)) {
 		f->doomed = true;
 		settle_later(f);

@@ -89,7 +89,7 @@ static void datagram(struct rt *rt, struct side *side, struct cur_r *in, struct 
 	*txn += 1 + (hdr[3] & 0x80 ? 5000 : 0);
 	cur_w_init(&w, d, sizeof(d));
 	cur_put_u8(&w, (uint8_t)(0x10 | (hdr[0] & 7)));
-	cur_put_u8(&w, hdr[1] & (7 | WIRE_F_SLICE));
+	cur_put_u8(&w, hdr[1] & (7 | WIRE_F_SLICE | WIRE_F_ACK_SOON));
 	cur_put_u8(&w, hdr[2] & 3);
 	cur_put_u8(&w, 0);
 	cur_put_u32(&w, RX_SPI);

@@ -52,7 +52,7 @@ static void hdr_refused(void **state)
 		{"type 0", 0, 0x10, -ENOMSG},
 		{"type 5", 0, 0x15, -ENOMSG},
 		{"type 15", 0, 0x1f, -ENOMSG},
-		{"unknown flag", 1, 0x20, -ENOMSG},
+		{"unknown flag", 1, 0x40, -ENOMSG},
 		{"all flags", 1, 0xff, -ENOMSG},
 		{"class 4", 2, 4, -ECHRNG},
 		{"class 255", 2, 255, -ECHRNG},
