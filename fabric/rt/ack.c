@@ -123,17 +123,6 @@ bool ack_any_owed(const struct rt *rt)
 	return false;
 }
 
-bool ack_hdr_ok(const struct rt *rt, const struct wire_hdr *h)
-{
-	const struct rx_win *w = &rt->rx[h->cls];
-	uint32_t edge = psn_diff(h->floor, w->cum) > 0 ? h->floor : w->cum;
-
-	/* A packet from before the floor that we know is late, not false; what it says is old news. */
-	return psn_diff(h->cum_ack, rt->tx[h->cls].next) <= 0 && rx_floor_ok(w, h->floor) &&
-	       psn_diff(h->psn, h->floor) >= 0 && h->psn - h->floor <= RT_WINDOW_MAX &&
-	       psn_diff(h->psn, edge) <= (int32_t)w->window && h->rwnd > 0;
-}
-
 bool ack_blocks_ok(const struct rt *rt, struct cur_r c)
 {
 	struct wire_ack a;
@@ -187,15 +176,22 @@ static void harvest_slot(struct rt *rt, struct tx_ring *t, uint32_t idx, unsigne
 	if (s->state == SLOT_LOST || (!s->rexmits && s->txn < t->acked[p]) ||
 	    (s->rexmits && p == echo_path && echo && s->txn > echo))
 		h->reordered |= (uint8_t)(1u << p);
-	tx_done(rt, t, idx);
 }
 
 static void harvest_cum(struct rt *rt, struct tx_ring *t, uint32_t cum, unsigned echo_path, uint64_t echo,
 			struct harvest *h)
 {
-	for (uint32_t psn = t->base; psn_diff(cum, psn) > 0; psn++)
-		if (t->slots[psn & t->mask].state != SLOT_DONE)
-			harvest_slot(rt, t, psn & t->mask, echo_path, echo, h);
+	if (psn_diff(cum, t->base) <= 0)
+		return;
+	for (uint32_t psn = t->base; psn != cum; psn++) {
+		uint32_t idx = psn & t->mask;
+
+		if (t->slots[idx].state == SLOT_DONE)
+			continue;
+		harvest_slot(rt, t, idx, echo_path, echo, h);
+		tx_landed(rt, t, idx);
+	}
+	tx_done_to(t, cum);
 }
 
 static void harvest_bitmap(struct rt *rt, struct tx_ring *t, const struct wire_ack *a, struct harvest *h)
@@ -215,6 +211,7 @@ static void harvest_bitmap(struct rt *rt, struct tx_ring *t, const struct wire_a
 			uint32_t idx = (psn + (uint32_t)__builtin_ctzll(bits)) & t->mask;
 
 			harvest_slot(rt, t, idx, a->path, a->largest_txn, h);
+			tx_done(rt, t, idx);
 		}
 	}
 }
@@ -263,8 +260,6 @@ void ack_hdr_apply(struct rt *rt, const struct wire_hdr *hd, uint64_t now)
 	struct tx_ring *t = &rt->tx[hd->cls];
 	struct harvest h = {.echo_sent = 0};
 
-	if (psn_diff(hd->cum_ack, t->peer_cum) <= 0)
-		return;
 	harvest_cum(rt, t, hd->cum_ack, RT_PATHS, 0, &h);
 	window_update(t, hd->cum_ack, hd->rwnd);
 	settle(rt, t, hd->cls, &h, RT_PATHS, 0, now);

@@ -26,6 +26,7 @@
 #ifndef OUTRIGGER_RT_IMPL_H
 #define OUTRIGGER_RT_IMPL_H
 
+#include "fabric/base/guard.h"
 #include "fabric/rt/replay.h"
 #include "fabric/rt/rt.h"
 #include "proto/wire/wire.h"
@@ -266,9 +267,48 @@ int tx_put(struct tx_ring *t, enum rt_rel rel, const struct rt_rec *rec, const s
 void tx_close_tail(struct tx_ring *t, bool pad);
 /* Later chunks have this size. */
 void tx_resize(struct tx_ring *t, uint32_t chunk);
-void list_push(struct tx_ring *t, struct slot_list *l, uint32_t idx);
-void list_unlink(struct tx_ring *t, struct slot_list *l, uint32_t idx);
-/* A sent slot needs no more transmission: off its list, out of the counts, base moved on. */
+static inline void list_push(struct tx_ring *t, struct slot_list *l, uint32_t idx)
+{
+	struct tx_slot *s = &t->slots[idx];
+
+	s->next = SLOT_NIL;
+	s->prev = l->tail;
+	if (l->tail == SLOT_NIL)
+		l->head = (uint16_t)idx;
+	else
+		t->slots[l->tail].next = (uint16_t)idx;
+	l->tail = (uint16_t)idx;
+}
+static inline void list_unlink(struct tx_ring *t, struct slot_list *l, uint32_t idx)
+{
+	struct tx_slot *s = &t->slots[idx];
+
+	if (s->prev == SLOT_NIL)
+		l->head = s->next;
+	else
+		t->slots[s->prev].next = s->next;
+	if (s->next == SLOT_NIL)
+		l->tail = s->prev;
+	else
+		t->slots[s->next].prev = s->prev;
+}
+/* A sent slot needs no more transmission: off its list and out of the counts. tx_done_to() must follow. */
+static inline void tx_landed(struct rt *rt, struct tx_ring *t, uint32_t idx)
+{
+	struct tx_slot *s = &t->slots[idx];
+
+	if (s->state == SLOT_FLIGHT) {
+		list_unlink(t, &t->flight[s->path], idx);
+		rt->path[s->path].inflight--;
+		t->flying--;
+	} else {
+		list_unlink(t, &t->lost, idx);
+	}
+	s->state = SLOT_DONE;
+}
+/* All slots below psn <= next are DONE: base moves there, and on. */
+void tx_done_to(struct tx_ring *t, uint32_t psn);
+/* Likewise one slot, wherever it is, and base moves if it was that. */
 void tx_done(struct rt *rt, struct tx_ring *t, uint32_t idx);
 /* Calls writable() for classes that refused a message and have room for it now. */
 void tx_wake(struct rt *rt);
@@ -281,15 +321,43 @@ static inline bool rx_has(const struct rx_win *w, uint32_t psn)
 	return w->bits[(psn & w->mask) >> 6] >> (psn & 63) & 1;
 }
 /* Is floor believable: not beyond the window? */
-bool rx_floor_ok(const struct rx_win *w, uint32_t floor);
+static inline bool rx_floor_ok(const struct rx_win *w, uint32_t floor)
+{
+	return psn_diff(floor, w->cum) <= (int32_t)w->window;
+}
 /* Everything missing below floor was given up. Returns how many were missing. */
 uint32_t rx_floor(struct rx_win *w, uint32_t floor);
 enum rx_verdict { RX_NEW, RX_DUPLICATE, RX_OUTSIDE };
-enum rx_verdict rx_look(const struct rx_win *w, uint32_t psn);
+static inline enum rx_verdict rx_look(const struct rx_win *w, uint32_t psn)
+{
+	int32_t d = psn_diff(psn, w->cum);
+
+	if (d < 0)
+		return RX_DUPLICATE;
+	if (d >= (int32_t)w->window)
+		return RX_OUTSIDE;
+	return GUARD(dedupe, !rx_has(w, psn)) ? RX_NEW : RX_DUPLICATE;
+}
+/* Takes a psn that is RX_NEW, and not the next after all that came. True: it left a gap. */
+bool rx_take_gap(struct rx_win *w, uint32_t psn);
 /* Takes a psn that is RX_NEW. True: it left a gap. */
-bool rx_take(struct rx_win *w, uint32_t psn);
+static inline bool rx_take(struct rx_win *w, uint32_t psn)
+{
+	if (psn != w->cum || psn != w->high)
+		return rx_take_gap(w, psn);
+	w->cum = w->high = psn + 1; /* in order, the common case: no bit is ever set */
+	return false;
+}
 /* A packet of the class came on path with txn. */
-void rx_echo(struct rx_win *w, unsigned path, uint64_t txn, uint64_t now);
+static inline void rx_echo(struct rx_win *w, unsigned path, uint64_t txn, uint64_t now)
+{
+	w->last_path = (uint8_t)path;
+	if (txn <= w->echo[path])
+		return;
+	w->echo[path] = txn;
+	w->echo_at[path] = now;
+	w->fresh |= (uint8_t)(1u << path);
+}
 
 /* slice.c */
 struct slicer {
@@ -321,7 +389,7 @@ bool ack_any_owed(const struct rt *rt);
 /* The end of a burst. */
 void ack_settle(struct rt *rt, uint64_t now);
 void ack_tick(struct rt *rt, uint64_t now);
-bool ack_hdr_ok(const struct rt *rt, const struct wire_hdr *h);
+/* The header's cum_ack, which is beyond the last known. */
 void ack_hdr_apply(struct rt *rt, const struct wire_hdr *h, uint64_t now);
 /* Every block of c has the form, and names nothing that was not sent. */
 bool ack_blocks_ok(const struct rt *rt, struct cur_r c);
@@ -363,16 +431,20 @@ void cc_sent(struct path *p, uint64_t now); /* of a paced path only */
 void cc_pause(struct path *p, uint64_t now);
 
 /* key.c */
-static inline void key_nonce(uint8_t *nonce, uint32_t spi, uint64_t txn)
+/* The nonce of a datagram stands in its header. */
+static inline const uint8_t *key_nonce(const uint8_t *hdr)
 {
-	struct cur_w c;
-
-	cur_w_init(&c, nonce, AEAD_NONCE_LEN);
-	cur_put_u32(&c, spi);
-	cur_put_u64(&c, txn);
+	return hdr + WIRE_NONCE_AT;
 }
-/* The key and path of a datagram's SPI; -1: none. */
-int key_find(const struct rt *rt, uint32_t spi, struct aead_key **key);
+/* The key of a datagram's SPI, of keys that change; NULL: none. */
+struct aead_key *key_changing(const struct path *p, uint32_t spi);
+/* The key of path p for a datagram's SPI; NULL: it has none. */
+static inline struct aead_key *key_find(const struct path *p, uint32_t spi)
+{
+	return p->used && p->rx_spi == spi ? p->rx_key : key_changing(p, spi);
+}
+/* Is spi received, on any path? */
+bool key_known(const struct rt *rt, uint32_t spi);
 /* An authentic packet came under spi. */
 void key_heard(struct rt *rt, struct path *p, uint32_t spi, uint64_t now);
 /* The packet in slot psn, which is not DONE, as it was before it was sealed. */
@@ -404,7 +476,19 @@ void path_state(struct rt *rt, unsigned path, enum rt_path_state state, uint64_t
 /* Nothing came back on path although it should: prefer another. */
 void path_suspect(struct rt *rt, unsigned path, uint64_t now);
 int path_other(const struct rt *rt, int path);
-void path_heard(struct rt *rt, unsigned path, uint64_t now);
+/* The first packet of a path that was not usable. */
+void path_awake(struct rt *rt, unsigned path, uint64_t now);
+/* An authentic packet came. */
+static inline void path_heard(struct rt *rt, unsigned path, uint64_t now)
+{
+	struct path *p = &rt->path[path];
+
+	p->last_rx = rt->last_rx = now;
+	p->rx_packets++;
+	rt->lost = false;
+	if (p->state == RT_PATH_PROBING || p->state == RT_PATH_DOWN)
+		path_awake(rt, path, now);
+}
 void path_probe(struct rt *rt, unsigned path, const struct wire_probe *b, bool reply, uint64_t now);
 uint64_t path_deadline(const struct rt *rt);
 void path_tick(struct rt *rt, uint64_t now);

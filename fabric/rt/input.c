@@ -151,6 +151,17 @@ static void take_header(struct rt *rt, const struct wire_hdr *h, struct path *p,
 		rx_echo(w, h->path, h->txn, now);
 }
 
+static bool hdr_ok(const struct rt *rt, const struct wire_hdr *h)
+{
+	const struct rx_win *w = &rt->rx[h->cls];
+	uint32_t edge = psn_diff(h->floor, w->cum) > 0 ? h->floor : w->cum;
+
+	/* A packet from before the floor that we know is late, not false; what it says is old news. */
+	return psn_diff(h->cum_ack, rt->tx[h->cls].next) <= 0 && rx_floor_ok(w, h->floor) &&
+	       h->psn - h->floor <= RT_WINDOW_MAX && psn_diff(h->psn, edge) <= (int32_t)w->window &&
+	       h->rwnd > 0;
+}
+
 static int take(struct rt *rt, const struct wire_hdr *h, uint8_t *data, uint32_t len, struct buf *owner,
 		bool ce, uint64_t now)
 {
@@ -161,7 +172,7 @@ static int take(struct rt *rt, const struct wire_hdr *h, uint8_t *data, uint32_t
 	struct cur_r acks;
 
 	cur_r_init(&acks, data, 0);
-	if (!ack_hdr_ok(rt, h))
+	if (!hdr_ok(rt, h))
 		return drop(rt, RT_C_drop_window);
 	switch (h->type) {
 	case WIRE_DATA:
@@ -183,14 +194,16 @@ static int take(struct rt *rt, const struct wire_hdr *h, uint8_t *data, uint32_t
 		if (wire_probe_decode(&probe, data, len))
 			return drop(rt, RT_C_drop_type);
 	}
-	if (!ack_blocks_ok(rt, acks))
+	if (acks.left && !ack_blocks_ok(rt, acks))
 		return drop(rt, RT_C_drop_ack);
 	take_header(rt, h, p, ce, now);
 	if (acks.left) {
 		count(rt, RT_C_rx_acks);
 		ack_blocks_apply(rt, acks, now);
 	}
-	ack_hdr_apply(rt, h, now); /* says less than a block of the same packet: after it */
+	/* Says less than a block of the same packet: after it. */
+	if (psn_diff(h->cum_ack, rt->tx[h->cls].peer_cum) > 0)
+		ack_hdr_apply(rt, h, now);
 	if (h->type == WIRE_DATA)
 		take_data(rt, h, &part, data, len, owner);
 	else if (h->type != WIRE_ACK)
@@ -202,7 +215,6 @@ static int take(struct rt *rt, const struct wire_hdr *h, uint8_t *data, uint32_t
 
 int rt_input(struct rt *rt, uint8_t *data, uint32_t len, struct buf *owner, bool ce, uint64_t now)
 {
-	uint8_t nonce[AEAD_NONCE_LEN];
 	struct wire_hdr h;
 	struct aead_key *key;
 	struct path *p;
@@ -213,13 +225,12 @@ int rt_input(struct rt *rt, uint8_t *data, uint32_t len, struct buf *owner, bool
 	r = wire_hdr_decode(&h, data, len);
 	if (r)
 		return drop(rt, why_header(r));
-	r = key_find(rt, h.spi, &key);
-	if (r < 0 || r != h.path)
+	p = &rt->path[h.path];
+	key = key_find(p, h.spi);
+	if (!key)
 		return drop(rt, RT_C_drop_spi);
-	p = &rt->path[r];
 	len -= WIRE_HDR_LEN + rt->tag;
-	key_nonce(nonce, h.spi, h.txn);
-	if (rt->cfg.aead->open(key, nonce, data, WIRE_HDR_LEN, data + WIRE_HDR_LEN, len,
+	if (rt->cfg.aead->open(key, key_nonce(data), data, WIRE_HDR_LEN, data + WIRE_HDR_LEN, len,
 			       data + WIRE_HDR_LEN + len))
 		return drop(rt, RT_C_drop_auth);
 	if (!replay_fresh(&p->replay, h.txn))
@@ -229,7 +240,7 @@ int rt_input(struct rt *rt, uint8_t *data, uint32_t len, struct buf *owner, bool
 	counter_add(&rt->counters[RT_C_rx_bytes], len + WIRE_HDR_LEN + rt->tag);
 	if (h.spi != p->rx_spi)
 		key_heard(rt, p, h.spi, now);
-	path_heard(rt, (unsigned)r, now);
+	path_heard(rt, h.path, now);
 	return take(rt, &h, data + WIRE_HDR_LEN, len, owner, ce, now);
 }
 

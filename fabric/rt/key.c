@@ -15,24 +15,21 @@
 
 #define REKEY_GRACE_NS (1000000000ull)
 
-int key_find(const struct rt *rt, uint32_t spi, struct aead_key **key)
+struct aead_key *key_changing(const struct path *p, uint32_t spi)
 {
-	for (int i = 0; i < RT_PATHS; i++) {
-		const struct path *p = &rt->path[i];
+	if (!p->used)
+		return NULL;
+	if (p->fresh.rx_key && p->fresh.rx_spi == spi)
+		return p->fresh.rx_key;
+	return p->old.rx_key && p->old.rx_spi == spi ? p->old.rx_key : NULL;
+}
 
-		if (!p->used)
-			continue;
-		if (p->rx_spi == spi)
-			*key = p->rx_key;
-		else if (p->fresh.rx_key && p->fresh.rx_spi == spi)
-			*key = p->fresh.rx_key;
-		else if (p->old.rx_key && p->old.rx_spi == spi)
-			*key = p->old.rx_key;
-		else
-			continue;
-		return i;
-	}
-	return -1;
+bool key_known(const struct rt *rt, uint32_t spi)
+{
+	for (int i = 0; i < RT_PATHS; i++)
+		if (key_find(&rt->path[i], spi))
+			return true;
+	return false;
 }
 
 static bool changing(const struct path *p)
@@ -79,12 +76,11 @@ void key_reopen(struct rt *rt, struct tx_ring *t, uint32_t psn)
 	struct tx_slot *s = &t->slots[psn & t->mask];
 	const struct path *p = &rt->path[s->path];
 	bool old = s->gen != p->gen;
-	uint8_t nonce[AEAD_NONCE_LEN], *data = tx_mem(t, psn);
+	uint8_t *data = tx_mem(t, psn);
 
 	if (s->plain)
 		return;
-	key_nonce(nonce, old ? p->old.tx_spi : p->tx_spi, s->txn);
-	if (rt->cfg.aead->open(old ? p->old.tx_key : p->tx_key, nonce, data, WIRE_HDR_LEN,
+	if (rt->cfg.aead->open(old ? p->old.tx_key : p->tx_key, key_nonce(data), data, WIRE_HDR_LEN,
 			       data + WIRE_HDR_LEN, s->sealed, data + WIRE_HDR_LEN + s->sealed))
 		abort(); /* our own memory was overwritten: nothing it says may go out */
 	s->plain = true;
@@ -126,7 +122,6 @@ void key_tick(struct rt *rt, unsigned path, uint64_t now)
 int rt_path_rekey(struct rt *rt, unsigned path, const struct rt_path_cfg *next, uint64_t now)
 {
 	struct path *p = path < RT_PATHS ? &rt->path[path] : NULL;
-	struct aead_key *unused;
 
 	(void)now;
 	if (!p || !p->used)
@@ -135,7 +130,7 @@ int rt_path_rekey(struct rt *rt, unsigned path, const struct rt_path_cfg *next, 
 		return -EINVAL;
 	if (changing(p))
 		return -EBUSY;
-	if (key_find(rt, next->rx_spi, &unused) >= 0)
+	if (key_known(rt, next->rx_spi))
 		return -EEXIST;
 	p->fresh = (struct path_keys){.tx_spi = next->tx_spi,
 				      .rx_spi = next->rx_spi,

@@ -15,6 +15,7 @@
 #include "fabric/rt/impl.h"
 
 #define QUANTUM	     32
+#define RUN_AHEAD    2u		    /* packets whose headers are fetched into the cache before their turn */
 #define ACKS_FIRST   4u		    /* packets queued */
 #define ACK_AREA_LEN 2u		    /* its length field */
 #define CTL_BEYOND   RT_CTL_RESERVE /* control packets in flight whatever the window says */
@@ -24,38 +25,51 @@ struct batch {
 	uint64_t now;
 	struct rt_tx *out;
 	int max, n;
+	uint64_t bytes;
 	uint8_t phase; /* WIRE_F_PHASE or 0 */
 };
 
 /* Header, cipher and tag of the datagram at data with len payload bytes; into the batch. */
+static inline void seal(struct batch *b, const struct path *p, const struct wire_hdr *h, uint8_t *data,
+			uint32_t len)
+{
+	uint32_t tag = b->rt->tag;
+
+	wire_hdr_encode(h, data);
+	b->rt->cfg.aead->seal(p->tx_key, key_nonce(data), data, WIRE_HDR_LEN, data + WIRE_HDR_LEN, len,
+			      data + WIRE_HDR_LEN + len);
+	len += WIRE_HDR_LEN + tag;
+	b->out[b->n++] = (struct rt_tx){.data = data, .len = len, .path = h->path};
+	b->bytes += len;
+}
+
+/* All of a header but the numbers of its packet. */
+static inline struct wire_hdr header(const struct batch *b, unsigned path, uint8_t type, uint8_t flags,
+				     unsigned cls)
+{
+	const struct rt *rt = b->rt;
+
+	return (struct wire_hdr){.type = type,
+				 .flags = flags | b->phase,
+				 .cls = (uint8_t)cls,
+				 .path = (uint8_t)path,
+				 .spi = rt->path[path].tx_spi,
+				 .cum_ack = rt->rx[cls].cum,
+				 .floor = rt->tx[cls].base,
+				 .rwnd = (uint16_t)rt->rx[cls].window,
+				 .ce = rt->path[path].ce_seen};
+}
+
 static void emit(struct batch *b, unsigned path, uint8_t *data, uint32_t len, uint8_t type, uint8_t flags,
 		 unsigned cls, uint32_t psn)
 {
-	struct rt *rt = b->rt;
-	struct path *p = &rt->path[path];
-	const struct rx_win *w = &rt->rx[cls];
-	struct wire_hdr h = {.type = type,
-			     .flags = flags | b->phase,
-			     .cls = (uint8_t)cls,
-			     .path = (uint8_t)path,
-			     .spi = p->tx_spi,
-			     .txn = p->txn++,
-			     .psn = psn,
-			     .cum_ack = w->cum,
-			     .floor = rt->tx[cls].base,
-			     .rwnd = (uint16_t)w->window,
-			     .ce = p->ce_seen};
-	uint8_t nonce[AEAD_NONCE_LEN];
+	struct path *p = &b->rt->path[path];
+	struct wire_hdr h = header(b, path, type, flags, cls);
 
-	wire_hdr_encode(&h, data);
-	key_nonce(nonce, h.spi, h.txn);
-	rt->cfg.aead->seal(p->tx_key, nonce, data, WIRE_HDR_LEN, data + WIRE_HDR_LEN, len,
-			   data + WIRE_HDR_LEN + len);
-	len += WIRE_HDR_LEN + rt->tag;
-	b->out[b->n++] = (struct rt_tx){.data = data, .len = len, .path = path};
+	h.txn = p->txn++;
+	h.psn = psn;
 	p->tx_packets++;
-	count(rt, RT_C_tx_packets);
-	counter_add(&rt->counters[RT_C_tx_bytes], len);
+	seal(b, p, &h, data, len);
 }
 
 static uint8_t *scratch(struct batch *b)
@@ -187,12 +201,32 @@ static bool too_large(const struct rt *rt, const struct tx_slot *s, unsigned pat
 	return s->sliced || s->len > rt->path[path].proven;
 }
 
-/* With the packet at psn so much is in flight that an acknowledgement that takes its time would be waited
- * for. */
-static bool filling(const struct tx_ring *t, const struct path *p, uint32_t psn)
+/* How many packets, from psn on, may go until so much is in flight that an acknowledgement that takes its time
+ * would be waited for. */
+static inline uint32_t unhurried(const struct tx_ring *t, const struct path *p, uint32_t psn)
 {
-	return 4 * (p->inflight + 1) > 3 * cc_window(&p->cc) || 2 * (psn - t->peer_cum) >= t->peer_rwnd ||
-	       2 * (t->tail - t->base) >= t->window;
+	uint32_t most = 3 * cc_window(&p->cc) / 4, half = (t->peer_rwnd + 1) / 2, sent = psn - t->peer_cum;
+
+	if (p->inflight >= most || sent >= half || 2 * (t->tail - t->base) >= t->window)
+		return 0;
+	return most - p->inflight < half - sent ? most - p->inflight : half - sent;
+}
+
+/* The packet at idx flies on path, with its next transmission number. */
+static inline void book(const struct batch *b, struct tx_ring *t, uint32_t idx, unsigned path)
+{
+	struct tx_slot *s = &t->slots[idx];
+	struct path *p = &b->rt->path[path];
+
+	s->txn = p->txn;
+	s->sent = b->now;
+	s->path = (uint8_t)path;
+	s->gen = p->gen;
+	s->plain = false;
+	s->state = SLOT_FLIGHT;
+	list_push(t, &t->flight[path], idx);
+	t->flying++;
+	p->inflight++;
 }
 
 /* Books the packet at psn as flying on path; the flags that its datagrams take. */
@@ -200,7 +234,6 @@ static uint8_t fly(struct batch *b, unsigned cls, uint32_t psn, unsigned path, u
 {
 	struct rt *rt = b->rt;
 	struct tx_ring *t = &rt->tx[cls];
-	struct tx_slot *s = &t->slots[psn & t->mask];
 	struct path *p = &rt->path[path];
 
 	if (!t->flying && t->peer_cum == t->base)
@@ -211,18 +244,10 @@ static uint8_t fly(struct batch *b, unsigned cls, uint32_t psn, unsigned path, u
 	}
 	if (t->floor_asked || psn + 1 - t->peer_cum >= t->peer_rwnd)
 		flags |= WIRE_F_ACK_NOW;
-	if (filling(t, p, psn))
+	if (!unhurried(t, p, psn))
 		flags |= WIRE_F_ACK_SOON;
 	t->floor_owed = t->floor_asked = false;
-	s->txn = p->txn;
-	s->sent = b->now;
-	s->path = (uint8_t)path;
-	s->gen = p->gen;
-	s->plain = false;
-	s->state = SLOT_FLIGHT;
-	list_push(t, &t->flight[path], psn & t->mask);
-	t->flying++;
-	p->inflight++;
+	book(b, t, psn & t->mask, path);
 	if (cc_paced(&p->cc))
 		cc_sent(p, b->now);
 	return flags;
@@ -363,12 +388,63 @@ static bool slices_fit(const struct batch *b)
 	return b->max - b->n >= RT_OUTPUT_MIN && !b->rt->scratch_used;
 }
 
+/* How many new packets of cls in a row may go on the primary path as they are: full, not the last queued (it
+ * takes acknowledgements along), within all windows, with nothing to ask the peer for. */
+static uint32_t run_room(const struct batch *b, const struct tx_ring *t, const struct path *p, uint32_t most)
+{
+	uint32_t sent = t->next - t->peer_cum, n = t->tail - t->next;
+
+	if (!n || t->lost.head != SLOT_NIL || t->probes || t->floor_asked || sent + 1 >= t->peer_rwnd ||
+	    p->inflight >= cc_window(&p->cc) || cc_paced(&p->cc) || p->cc.pause_until > b->now)
+		return 0;
+	n = n - 1 < most ? n - 1 : most;
+	if (t->peer_rwnd - 1 - sent < n)
+		n = t->peer_rwnd - 1 - sent;
+	return cc_window(&p->cc) - p->inflight < n ? cc_window(&p->cc) - p->inflight : n;
+}
+
+/* Most packets of a bulk are alike: what they have in common is looked at once. Returns their number. */
+static int out_run(struct batch *b, unsigned cls, int most)
+{
+	struct rt *rt = b->rt;
+	struct tx_ring *t = &rt->tx[cls];
+	struct path *p = &rt->path[rt->primary];
+	uint32_t n = run_room(b, t, p, (uint32_t)(most < b->max - b->n ? most : b->max - b->n)), i;
+	uint32_t soon = unhurried(t, p, t->next);
+	struct wire_hdr h;
+
+	if (!n)
+		return 0;
+	if (!t->flying && t->peer_cum == t->base)
+		t->pto_from = b->now;
+	h = header(b, (unsigned)rt->primary, WIRE_DATA, 0, cls);
+	for (i = 0; i < n; i++) {
+		uint32_t idx = t->next & t->mask;
+		struct tx_slot *s = &t->slots[idx];
+
+		if (too_large(rt, s, (unsigned)rt->primary))
+			break;
+		__builtin_prefetch(t->mem + t->slots[(idx + RUN_AHEAD) & t->mask].off, 1);
+		book(b, t, idx, (unsigned)rt->primary);
+		s->sealed = s->len;
+		if (i >= soon)
+			h.flags |= WIRE_F_ACK_SOON;
+		h.txn = p->txn++;
+		h.psn = t->next++;
+		seal(b, p, &h, t->mem + s->off, s->len);
+	}
+	p->tx_packets += i;
+	if (i)
+		t->floor_owed = false;
+	return (int)i;
+}
+
 /* Up to quantum packets of cls. Returns their number. */
 static int out_class(struct batch *b, unsigned cls, int quantum)
 {
 	struct rt *rt = b->rt;
 	struct tx_ring *t = &rt->tx[cls];
-	int n = 0;
+	int n = rt->primary >= 0 && b->n < b->max && cls != RT_CTL ? out_run(b, cls, quantum) : 0;
 
 	for (; n < quantum && b->n < b->max && rt->primary >= 0; n++) {
 		bool again = t->lost.head != SLOT_NIL;
@@ -440,15 +516,17 @@ int rt_output(struct rt *rt, uint64_t now, struct rt_tx *out, int max)
 
 		sent = 0;
 		for (uint32_t i = 0; i < RT_NCLASS - 1; i++) {
-			uint32_t k = (first + i) % (RT_NCLASS - 1);
+			uint32_t k = first + i < RT_NCLASS - 1 ? first + i : first + i - (RT_NCLASS - 1);
 			int n = out_class(&b, RT_CMD + k, QUANTUM);
 
 			if (n)
-				rt->turn = k + 1;
+				rt->turn = k + 1 < RT_NCLASS - 1 ? k + 1 : 0;
 			sent += n;
 		}
 	} while (sent);
 	out_acks(&b);
 	out_floors(&b);
+	counter_add(&rt->counters[RT_C_tx_packets], (uint64_t)b.n);
+	counter_add(&rt->counters[RT_C_tx_bytes], b.bytes);
 	return b.n;
 }

@@ -140,13 +140,10 @@ void path_suspect(struct rt *rt, unsigned path, uint64_t now)
 		p->probe_due = true;
 }
 
-void path_heard(struct rt *rt, unsigned path, uint64_t now)
+void path_awake(struct rt *rt, unsigned path, uint64_t now)
 {
 	struct path *p = &rt->path[path];
 
-	p->last_rx = rt->last_rx = now;
-	p->rx_packets++;
-	rt->lost = false;
 	if (!rt->cfg.active && p->state == RT_PATH_PROBING)
 		path_state(rt, path, RT_PATH_UP, now);
 	else if (rt->cfg.active && p->state == RT_PATH_DOWN && now - p->stamp >= RT_PROBE_GAP)

@@ -119,14 +119,13 @@ void rt_destroy(struct rt *rt)
 int rt_path_add(struct rt *rt, unsigned path, const struct rt_path_cfg *cfg, uint64_t now)
 {
 	struct path *p;
-	struct aead_key *unused;
 
 	if (path >= RT_PATHS || !cfg->tx_spi || !cfg->rx_spi)
 		return -EINVAL;
 	p = &rt->path[path];
 	if (p->used)
 		return -EEXIST;
-	if (key_find(rt, cfg->rx_spi, &unused) >= 0)
+	if (key_known(rt, cfg->rx_spi))
 		return -EEXIST;
 	p->tx_key = rt->cfg.aead->create(cfg->tx_key);
 	p->rx_key = rt->cfg.aead->create(cfg->rx_key);

@@ -2,7 +2,6 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "fabric/base/guard.h"
 #include "fabric/rt/impl.h"
 
 int rx_init(struct rx_win *w, uint32_t window, uint32_t psn, bool slices)
@@ -19,11 +18,6 @@ void rx_fini(struct rx_win *w)
 {
 	free(w->bits);
 	free(w->slices);
-}
-
-bool rx_floor_ok(const struct rx_win *w, uint32_t floor)
-{
-	return psn_diff(floor, w->cum) <= (int32_t)w->window;
 }
 
 /* Moves cum over received numbers, a word of bits at a time, and forgets their bits. */
@@ -66,39 +60,14 @@ uint32_t rx_floor(struct rx_win *w, uint32_t floor)
 	return missing;
 }
 
-enum rx_verdict rx_look(const struct rx_win *w, uint32_t psn)
-{
-	int32_t d = psn_diff(psn, w->cum);
-
-	if (d < 0)
-		return RX_DUPLICATE;
-	if (d >= (int32_t)w->window)
-		return RX_OUTSIDE;
-	return GUARD(dedupe, !rx_has(w, psn)) ? RX_NEW : RX_DUPLICATE;
-}
-
-bool rx_take(struct rx_win *w, uint32_t psn)
+bool rx_take_gap(struct rx_win *w, uint32_t psn)
 {
 	bool gap = psn != w->high; /* it opens a gap, or it closes (part of) one */
 
 	if (psn_diff(psn, w->high) >= 0)
 		w->high = psn + 1;
-	if (psn == w->cum && w->high == psn + 1) { /* in order, the common case: no bit is ever set */
-		w->cum = psn + 1;
-		return gap;
-	}
 	w->bits[(psn & w->mask) >> 6] |= 1ull << (psn & 63);
 	if (psn == w->cum)
 		advance(w);
 	return gap;
-}
-
-void rx_echo(struct rx_win *w, unsigned path, uint64_t txn, uint64_t now)
-{
-	w->last_path = (uint8_t)path;
-	if (txn <= w->echo[path])
-		return;
-	w->echo[path] = txn;
-	w->echo_at[path] = now;
-	w->fresh |= (uint8_t)(1u << path);
 }

@@ -208,33 +208,6 @@ int tx_put(struct tx_ring *t, enum rt_rel rel, const struct rt_rec *rec, const s
 	return 0;
 }
 
-void list_push(struct tx_ring *t, struct slot_list *l, uint32_t idx)
-{
-	struct tx_slot *s = &t->slots[idx];
-
-	s->next = SLOT_NIL;
-	s->prev = l->tail;
-	if (l->tail == SLOT_NIL)
-		l->head = (uint16_t)idx;
-	else
-		t->slots[l->tail].next = (uint16_t)idx;
-	l->tail = (uint16_t)idx;
-}
-
-void list_unlink(struct tx_ring *t, struct slot_list *l, uint32_t idx)
-{
-	struct tx_slot *s = &t->slots[idx];
-
-	if (s->prev == SLOT_NIL)
-		l->head = s->next;
-	else
-		t->slots[s->prev].next = s->next;
-	if (s->next == SLOT_NIL)
-		l->tail = s->prev;
-	else
-		t->slots[s->next].prev = s->prev;
-}
-
 /* Moves base over slots that are done, a word of bits at a time. */
 static void advance_base(struct tx_ring *t)
 {
@@ -255,19 +228,26 @@ static void advance_base(struct tx_ring *t)
 
 void tx_done(struct rt *rt, struct tx_ring *t, uint32_t idx)
 {
-	struct tx_slot *s = &t->slots[idx];
-
-	if (s->state == SLOT_FLIGHT) {
-		list_unlink(t, &t->flight[s->path], idx);
-		rt->path[s->path].inflight--;
-		t->flying--;
-	} else {
-		list_unlink(t, &t->lost, idx);
-	}
-	s->state = SLOT_DONE;
+	tx_landed(rt, t, idx);
 	t->done[idx >> 6] |= 1ull << (idx & 63);
 	if (idx == (t->base & t->mask))
 		advance_base(t);
+	if (t->chunk != t->chunk_next)
+		adopt(t);
+}
+
+void tx_done_to(struct tx_ring *t, uint32_t psn)
+{
+	while (t->base != psn) {
+		uint32_t at = t->base & 63, run = psn - t->base;
+		uint64_t *word = &t->done[(t->base & t->mask) >> 6];
+
+		if (run > 64 - at)
+			run = 64 - at;
+		*word &= ~((run == 64 ? ~0ull : (1ull << run) - 1) << at);
+		t->base += run;
+	}
+	advance_base(t);
 	if (t->chunk != t->chunk_next)
 		adopt(t);
 }

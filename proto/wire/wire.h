@@ -37,6 +37,7 @@
 
 #define WIRE_VERSION   1
 #define WIRE_HDR_LEN   32u
+#define WIRE_NONCE_AT  4u /* of the base header: spi and txn, which are the AEAD's nonce */
 #define WIRE_REC_LEN   20u
 #define WIRE_ACK_LEN   20u /* without bitmap words */
 #define WIRE_PROBE_LEN 12u
@@ -101,16 +102,16 @@ struct wire_probe {
 };
 
 /* out: WIRE_HDR_LEN bytes. */
-void wire_hdr_encode(const struct wire_hdr *h, uint8_t *out);
+static inline void wire_hdr_encode(const struct wire_hdr *h, uint8_t *out);
 /* Checks version, type, flags, class, path, txn > 0. -EPROTONOSUPPORT (version), -ENOMSG (type or flags),
  * -ECHRNG (class or path), -EBADMSG (short, txn 0). */
-int wire_hdr_decode(struct wire_hdr *h, const uint8_t *data, uint32_t len);
+static inline int wire_hdr_decode(struct wire_hdr *h, const uint8_t *data, uint32_t len);
 
 /* out: WIRE_REC_LEN bytes. */
-void wire_rec_encode(const struct wire_rec *r, uint8_t *out);
+static inline void wire_rec_encode(const struct wire_rec *r, uint8_t *out);
 /* The next record of c and its bytes. 1: *r and *data; 0: no more; -EBADMSG: len beyond the payload, or
  * offset + len beyond total. Filler is returned like any record (len 0, total > 0). */
-int wire_rec_next(struct cur_r *c, struct wire_rec *r, const uint8_t **data);
+static inline int wire_rec_next(struct cur_r *c, struct wire_rec *r, const uint8_t **data);
 
 /* Header of a block (nwords words must follow, wire_ack_put_word()); false: no room. */
 bool wire_ack_encode(struct cur_w *c, const struct wire_ack *a);
@@ -134,5 +135,7 @@ int wire_slice_decode(unsigned *index, unsigned *count, const uint8_t *data, uin
 /* out: WIRE_PROBE_LEN bytes. */
 void wire_probe_encode(const struct wire_probe *p, uint8_t *out);
 int wire_probe_decode(struct wire_probe *p, const uint8_t *data, uint32_t len);
+
+#include "proto/wire/wire_inline.h"
 
 #endif
