@@ -201,8 +201,8 @@ static bool too_large(const struct rt *rt, const struct tx_slot *s, unsigned pat
 	return s->sliced || s->len > rt->path[path].proven;
 }
 
-/* How many packets, from psn on, may go until so much is in flight that an acknowledgement that takes its time
- * would be waited for. */
+/* How many packets, from psn on, may go until so much is in flight that an acknowledgement that takes its
+ * time would be waited for. */
 static inline uint32_t unhurried(const struct tx_ring *t, const struct path *p, uint32_t psn)
 {
 	uint32_t most = 3 * cc_window(&p->cc) / 4, half = (t->peer_rwnd + 1) / 2, sent = psn - t->peer_cum;
