@@ -8,6 +8,10 @@
  */
 #include "fabric/rt/impl.h"
 
+/* Where nothing came to ride on, waiting costs a wake-up of the timer's instead of saving one: it is tried
+ * again after so many bursts. */
+#define ACK_HURRY 16u
+
 static uint16_t delay_us(uint64_t since, uint64_t now)
 {
 	uint64_t us = now > since ? (now - since) / 1000 : 0;
@@ -86,16 +90,21 @@ unsigned ack_write(struct rt *rt, struct cur_w *out, bool due, uint64_t now)
 
 void ack_settle(struct rt *rt, uint64_t now)
 {
+	bool wait = rt->cfg.ack_delay_ns && !rt->ack_hurry, hurried = false;
+
 	for (unsigned c = 0; c < RT_NCLASS; c++) {
 		struct rx_win *w = &rt->rx[c];
 
 		if (!w->owed)
 			continue;
-		if (w->soon || !rt->cfg.ack_delay_ns)
+		hurried |= !wait;
+		if (w->soon || !wait)
 			w->due = true;
 		else if (rt->ack_at == RT_NEVER)
 			rt->ack_at = now + rt->cfg.ack_delay_ns;
 	}
+	if (hurried && rt->ack_hurry)
+		rt->ack_hurry--;
 }
 
 void ack_tick(struct rt *rt, uint64_t now)
@@ -103,6 +112,7 @@ void ack_tick(struct rt *rt, uint64_t now)
 	if (now < rt->ack_at)
 		return;
 	rt->ack_at = RT_NEVER;
+	rt->ack_hurry = ACK_HURRY;
 	for (unsigned c = 0; c < RT_NCLASS; c++)
 		rt->rx[c].due |= rt->rx[c].owed > 0;
 }

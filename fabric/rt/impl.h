@@ -209,12 +209,13 @@ struct rt {
 	struct tx_ring tx[RT_NCLASS];
 	struct rx_win rx[RT_NCLASS];
 	struct path path[RT_PATHS];
-	int primary;	  /* path that carries data, or -1 */
-	uint32_t turn;	  /* class that is served first by the next rt_output() */
-	uint64_t keep_at; /* next keepalive */
-	uint64_t ack_at;  /* acknowledgements that wait for company are due then; or RT_NEVER */
-	uint64_t pace_at; /* something waits for this time only, since the last rt_output(); or RT_NEVER */
-	uint8_t phase;	  /* own clock as last seen */
+	int primary;	    /* path that carries data, or -1 */
+	uint32_t turn;	    /* class that is served first by the next rt_output() */
+	uint64_t keep_at;   /* next keepalive */
+	uint64_t ack_at;    /* acknowledgements that wait for company are due then; or RT_NEVER */
+	uint32_t ack_hurry; /* bursts whose acknowledgements do not wait, after one that waited in vain */
+	uint64_t pace_at;   /* something waits for this time only, since the last rt_output(); or RT_NEVER */
+	uint8_t phase;	    /* own clock as last seen */
 	uint64_t last_rx;
 
 	bool lost;

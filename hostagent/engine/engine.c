@@ -19,8 +19,9 @@
 #define SERVICE_BUDGET 256u
 /* Turns before the loop looks at its other events: kicks of other guests, control session. About 1 MiB. */
 #define RUN_TURNS 4
-/* The timer may fire so much before the deadline. */
-#define TIMER_EARLY_NS (10 * NSEC_PER_MSEC)
+/* Nearer deadlines need more than a timer of whole milliseconds: not the probe timeouts, which move with each
+ * burst. */
+#define SOON_NS (500 * NSEC_PER_USEC)
 /* Received trains that may be held at once: frames in reassembly, bursts. */
 #define RX_BUFS 48u
 
@@ -44,23 +45,37 @@ static void wake_next(struct engine *e)
 	event_add(e->work, &at_once);
 }
 
-/* A deadline is told to the kernel when it is nearer than the one it knows, or much farther: most move a
- * little with each burst, and one look too many costs less than a call each time. */
+/* One look too many costs less than a call for each deadline that is put off. */
+static void arm_soon(struct engine *e, uint64_t at, uint64_t now)
+{
+	struct itimerspec t = {.it_value = {(time_t)(at / NSEC_PER_SEC), (long)(at % NSEC_PER_SEC) | 1}};
+
+	if (e->soon_at > now && e->soon_at <= at)
+		return;
+	e->soon_at = at;
+	timerfd_settime(e->soon_fd, TFD_TIMER_ABSTIME, &t, NULL);
+}
+
 static void arm(struct engine *e, uint64_t now)
 {
-	uint64_t at = e->ep ? ep_deadline(e->ep) : UINT64_MAX;
-	struct itimerspec t = {.it_value = {0, 0}};
+	uint64_t at = e->ep ? ep_deadline(e->ep) : UINT64_MAX, wait;
+	struct timeval tv;
 
-	if (at >= e->timer_at && at - e->timer_at < TIMER_EARLY_NS && e->timer_at > now)
+	if (at < now + SOON_NS) {
+		arm_soon(e, at, now);
 		return;
-	if (at == UINT64_MAX && e->timer_at == UINT64_MAX)
+	}
+	if (at == e->timer_at)
 		return;
 	e->timer_at = at;
-	if (at != UINT64_MAX) { /* a time that has passed is at once; 0 would disarm */
-		t.it_value.tv_sec = (time_t)(at / NSEC_PER_SEC);
-		t.it_value.tv_nsec = (long)(at % NSEC_PER_SEC) | 1;
+	if (at == UINT64_MAX) {
+		evtimer_del(e->timer);
+		return;
 	}
-	timerfd_settime(e->timer_fd, TFD_TIMER_ABSTIME, &t, NULL);
+	wait = (at - now) / NSEC_PER_USEC + 1;
+	tv.tv_sec = (time_t)(wait / 1000000);
+	tv.tv_usec = (suseconds_t)(wait % 1000000);
+	evtimer_add(e->timer, &tv);
 }
 
 static void lost(struct ep_session *s, void *arg)
@@ -133,7 +148,10 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 {
 	struct engine *e = arg;
 
-	e->timer_at = UINT64_MAX;
+	if (fd == e->soon_fd)
+		e->soon_at = 0;
+	else
+		e->timer_at = 0;
 	run(fd, what, arg);
 }
 
@@ -161,14 +179,14 @@ int engine_create(const struct engine_cfg *cfg, struct engine **out)
 	e->host = vqt_host_create(&edev_tunnel_calls, seed);
 	e->bufs = buf_pool_create(RX_BUFS, LINK_UDP_BUF_SIZE);
 	e->work = event_new(cfg->base, -1, 0, run, e);
-	/* The loop's own timers know whole milliseconds. Edge-triggered, it need not be read. */
-	e->timer_at = UINT64_MAX;
-	e->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
-	e->timer = e->timer_fd < 0
-			   ? NULL
-			   : event_new(cfg->base, e->timer_fd, EV_READ | EV_PERSIST | EV_ET, on_timer, e);
+	e->timer = evtimer_new(cfg->base, on_timer, e);
+	/* Edge-triggered, it need not be read. */
+	e->soon_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+	e->soon = e->soon_fd < 0
+			  ? NULL
+			  : event_new(cfg->base, e->soon_fd, EV_READ | EV_PERSIST | EV_ET, on_timer, e);
 	if (!e->run_dir || (cfg->group && !e->group) || !e->host || !e->bufs || !e->work || !e->timer ||
-	    event_add(e->timer, NULL)) {
+	    !e->soon || event_add(e->soon, NULL)) {
 		engine_destroy(e);
 		return -ENOMEM;
 	}
@@ -191,8 +209,10 @@ void engine_destroy(struct engine *e)
 		event_free(e->work);
 	if (e->timer)
 		event_free(e->timer);
-	if (e->timer_fd >= 0)
-		close(e->timer_fd);
+	if (e->soon)
+		event_free(e->soon);
+	if (e->soon_fd >= 0)
+		close(e->soon_fd);
 	free(e->run_dir);
 	free(e->group);
 	free(e);

@@ -84,8 +84,10 @@ struct engine {
 	uint32_t mem_id, mem_serial; /* of regions and of their lists: the last that were given */
 	struct event *work;  /* made active by hand: there is something to do in this turn of the loop */
 	struct event *timer; /* ep_deadline() */
-	int timer_fd;
-	uint64_t timer_at; /* what timer_fd is armed for; UINT64_MAX: not */
+	uint64_t timer_at;
+	struct event *soon; /* likewise, of a near one */
+	int soon_fd;
+	uint64_t soon_at;	/* when it will be active; a past time: it will not */
 	uint32_t told_offloads; /* bit per path */
 	bool kicked;		/* since the last run */
 	uint64_t poll_ns, poll_until, worked_at;

@@ -207,7 +207,7 @@ static void waits_for_company(void **state)
 	c.ack_delay_ns = 50 * US;
 	pair_up(&c, 1, 10 * US);
 	rt = pair.rt[1];
-	for (uint32_t i = 0; i < 2; i++) {
+	for (uint32_t i = 2; i-- > 0;) {
 		uint64_t now;
 
 		put(0, RT_DATA, RT_REL_FULL, i, 3 * 1324);
@@ -232,6 +232,15 @@ static void waits_for_company(void **state)
 		assert_int_equal(rt->ack_at, RT_NEVER);
 		pair_give_all(0);
 		assert_int_equal(pair.rt[0]->tx[RT_DATA].flying, 0);
+	}
+	/* In vain: for a while it does not wait. */
+	for (uint32_t i = 0; rt->ack_at == RT_NEVER; i++) {
+		assert_true(i < 20);
+		put(0, RT_DATA, RT_REL_FULL, i, 3 * 1324);
+		pair_take(0);
+		pair_give_all(1);
+		assert_int_equal(pair_take(1), i < 16 ? 1 : 0);
+		pair_give_all(0);
 	}
 }
 
