@@ -23,6 +23,7 @@
 #include "fabric/base/counter.h"
 #include "fabric/buf/buf.h"
 #include "fabric/rt/rt.h"
+#include "fabric/vqt/vqt_bulk.h"
 #include "fabric/vqt/vqt_host.h" /* enum vqt_type */
 #include "fabric/vqt/vqt_msg.h"
 
@@ -73,6 +74,7 @@ struct vqt_peer_cfg {
 	uint64_t mem_max; /* bytes for granted writes and read buffers of this session, >= 4 * VQT_REQ_MAX */
 	uint32_t net_pending; /* frames waiting for an earlier one, per session; 0: 1024 */
 	uint64_t seed;	      /* random, secret from the peer */
+	struct vqt_bulk bulk; /* none: every frame is a message */
 };
 
 struct vqt_dev_cfg {
@@ -95,8 +97,18 @@ struct vqt_dev_cfg {
 	X(tx_bytes)                                                                                          \
 	X(frames_super) /* of both directions, longer than an MTU of 1500 allows */                          \
 	X(rx_copied)	/* pieces copied because they could not be referenced */                             \
-	X(tx_no_credit) /* vqt_dev_send() refused: the guest has not consumed */                             \
-	X(tx_no_room)	/* vqt_dev_send() refused: the transport is full */                                  \
+	X(rx_copied_bytes)                                                                                   \
+	X(rx_fetched) /* of rx_frames, by key */                                                             \
+	X(rx_fetched_bytes)                                                                                  \
+	X(rx_fetch_waited) /* times a fetch could not begin at once */                                       \
+	X(rx_fetch_failed) /* asked for as a message */                                                      \
+	X(tx_copied_bytes) /* of tx_bytes, into messages */                                                  \
+	X(tx_placed)	   /* of tx_frames, put into the agent's stage */                                    \
+	X(tx_placed_bytes)                                                                                   \
+	X(tx_place_failed)   /* sent as a message instead */                                                 \
+	X(tx_place_reserved) /* said to come, for something behind it went out first */                      \
+	X(tx_no_credit)	     /* vqt_dev_send() refused: the guest has not consumed */                        \
+	X(tx_no_room)	     /* vqt_dev_send() refused: the transport is full */                             \
 	X(marks)                                                                                             \
 	X(requests)                                                                                          \
 	X(request_bytes)                                                                                     \
@@ -113,6 +125,7 @@ struct vqt_dev_cfg {
 	X(drop_rx_no_frame) /* frame pool empty */                                                           \
 	X(drop_rx_no_buf)                                                                                    \
 	X(drop_rx_pending) /* given up early: too many frames were waiting behind */                         \
+	X(drop_rx_gone)	   /* could not be fetched before its guest went */                                  \
 	X(drop_credit)	   /* CREDIT that makes no sense */                                                  \
 	X(drop_req_epoch)                                                                                    \
 	X(drop_req_duplicate)                                                                                \
@@ -160,9 +173,9 @@ extern const struct rt_ops vqt_peer_rt_ops; /* ctx: struct vqt_peer; path is NUL
 /* Send grants, go on with completions, wake blocked senders, flush the rt. */
 void vqt_peer_service(struct vqt_peer *p, uint64_t now);
 
-/* A frame to the guest, virtio_net_hdr first. The bytes are copied; the frame stays the caller's. -EAGAIN: no
- * credit or no room, writable() follows; -EMSGSIZE; -EINVAL: no such pair. The caller runs vqt_peer_service()
- * (or rt_flush()) at the end of the burst. */
+/* A frame to the guest, virtio_net_hdr first. The bytes are copied, or kept by the door of the peer's bulk;
+ * the frame stays the caller's. -EAGAIN: no credit or no room, writable() follows; -EMSGSIZE; -EINVAL: no
+ * such pair. The caller runs vqt_peer_service() (or rt_flush()) at the end of the burst. */
 int vqt_dev_send(struct vqt_dev *d, unsigned pair, const struct frame *f, uint64_t now);
 /* Stream bytes the agent accepts now (a frame takes vqt_span(len)). */
 uint32_t vqt_dev_credit(const struct vqt_dev *d, unsigned pair);

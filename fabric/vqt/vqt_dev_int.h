@@ -10,19 +10,52 @@
 /* out + this is page-aligned: the data after struct virtio_blk_req's header. */
 #define VQT_OUT_ALIGN_OFF 16u
 
+enum pend_state {
+	PEND_PIECES, /* of a FRAME */
+	PEND_KEYS,   /* of a LENT */
+	/* LENT is complete; such a frame is never taken for lost. */
+	PEND_WAIT,  /* to be fetched */
+	PEND_FETCH, /* being fetched */
+	PEND_ASK,   /* AGAIN is to be sent */
+	PEND_ASKED, /* it comes as pieces */
+	PEND_READY,
+};
+
 /* A frame of a guest that is not complete, or not yet its turn. */
 struct pending {
 	struct list link;     /* on vqt_pair.pending, or the peer's free list */
 	struct pending *hash; /* next in its bucket */
 	struct vqt_pair *pair;
+	enum pend_state state;
 	uint32_t pos, total;
+	uint32_t span;	   /* of the stream */
 	uint32_t psn;	   /* lowest of its pieces' */
 	uint32_t last_psn; /* of the piece with its last byte; valid with has_last */
 	bool has_last;
 	bool copied; /* segments are own buffers that span the frame; else pieces by reference, sorted */
 	struct vqt_cover cover;
 	struct frame *frame; /* NULL: out of memory; its pieces are only counted */
-	uint32_t off[FRAME_SEGS];
+	void *op;	     /* PEND_FETCH */
+	union {
+		uint32_t off[FRAME_SEGS];   /* of pieces */
+		uint8_t lent[VQT_LENT_MSG]; /* until fetched */
+	};
+};
+
+/* Frames on their way to an agent's stage, per pair. */
+#define VQT_PLACES 128u
+
+enum place_state { PLACE_MOVING, PLACE_DONE, PLACE_FAILED, PLACE_RESENDING };
+
+struct place {
+	struct list link; /* on vqt_pair.places in the order of positions, or .free_places */
+	struct vqt_pair *pair;
+	enum place_state state;
+	bool reserved; /* the agent knows that it will come */
+	uint32_t pos, len;
+	void *op; /* PLACE_MOVING */
+	struct vqt_fence fence;
+	struct frame *frame; /* of one that failed */
 };
 
 struct vqt_pair {
@@ -40,6 +73,11 @@ struct vqt_pair {
 	bool wake;	       /* writable() is due */
 	struct list room;      /* on vqt_peer.room: the transport was full */
 	struct list attention; /* on vqt_peer.attention: the next service has to do with it */
+	/* By key. */
+	struct list lent; /* on vqt_peer.lent: something to fetch, to ask for or to say TAKEN of */
+	bool owe_taken;
+	struct list places, free_places;
+	struct place *place; /* VQT_PLACES; NULL: no bulk */
 };
 
 enum req_state {
@@ -95,6 +133,7 @@ struct vqt_peer {
 	struct list granting;
 	struct list sending;
 	struct list room;     /* pairs */
+	struct list lent;     /* pairs */
 	bool full[RT_NCLASS]; /* rt_send() said -EAGAIN; until writable */
 	struct list free_pending;
 	struct pending *pendings;
@@ -122,6 +161,31 @@ void pair_frame(struct vqt_pair *q, uint32_t psn, const struct rt_rec *rec, cons
 		struct buf *owner);
 void pair_settled(struct vqt_pair *q, uint32_t base);
 
+/* A frame at pos takes its place in the table; NULL: counted. span: of the stream. */
+struct pending *pair_add(struct vqt_pair *q, const struct rt_rec *rec, uint32_t psn, uint32_t span);
+struct pending *pair_find(const struct vqt_pair *q, uint32_t pos);
+void pair_drop(struct pending *e, enum vqt_dev_counter why);
+void pair_drain(struct vqt_pair *q); /* delivers all that is complete and in order */
+/* Is the piece where frames can be? Else it is counted. */
+bool pair_believable(struct vqt_pair *q, const struct rt_rec *rec);
+
+/* vqt_dev_keyed.c: frames by key */
+void net_lent_piece(struct vqt_pair *q, uint32_t psn, const struct rt_rec *rec, const uint8_t *data);
+void net_lent_gone(struct vqt_pair *q, const struct rt_rec *rec);
+void net_lent_forget(struct pending *e);  /* its fetch, if there is one */
+void net_lent_passed(struct vqt_pair *q); /* one was delivered or dropped: TAKEN is owed */
+void net_lent_serve(struct vqt_peer *p, uint64_t now);
+
+/* vqt_dev_place.c: frames into the agent's stage */
+int place_init(struct vqt_pair *q);
+void place_fini(struct vqt_pair *q);
+/* 0: under way; else the frame is to go as a message. */
+int place_start(struct vqt_pair *q, const struct frame *f);
+/* Says of all before pos that they will come; 0, or rt_send()'s -EAGAIN: nothing behind may be said. */
+int place_reserve(struct vqt_pair *q, uint32_t pos, uint64_t now);
+/* Says what is over; -EAGAIN: not all of it. */
+int place_serve(struct vqt_pair *q, uint64_t now);
+
 /* vqt_dev_piece.c: pieces to frames */
 /* A frame of one piece; NULL: no memory, counted. */
 struct frame *piece_whole(struct vqt_dev *d, const uint8_t *data, uint32_t len, struct buf *owner);
@@ -130,6 +194,7 @@ void piece_add(struct vqt_dev *d, struct pending *p, uint32_t off, const uint8_t
 	       struct buf *owner);
 
 /* vqt_dev_tx.c: to the guest */
+void pair_attend(struct vqt_pair *q);
 void pair_credit(struct vqt_pair *q, const struct rt_rec *rec);
 void pair_room(struct vqt_peer *p); /* RT_NET is writable */
 void pair_service(struct vqt_pair *q, uint64_t now);

@@ -24,6 +24,9 @@ void pair_init(struct vqt_pair *q, struct vqt_dev *d, unsigned index)
 	list_init(&q->gaps);
 	list_init(&q->room);
 	list_init(&q->attention);
+	list_init(&q->lent);
+	list_init(&q->places);
+	list_init(&q->free_places);
 }
 
 /* ---- the table ---- */
@@ -36,7 +39,7 @@ static struct pending **bucket(const struct vqt_pair *q, uint32_t pos)
 	return &p->buckets[(vqt_cover_mix(p->cfg.seed + who, pos) >> 32) & p->bucket_mask];
 }
 
-static struct pending *find(const struct vqt_pair *q, uint32_t pos)
+struct pending *pair_find(const struct vqt_pair *q, uint32_t pos)
 {
 	struct pending *e;
 
@@ -88,23 +91,33 @@ static void deliver(struct vqt_pair *q, struct frame *f)
 	d->ops->frame(d->cfg.user, q->index, f);
 }
 
+static bool done(const struct pending *e)
+{
+	if (e->state == PEND_PIECES || e->state == PEND_ASKED)
+		return e->cover.got == e->total;
+	return e->state == PEND_READY;
+}
+
 /* Everything complete from rx_next on. */
-static void drain(struct vqt_pair *q)
+void pair_drain(struct vqt_pair *q)
 {
 	struct pending *e;
 
-	while ((e = find(q, q->rx_next)) != NULL && e->cover.got == e->total) {
+	while ((e = pair_find(q, q->rx_next)) != NULL && done(e)) {
 		struct frame *f = e->frame;
 
-		q->rx_next += vqt_span(e->total);
+		q->rx_next += e->span;
+		if (e->state != PEND_PIECES)
+			net_lent_passed(q);
 		del(e);
 		if (f)
 			deliver(q, f);
 	}
 }
 
-static void drop(struct pending *e, enum vqt_dev_counter why)
+void pair_drop(struct pending *e, enum vqt_dev_counter why)
 {
+	net_lent_forget(e);
 	d_count(e->pair->dev, why, 1);
 	frame_put(e->frame);
 	del(e);
@@ -117,18 +130,23 @@ static void drop_stale(struct vqt_pair *q)
 		struct pending *e = container_of(it, struct pending, link);
 
 		if (vqt_before(e->pos, q->rx_next))
-			drop(e, VQT_D_drop_rx_malformed);
+			pair_drop(e, VQT_D_drop_rx_malformed);
 	}
 }
 
-/* Give up what is missing first: the partial head, or all before the earliest pending frame. */
-static void skip(struct vqt_pair *q, enum vqt_dev_counter gap, enum vqt_dev_counter partial)
+/* Give up what is missing first: the partial head, or all before the earliest pending frame. False: it comes.
+ */
+static bool skip(struct vqt_pair *q, enum vqt_dev_counter gap, enum vqt_dev_counter partial)
 {
-	struct pending *e = find(q, q->rx_next);
+	struct pending *e = pair_find(q, q->rx_next);
 
+	if (e && e->state >= PEND_WAIT)
+		return false;
 	if (e) {
-		q->rx_next += vqt_span(e->total);
-		drop(e, partial);
+		q->rx_next += e->span;
+		if (e->state != PEND_PIECES)
+			net_lent_passed(q);
+		pair_drop(e, partial);
 	} else {
 		e = first_from(q, q->rx_next);
 		if (e) {
@@ -137,25 +155,27 @@ static void skip(struct vqt_pair *q, enum vqt_dev_counter gap, enum vqt_dev_coun
 		}
 	}
 	drop_stale(q);
-	drain(q);
+	pair_drain(q);
+	return true;
 }
 
-static struct pending *add(struct vqt_pair *q, const struct rt_rec *rec, uint32_t psn)
+struct pending *pair_add(struct vqt_pair *q, const struct rt_rec *rec, uint32_t psn, uint32_t span)
 {
 	struct vqt_peer *p = q->dev->peer;
 	struct pending *e;
 	struct pending **at;
 	struct list *it;
 
-	while (list_empty(&p->free_pending) && !list_empty(&q->pending))
-		skip(q, VQT_D_drop_rx_pending, VQT_D_drop_rx_pending);
+	while (list_empty(&p->free_pending) && !list_empty(&q->pending) &&
+	       skip(q, VQT_D_drop_rx_pending, VQT_D_drop_rx_pending))
+		;
 	it = vqt_before(rec->id, q->rx_next) ? NULL : list_pop(&p->free_pending);
 	if (!it) {
 		d_count(q->dev, VQT_D_drop_rx_pending, 1);
 		return NULL;
 	}
 	e = container_of(it, struct pending, link);
-	*e = (struct pending){.pair = q, .pos = rec->id, .total = rec->total, .psn = psn};
+	*e = (struct pending){.pair = q, .pos = rec->id, .total = rec->total, .span = span, .psn = psn};
 	e->frame = frame_get(p->cfg.frames);
 	if (!e->frame)
 		d_count(q->dev, VQT_D_drop_rx_no_frame, 1);
@@ -185,13 +205,25 @@ static void add_piece(struct pending *e, uint32_t psn, const struct rt_rec *rec,
 	vqt_cover_add(&e->cover, seed, rec->offset, rec->len);
 	if (e->cover.got > e->total ||
 	    (e->cover.got == e->total && !vqt_cover_full(&e->cover, seed, e->total))) {
-		drop(e, VQT_D_drop_rx_malformed);
+		pair_drop(e, VQT_D_drop_rx_malformed);
 		return;
 	}
 	if (e->frame)
 		piece_add(q->dev, e, rec->offset, data, rec->len, owner);
 	if (e->pos == q->rx_next)
-		drain(q);
+		pair_drain(q);
+}
+
+bool pair_believable(struct vqt_pair *q, const struct rt_rec *rec)
+{
+	bool formed = !(rec->id % VQT_POS_ALIGN) && rec->len && rec->offset <= rec->total &&
+		      rec->len <= rec->total - rec->offset;
+
+	if (formed && rec->id - q->rx_next <= AHEAD_MAX)
+		return true;
+	d_count(q->dev,
+		formed && vqt_before(rec->id, q->rx_next) ? VQT_D_drop_rx_late : VQT_D_drop_rx_malformed, 1);
+	return false;
 }
 
 void pair_frame(struct vqt_pair *q, uint32_t psn, const struct rt_rec *rec, const uint8_t *data,
@@ -200,18 +232,13 @@ void pair_frame(struct vqt_pair *q, uint32_t psn, const struct rt_rec *rec, cons
 	struct vqt_dev *d = q->dev;
 	struct pending *e;
 
-	if (rec->total < VQT_FRAME_MIN || rec->total > FRAME_MAX || rec->id % VQT_POS_ALIGN || !rec->len ||
-	    rec->offset > rec->total || rec->len > rec->total - rec->offset) {
+	if (rec->total < VQT_FRAME_MIN || rec->total > FRAME_MAX) {
 		d_count(d, VQT_D_drop_rx_malformed, 1);
 		return;
 	}
-	if (rec->id - q->rx_next > AHEAD_MAX) {
-		bool late = vqt_before(rec->id, q->rx_next);
-
-		d_count(d, late ? VQT_D_drop_rx_late : VQT_D_drop_rx_malformed, 1);
+	if (!pair_believable(q, rec))
 		return;
-	}
-	e = find(q, rec->id);
+	e = pair_find(q, rec->id);
 	if (!e && rec->id == q->rx_next && rec->len == rec->total) {
 		struct frame *f = piece_whole(d, data, rec->len, owner);
 
@@ -219,14 +246,14 @@ void pair_frame(struct vqt_pair *q, uint32_t psn, const struct rt_rec *rec, cons
 		if (f)
 			deliver(q, f);
 		if (!list_empty(&q->pending))
-			drain(q);
+			pair_drain(q);
 		return;
 	}
 	if (!e)
-		e = add(q, rec, psn);
+		e = pair_add(q, rec, psn, vqt_span(rec->total));
 	if (!e)
 		return;
-	if (e->total != rec->total)
+	if (e->total != rec->total || (e->state != PEND_PIECES && e->state != PEND_ASKED))
 		d_count(d, VQT_D_drop_rx_malformed, 1);
 	else
 		add_piece(e, psn, rec, data, owner);
@@ -237,8 +264,10 @@ void pair_frame(struct vqt_pair *q, uint32_t psn, const struct rt_rec *rec, cons
 /* The rest of the head, or all before the earliest pending frame, will not come. */
 static bool lost(const struct vqt_pair *q, uint32_t base)
 {
-	const struct pending *head = find(q, q->rx_next), *later;
+	const struct pending *head = pair_find(q, q->rx_next), *later;
 
+	if (head && head->state >= PEND_WAIT)
+		return false;
 	if (head && ((head->has_last && vqt_before(head->last_psn, base)) ||
 		     vqt_before(head->psn + FRAME_PACKETS, base)))
 		return true;
@@ -249,7 +278,7 @@ static bool lost(const struct vqt_pair *q, uint32_t base)
 void pair_settled(struct vqt_pair *q, uint32_t base)
 {
 	while (!list_empty(&q->pending) && lost(q, base))
-		skip(q, VQT_D_drop_rx_lost, VQT_D_drop_rx_partial);
+		(void)skip(q, VQT_D_drop_rx_lost, VQT_D_drop_rx_partial);
 }
 
 void pair_reset(struct vqt_pair *q)
@@ -257,9 +286,12 @@ void pair_reset(struct vqt_pair *q)
 	while (!list_empty(&q->pending)) {
 		struct pending *e = container_of(q->pending.next, struct pending, link);
 
+		net_lent_forget(e);
 		frame_put(e->frame);
 		del(e);
 	}
+	place_fini(q);
 	list_del(&q->room);
 	list_del(&q->attention);
+	list_del(&q->lent);
 }

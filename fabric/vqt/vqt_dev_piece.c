@@ -8,6 +8,12 @@
 
 #include "fabric/vqt/vqt_dev_int.h"
 
+static void copied(struct vqt_dev *d, uint32_t bytes)
+{
+	d_count(d, VQT_D_rx_copied, 1);
+	d_count(d, VQT_D_rx_copied_bytes, bytes);
+}
+
 /* A frame of own buffers that span total bytes; NULL: counted. */
 static struct frame *own_frame(struct vqt_dev *d, uint32_t total)
 {
@@ -56,7 +62,7 @@ struct frame *piece_whole(struct vqt_dev *d, const uint8_t *data, uint32_t len, 
 		f = own_frame(d, len);
 		if (f) {
 			own_write(f, 0, data, len);
-			d_count(d, VQT_D_rx_copied, 1);
+			copied(d, len);
 		}
 		return f;
 	}
@@ -75,7 +81,7 @@ static void convert(struct vqt_dev *d, struct pending *p)
 
 	for (uint32_t i = 0; f && i < p->frame->nseg; i++) {
 		own_write(f, p->off[i], p->frame->seg[i].data, p->frame->seg[i].len);
-		d_count(d, VQT_D_rx_copied, 1);
+		copied(d, p->frame->seg[i].len);
 	}
 	frame_put(p->frame);
 	p->frame = f;
@@ -108,7 +114,7 @@ void piece_add(struct vqt_dev *d, struct pending *p, uint32_t off, const uint8_t
 		return;
 	if (p->copied) {
 		own_write(p->frame, off, data, len);
-		d_count(d, VQT_D_rx_copied, 1);
+		copied(d, len);
 	} else {
 		insert(p, off, data, len, owner);
 	}

@@ -5,7 +5,7 @@
 #include "fabric/base/guard.h"
 #include "fabric/vqt/vqt_dev_int.h"
 
-static void attend(struct vqt_pair *q)
+void pair_attend(struct vqt_pair *q)
 {
 	if (list_empty(&q->attention))
 		list_add_tail(&q->dev->peer->attention, &q->attention);
@@ -24,7 +24,7 @@ static void refuse_credit(struct vqt_pair *q)
 	q->want_credit = true;
 	if (q->marked != q->tx_pos) {
 		q->want_mark = true;
-		attend(q);
+		pair_attend(q);
 	}
 }
 
@@ -32,10 +32,16 @@ static int send_frame(struct vqt_pair *q, const struct frame *f, uint64_t now)
 {
 	struct rt_rec rec = {.kind = VQT_FRAME, .queue = (uint8_t)q->index, .id = q->tx_pos, .total = f->len};
 	struct iovec iov[FRAME_SEGS];
+	int rc = place_reserve(q, q->tx_pos, now);
 
+	if (rc)
+		return rc;
 	for (uint32_t i = 0; i < f->nseg; i++)
 		iov[i] = (struct iovec){(void *)(uintptr_t)f->seg[i].data, f->seg[i].len};
-	return dev_rt_send(q->dev, RT_NET, q->dev->cfg.rel, &rec, iov, f->nseg, now);
+	rc = dev_rt_send(q->dev, RT_NET, q->dev->cfg.rel, &rec, iov, f->nseg, now);
+	if (!rc)
+		d_count(q->dev, VQT_D_tx_copied_bytes, f->len);
+	return rc;
 }
 
 int vqt_dev_send(struct vqt_dev *d, unsigned pair, const struct frame *f, uint64_t now)
@@ -52,7 +58,9 @@ int vqt_dev_send(struct vqt_dev *d, unsigned pair, const struct frame *f, uint64
 		refuse_credit(q);
 		return -EAGAIN;
 	}
-	rc = send_frame(q, f, now);
+	rc = place_start(q, f);
+	if (rc)
+		rc = send_frame(q, f, now);
 	if (rc == -EAGAIN) {
 		d_count(d, VQT_D_tx_no_room, 1);
 		wait_room(q);
@@ -90,7 +98,7 @@ void pair_credit(struct vqt_pair *q, const struct rt_rec *rec)
 	if (q->want_credit) {
 		q->want_credit = q->want_mark = false;
 		q->wake = true;
-		attend(q);
+		pair_attend(q);
 	}
 }
 
@@ -102,7 +110,7 @@ void pair_room(struct vqt_peer *p)
 		struct vqt_pair *q = container_of(it, struct vqt_pair, room);
 
 		q->wake = true;
-		attend(q);
+		pair_attend(q);
 	}
 }
 
@@ -110,8 +118,11 @@ void pair_service(struct vqt_pair *q, uint64_t now)
 {
 	struct rt_rec rec = {.kind = VQT_MARK, .queue = (uint8_t)q->index, .id = q->tx_pos};
 
+	if (place_serve(q, now))
+		wait_room(q);
 	if (q->want_mark) {
-		if (dev_rt_send(q->dev, RT_NET, RT_REL_FULL, &rec, NULL, 0, now)) {
+		if (place_reserve(q, q->tx_pos, now) ||
+		    dev_rt_send(q->dev, RT_NET, RT_REL_FULL, &rec, NULL, 0, now)) {
 			wait_room(q);
 		} else {
 			q->want_mark = false;

@@ -58,6 +58,8 @@ static void vq_fence(struct vqt_vq *q, enum vq_state state)
 	list_del(&q->dirty);
 	if (q->rx)
 		rx_stop(q);
+	if (q->tx)
+		lent_fence(q);
 	if (q->bq)
 		bq_fence(q);
 }
@@ -170,6 +172,8 @@ struct vqt_hdev *vqt_host_attach(struct vqt_host *h, const struct vqt_hdev_cfg *
 			*err = bq_create(&d->vq[i], cfg->depth);
 		else if (i % 2 == 0)
 			*err = rx_create(&d->vq[i], d->cfg.window);
+		else if (h->ops->keys)
+			*err = lent_create(&d->vq[i]);
 	}
 	if (*err) {
 		vqt_host_detach(d);
@@ -186,6 +190,7 @@ void vqt_host_detach(struct vqt_hdev *d)
 		vq_unlink(q);
 		list_del(&q->dirty);
 		rx_destroy(q);
+		lent_destroy(q);
 		bq_destroy(q);
 	}
 	if (d->bound)
@@ -201,7 +206,15 @@ const uint64_t *vqt_hdev_counters(const struct vqt_hdev *d)
 
 unsigned vqt_hdev_inflight(const struct vqt_hdev *d)
 {
-	return d->ninflight;
+	return d->ninflight + d->nlent;
+}
+
+uint8_t *vqt_hdev_stage(struct vqt_hdev *d, unsigned pair, uint32_t *len)
+{
+	struct vqt_rx *rx = pair < d->cfg.nvq / 2 ? d->vq[2 * pair].rx : NULL;
+
+	*len = rx ? rx->window : 0;
+	return rx ? rx->stage : NULL;
 }
 
 unsigned vqt_hdev_inflight_vq(const struct vqt_hdev *d, unsigned vq)
@@ -221,6 +234,8 @@ void vqt_hdev_unbind(struct vqt_hdev *d)
 		vq_unlink(&d->vq[i]);
 		if (d->vq[i].rx)
 			rx_reset(&d->vq[i], 0);
+		if (d->vq[i].tx)
+			lent_lost(&d->vq[i]);
 		if (d->vq[i].bq)
 			bq_session_lost(&d->vq[i]);
 	}
@@ -286,7 +301,7 @@ void vqt_host_queue_stop(struct vqt_hdev *d, unsigned vq, enum vqt_stop how)
 	q = &d->vq[vq];
 	if (how == VQT_STOP_DRAIN && q->state == VQ_RUNNING)
 		vq_flush(q);
-	if (how == VQT_STOP_DRAIN && q->bq && q->bq->ninflight) {
+	if (how == VQT_STOP_DRAIN && ((q->bq && q->bq->ninflight) || (q->tx && q->tx->nlive))) {
 		q->state = VQ_DRAINING;
 		return;
 	}
@@ -326,7 +341,9 @@ static struct vqt_vq *rec_queue(struct vqt_host *h, const struct rt_rec *rec, en
 void vqt_host_record(struct vqt_host *h, enum rt_class cls, uint32_t psn, const struct rt_rec *rec,
 		     const uint8_t *data)
 {
-	bool net = cls == RT_NET && (rec->kind == VQT_FRAME || rec->kind == VQT_MARK);
+	bool lent = cls == RT_CTL && (rec->kind == VQT_TAKEN || rec->kind == VQT_AGAIN);
+	bool net = lent || (cls == RT_NET && (rec->kind == VQT_FRAME || rec->kind == VQT_MARK ||
+					      rec->kind == VQT_PLACED || rec->kind == VQT_RESENT));
 	bool blk = (cls == RT_CTL && rec->kind == VQT_GRANT) || (cls == RT_DATA && rec->kind == VQT_CPL);
 	struct vqt_vq *q;
 
@@ -338,7 +355,15 @@ void vqt_host_record(struct vqt_host *h, enum rt_class cls, uint32_t psn, const 
 	q = rec_queue(h, rec, net ? VQT_NET : VQT_BLK);
 	if (!q)
 		return;
-	if (rec->kind == VQT_FRAME)
+	if (lent && !q[1].tx)
+		hd_count(q->dev, VQT_HD_drop_queue, 1);
+	else if (rec->kind == VQT_TAKEN)
+		lent_taken(q + 1, rec);
+	else if (rec->kind == VQT_AGAIN)
+		lent_asked(q + 1, rec);
+	else if (rec->kind == VQT_PLACED)
+		rx_placed(q, psn, rec, data);
+	else if (rec->kind == VQT_FRAME || rec->kind == VQT_RESENT)
 		rx_frame(q, psn, rec, data);
 	else if (rec->kind == VQT_MARK)
 		rx_mark(q, psn, rec);

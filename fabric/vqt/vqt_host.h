@@ -32,6 +32,7 @@
 
 #include "fabric/base/counter.h"
 #include "fabric/rt/rt.h"
+#include "fabric/vqt/vqt_bulk.h"
 #include "fabric/vqt/vqt_msg.h"
 #include "fabric/vqt/vqt_ring.h"
 
@@ -39,15 +40,23 @@ struct vqt_host;
 struct vqt_hdev;
 
 /* Effects upward. Called from inside the functions below; they may call vqt_host_queue_start(),
- * vqt_host_queue_stop() and nothing else of the host. All required; user is vqt_hdev_cfg.user. */
+ * vqt_host_queue_stop() and nothing else of the host. All but the last two are required; user is
+ * vqt_hdev_cfg.user. */
 struct vqt_host_ops {
 	/* The guest broke virtqueue vq: it is fenced (see vqt_host_queue_stop) until it is stopped and
 	 * started again. reason is a constant string. */
 	void (*broken)(void *user, unsigned vq, const char *reason);
 	/* After vqt_host_queue_stop(): nothing of vq is in flight and its ring will not be touched. */
 	void (*stopped)(void *user, unsigned vq);
-	/* The last request in flight of the device was completed (and nothing is queued). */
+	/* The last request in flight of the device was completed (and nothing is queued), or the last frame
+	 * that was lent. */
 	void (*idle)(void *user);
+	/* What the appliance knows the n pieces as (vqt_bulk.h): false: it does not, or cannot fetch now.
+	 * NULL: never. */
+	bool (*keys)(void *user, const struct iovec *iov, unsigned n, struct vqt_key *out);
+	/* Before it returns nothing comes any more over this queue pair, if there still is one of that
+	 * number. NULL: nothing ever did. */
+	void (*fence)(void *user, const struct vqt_fence *fence);
 };
 
 enum vqt_type { VQT_NET, VQT_BLK };
@@ -78,14 +87,21 @@ struct vqt_bind {
 #define VQT_HDEV_COUNTERS(X)                                                                                 \
 	X(tx_frames) /* guest to appliance */                                                                \
 	X(tx_bytes)                                                                                          \
+	X(tx_copied_bytes) /* of tx_bytes, into messages */                                                  \
+	X(tx_lent)	   /* of tx_frames, fetched by the appliance from where they are */                  \
+	X(tx_lent_bytes)                                                                                     \
+	X(tx_again)  /* of those, that went as a message after all */                                        \
 	X(announced) /* of those, made for the guest: vqt_host_announce() */                                 \
 	X(rx_frames) /* appliance to guest, given to the guest */                                            \
 	X(rx_bytes)                                                                                          \
 	X(frames_super) /* of both directions, longer than an MTU of 1500 allows */                          \
 	X(rx_direct)	/* frames placed without staging */                                                  \
 	X(rx_staged)                                                                                         \
-	X(rx_no_buffers) /* times a frame waited for the guest's buffers */                                  \
-	X(tx_blocked)	 /* times a queue waited for the transport */                                        \
+	X(rx_placed)	   /* of those, put into the stage by the adapter */                                 \
+	X(rx_copied_bytes) /* by the processor: from messages, and from the stage */                         \
+	X(rx_fences)	   /* times a queue pair had to go before its memory is used again */                \
+	X(rx_no_buffers)   /* times a frame waited for the guest's buffers */                                \
+	X(tx_blocked)	   /* times a queue waited for the transport */                                      \
 	X(credits)                                                                                           \
 	X(requests)                                                                                          \
 	X(requests_resent)                                                                                   \
@@ -136,8 +152,13 @@ struct vqt_hdev *vqt_host_attach(struct vqt_host *h, const struct vqt_hdev_cfg *
  * callback. */
 void vqt_host_detach(struct vqt_hdev *d);
 const uint64_t *vqt_hdev_counters(const struct vqt_hdev *d); /* VQT_HDEV_NCOUNTERS values */
-unsigned vqt_hdev_inflight(const struct vqt_hdev *d);	     /* requests not yet completed to the guest */
+/* Requests not yet completed to the guest, frames that are lent. */
+unsigned vqt_hdev_inflight(const struct vqt_hdev *d);
 unsigned vqt_hdev_inflight_vq(const struct vqt_hdev *d, unsigned vq);
+
+/* VQT_NET: the memory in which the appliance may place frames of a pair, *len bytes; NULL: no such pair.
+ * Before a session ends, and before the device goes, nothing may be able to write there any more. */
+uint8_t *vqt_hdev_stage(struct vqt_hdev *d, unsigned pair, uint32_t *len);
 
 /* The session's transport, or NULL when it is lost. All devices become unbound. The rt must outlive its stay
  * here. */
@@ -157,7 +178,7 @@ enum vqt_stop {
 	VQT_STOP_FENCE, /* now: their completions will be dropped, guest memory is not touched again */
 };
 /* Stop vq: no chain is taken from it from now on. stopped() is called when nothing is in flight,
- * perhaps before this returns; always so for network queues and VQT_STOP_FENCE. A drain may be followed by
+ * perhaps before this returns; always so for receive queues and VQT_STOP_FENCE. A drain may be followed by
  * a fence. A queue that is not started: stopped() at once. */
 void vqt_host_queue_stop(struct vqt_hdev *d, unsigned vq, enum vqt_stop how);
 

@@ -37,6 +37,8 @@ struct rx_entry {
 	uint32_t psn;	   /* lowest of its pieces' */
 	uint32_t last_psn; /* of the piece with its last byte; valid with has_last */
 	bool has_last, direct, dead;
+	bool awaited; /* reserved: its end, PLACED or what comes instead, must be heard of first */
+	bool resent;  /* its pieces are younger than those of frames behind it */
 	struct vqt_cover cover;
 };
 
@@ -117,7 +119,41 @@ struct vqt_vq {
 	struct list dirty;		/* on vqt_host.dirty: ring needs flush() */
 	uint32_t tx_pos;
 	struct vqt_rx *rx;
+	struct vqt_tx *tx; /* NULL: no frame is ever lent */
 	struct vqt_bq *bq;
+};
+
+/* Frames by key of one transmit queue that may be lent at a time. */
+#define VQT_LENT_MAX   256u
+#define VQT_LENT_BYTES (2u << 20)
+#define VQT_LENT_IOV   (VQT_KEYS_MAX + 8u)
+/* Of all queues: fewer than the frames that the appliance lets wait, vqt_peer_cfg.net_pending. */
+#define VQT_LENT_ALL 512u
+
+enum lent_state {
+	LENT_OUT,   /* until TAKEN or AGAIN */
+	LENT_AGAIN, /* the bytes, or GONE, are to be sent */
+	LENT_DONE,  /* goes back to the guest in its turn */
+};
+
+/* A chain that was taken from a transmit ring and not given back: it is lent, or it stands behind one that
+ * is. */
+struct tx_lent {
+	enum lent_state state;
+	bool by_key;
+	bool dead; /* its queue was fenced: it is not given back, its memory not touched */
+	uint16_t niov;
+	uint32_t token, pos, len;
+	struct iovec iov[VQT_LENT_IOV];
+};
+
+struct vqt_tx {
+	unsigned first, count; /* of lent, a ring in the order taken */
+	unsigned nlive;	       /* not dead */
+	unsigned nagain;       /* LENT_AGAIN */
+	bool waits;	       /* no more is taken until some are back */
+	uint32_t bytes;	       /* of those by key that are out */
+	struct tx_lent lent[VQT_LENT_MAX];
 };
 
 struct vqt_hdev {
@@ -129,6 +165,7 @@ struct vqt_hdev {
 	uint32_t inflight_bytes; /* unscheduled */
 	unsigned ninflight;	 /* requests, fenced ones excepted */
 	unsigned nfenced;
+	unsigned nlent; /* chains in vqt_tx.lent that are not dead */
 	struct list starved;
 	uint64_t counters[VQT_HDEV_NCOUNTERS];
 	struct vqt_vq vq[];
@@ -140,6 +177,7 @@ struct vqt_host {
 	uint64_t seed;
 	uint64_t now; /* of the service under way */
 	bool unflushed;
+	unsigned nout; /* frames that are out, of all devices */
 	struct list devs;
 	struct list ready;
 	struct list blocked[RT_NCLASS];
@@ -168,6 +206,24 @@ int hd_send(struct vqt_vq *q, enum rt_class cls, enum rt_rel rel, struct rt_rec 
 
 /* vqt_host_tx.c: each turn gives the number of chains moved (at least 1 if it did anything). */
 unsigned tx_turn(struct vqt_vq *q);
+/* The bytes of a frame at pos, as FRAME; 0, -EAGAIN, or what else rt_send() says. */
+int tx_message(struct vqt_vq *q, enum rt_rel rel, uint32_t pos, const struct iovec *iov, unsigned n,
+	       uint32_t len);
+
+/* vqt_host_lent.c: frames by key */
+int lent_create(struct vqt_vq *q);
+void lent_destroy(struct vqt_vq *q);
+bool lent_full(struct vqt_vq *q);
+/* Tries to send the chain by key; 1: it is lent; 0: it should go as a message; -EAGAIN: nothing happened. */
+int lent_send(struct vqt_vq *q, const struct vqt_chain *c);
+/* A chain whose bytes were sent: back to the guest, or behind those that are lent. */
+void lent_push(struct vqt_vq *q, const struct vqt_chain *c);
+/* What was asked for again; false: the transport is full. */
+bool lent_again(struct vqt_vq *q);
+void lent_taken(struct vqt_vq *q, const struct rt_rec *rec);
+void lent_asked(struct vqt_vq *q, const struct rt_rec *rec);
+void lent_fence(struct vqt_vq *q); /* all dead */
+void lent_lost(struct vqt_vq *q);  /* the session is: all go back to the guest */
 
 /* vqt_host_rx.c */
 int rx_create(struct vqt_vq *q, uint32_t window);
@@ -175,8 +231,9 @@ void rx_destroy(struct vqt_vq *q);
 void rx_reset(struct vqt_vq *q, uint32_t pos); /* a new session */
 void rx_stop(struct vqt_vq *q);		       /* the state is no longer RUNNING */
 unsigned rx_turn(struct vqt_vq *q);
-void rx_frame(struct vqt_vq *q, uint32_t psn, const struct rt_rec *rec, const uint8_t *data);
+void rx_frame(struct vqt_vq *q, uint32_t psn, const struct rt_rec *rec, const uint8_t *data); /* or RESENT */
 void rx_mark(struct vqt_vq *q, uint32_t psn, const struct rt_rec *rec);
+void rx_placed(struct vqt_vq *q, uint32_t psn, const struct rt_rec *rec, const uint8_t *data);
 void rx_settled(struct vqt_vq *q, uint32_t base);
 
 /* vqt_host_rxbuf.c: the guest's buffers for the head frame. */

@@ -142,6 +142,7 @@ static void delivered(struct vqt_vq *q, uint32_t total, enum vqt_hdev_counter ho
 
 static void stage_copy_out(struct vqt_rx *rx, uint32_t pos, uint32_t total)
 {
+	hd_count(rx->vq->dev, VQT_HD_rx_copied_bytes, total);
 	uint32_t at = pos & (rx->window - 1);
 	uint32_t first = rx->window - at < total ? rx->window - at : total;
 
@@ -155,6 +156,7 @@ static void stage_copy_in(struct vqt_rx *rx, uint32_t pos, const uint8_t *data, 
 	uint32_t at = pos & (rx->window - 1);
 	uint32_t first = rx->window - at < len ? rx->window - at : len;
 
+	hd_count(rx->vq->dev, VQT_HD_rx_copied_bytes, len);
 	memcpy(rx->stage + at, data, first);
 	memcpy(rx->stage, data + first, len - first);
 }
@@ -190,13 +192,18 @@ static bool deliver_staged(struct vqt_vq *q, const struct rx_entry *e)
 	return why != VQT_HDEV_NCOUNTERS;
 }
 
+static bool whole(const struct rx_entry *e)
+{
+	return e->cover.got == e->total && !e->awaited;
+}
+
 /* Everything complete from next on. */
 static void drain(struct vqt_vq *q)
 {
 	struct vqt_rx *rx = q->rx;
 	struct rx_entry *e;
 
-	while ((e = entry_at(rx, rx->next)) != NULL && e->cover.got == e->total) {
+	while ((e = entry_at(rx, rx->next)) != NULL && whole(e)) {
 		uint32_t pos = rx->next, total = e->total;
 
 		if (e->direct)
@@ -222,6 +229,7 @@ static bool place_whole(struct vqt_vq *q, const struct rt_rec *rec, const uint8_
 
 	if (!rc) {
 		rx_write(q->rx, 0, data, rec->total);
+		hd_count(q->dev, VQT_HD_rx_copied_bytes, rec->total);
 		delivered(q, rec->total, VQT_HD_rx_direct);
 	} else {
 		why = hopeless(q, rc);
@@ -260,42 +268,55 @@ static void add_piece(struct vqt_vq *q, struct rx_entry *e, uint32_t psn, const 
 		entry_drop(q, rec->id, e, VQT_HD_drop_rx_malformed);
 		return;
 	}
-	if (e->direct)
+	if (e->direct) {
 		rx_write(q->rx, rec->offset, data, rec->len);
-	else if (!e->dead)
+		hd_count(q->dev, VQT_HD_rx_copied_bytes, rec->len);
+	} else if (!e->dead) {
 		stage_copy_in(q->rx, rec->id + rec->offset, data, rec->len);
+	}
 	if (rec->id == q->rx->next)
 		drain(q);
+}
+
+/* May a frame of len bytes stand at pos? Else it is counted. */
+static bool in_window(struct vqt_vq *q, uint32_t pos, uint32_t len)
+{
+	const struct vqt_rx *rx = q->rx;
+
+	if (len < VQT_FRAME_MIN || len > FRAME_MAX || pos % VQT_POS_ALIGN)
+		hd_count(q->dev, VQT_HD_drop_rx_malformed, 1);
+	else if (vqt_before(pos, rx->next))
+		hd_count(q->dev, VQT_HD_drop_rx_late, 1);
+	else if (pos - rx->next + vqt_span(len) > rx->limit - rx->next)
+		hd_count(q->dev, VQT_HD_drop_rx_credit, 1);
+	else
+		return true;
+	return false;
 }
 
 void rx_frame(struct vqt_vq *q, uint32_t psn, const struct rt_rec *rec, const uint8_t *data)
 {
 	struct vqt_rx *rx = q->rx;
 	struct vqt_hdev *d = q->dev;
+	bool resent = rec->kind == VQT_RESENT;
 	struct rx_entry *e;
 
-	if (rec->total < VQT_FRAME_MIN || rec->total > FRAME_MAX || rec->id % VQT_POS_ALIGN || !rec->len ||
-	    rec->offset > rec->total || rec->len > rec->total - rec->offset) {
+	if (!rec->len || rec->offset > rec->total || rec->len > rec->total - rec->offset) {
 		hd_count(d, VQT_HD_drop_rx_malformed, 1);
 		return;
 	}
-	if (vqt_before(rec->id, rx->next)) {
-		hd_count(d, VQT_HD_drop_rx_late, 1);
+	if (!in_window(q, rec->id, rec->total))
 		return;
-	}
-	if (rec->id - rx->next + vqt_span(rec->total) > rx->limit - rx->next) {
-		hd_count(d, VQT_HD_drop_rx_credit, 1);
-		return;
-	}
 	e = entry_at(rx, rec->id);
-	if (!e && rec->id == rx->next && rec->len == rec->total && place_whole(q, rec, data)) {
+	if (!e && !resent && rec->id == rx->next && rec->len == rec->total && place_whole(q, rec, data)) {
 		drain(q);
 		return;
 	}
 	if (!e) {
 		e = entry_add(rx, rec->id, rec->total, psn);
+		e->awaited = e->resent = resent;
 		e->dead = q->state != VQ_RUNNING;
-		if (!e->dead && rec->id == rx->next && rec->len < rec->total) {
+		if (!e->dead && !resent && rec->id == rx->next && rec->len < rec->total) {
 			e->direct = rx_reserve(q, rec->total) == 0;
 			e->dead = q->state != VQ_RUNNING;
 		}
@@ -305,6 +326,50 @@ void rx_frame(struct vqt_vq *q, uint32_t psn, const struct rt_rec *rec, const ui
 		return;
 	}
 	add_piece(q, e, psn, rec, data);
+}
+
+/* The adapter's word for it, or that there will be one. */
+void rx_placed(struct vqt_vq *q, uint32_t psn, const struct rt_rec *rec, const uint8_t *data)
+{
+	const struct vqt_host_ops *ops = q->dev->host->ops;
+	struct vqt_rx *rx = q->rx;
+	struct vqt_placed p;
+	struct rx_entry *e;
+
+	if (rec->total != VQT_PLACED_LEN || rec->len != rec->total) {
+		hd_count(q->dev, VQT_HD_drop_rx_malformed, 1);
+		return;
+	}
+	vqt_placed_get(data, &p);
+	/* Before anything else can come to stand where it may still write. */
+	if (p.state == VQT_PLACE_FAILED && ops->fence) {
+		hd_count(q->dev, VQT_HD_rx_fences, 1);
+		ops->fence(q->dev->cfg.user, &p.fence);
+	}
+	if (!in_window(q, rec->id, p.len))
+		return;
+	e = entry_at(rx, rec->id);
+	if (!e) {
+		e = entry_add(rx, rec->id, p.len, psn);
+		e->dead = q->state != VQ_RUNNING;
+		e->awaited = true;
+	}
+	if (p.state == VQT_PLACE_RESERVED && e->total == p.len)
+		return; /* known by now, or overtaken by what it says will come */
+	if (!e->awaited || e->total != p.len) {
+		hd_count(q->dev, VQT_HD_drop_rx_malformed, 1);
+		return;
+	}
+	if (p.state == VQT_PLACE_DONE) {
+		e->awaited = false;
+		e->cover.got = e->total;
+		hd_count(q->dev, VQT_HD_rx_placed, 1);
+	} else if (p.state == VQT_PLACE_FAILED) {
+		e->awaited = false;
+		e->resent = true;
+	}
+	if (rec->id == rx->next)
+		drain(q);
 }
 
 void rx_mark(struct vqt_vq *q, uint32_t psn, const struct rt_rec *rec)
@@ -349,6 +414,8 @@ static bool head_lost(const struct vqt_rx *rx, const struct rx_entry *e, uint32_
 	uint32_t at;
 	bool settled;
 
+	if (e->awaited || e->resent)
+		return false;
 	if ((e->has_last && vqt_before(e->last_psn, base)) || vqt_before(e->psn + FRAME_PACKETS, base))
 		return true;
 	return known_from(rx, rx->next + VQT_POS_ALIGN, base, &at, &settled) && settled;
@@ -363,7 +430,7 @@ void rx_settled(struct vqt_vq *q, uint32_t base)
 	for (;;) {
 		struct rx_entry *e = entry_at(rx, rx->next);
 
-		if (e && (e->cover.got == e->total || !head_lost(rx, e, base)))
+		if (e && (whole(e) || !head_lost(rx, e, base)))
 			break;
 		if (e) {
 			uint32_t end = rx->next + vqt_span(e->total);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Guest to appliance: each transmit chain is one frame; its bytes are copied into the transport and the
- * chain goes back at once (virtio 1.2 section 5.1.6.2). */
+ * chain goes back at once (virtio 1.2 section 5.1.6.2), or it is lent (vqt_host_lent.c). */
 #include <errno.h>
 #include <string.h>
 
@@ -18,13 +18,22 @@ static enum vqt_hdev_counter refuse(const struct vqt_chain *c)
 	return c->out_len > FRAME_MAX ? VQT_HD_drop_tx_long : VQT_HDEV_NCOUNTERS;
 }
 
+int tx_message(struct vqt_vq *q, enum rt_rel rel, uint32_t pos, const struct iovec *iov, unsigned n,
+	       uint32_t len)
+{
+	struct rt_rec rec = {.kind = VQT_FRAME, .queue = (uint8_t)(q->index / 2), .id = pos, .total = len};
+	int rc = hd_send(q, RT_NET, rel, &rec, iov, n);
+
+	if (!rc)
+		hd_count(q->dev, VQT_HD_tx_copied_bytes, len);
+	return rc;
+}
+
 /* rt_send()'s error: nothing happened. */
 static int send_bytes(struct vqt_vq *q, const struct iovec *iov, unsigned n, uint32_t len)
 {
 	struct vqt_hdev *d = q->dev;
-	struct rt_rec rec = {
-		.kind = VQT_FRAME, .queue = (uint8_t)(q->index / 2), .id = q->tx_pos, .total = len};
-	int rc = hd_send(q, RT_NET, d->b.rel, &rec, iov, n);
+	int rc = tx_message(q, d->b.rel, q->tx_pos, iov, n, len);
 
 	if (rc)
 		return rc;
@@ -36,14 +45,19 @@ static int send_bytes(struct vqt_vq *q, const struct iovec *iov, unsigned n, uin
 	return 0;
 }
 
-/* 0, or -EAGAIN: nothing happened. */
+/* 0: the chain is done with; 1: it is lent; -EAGAIN: nothing happened. */
 static int send_frame(struct vqt_vq *q, const struct vqt_chain *c)
 {
 	enum vqt_hdev_counter why = refuse(c);
 	int rc = 0;
 
-	if (why == VQT_HDEV_NCOUNTERS)
-		rc = send_bytes(q, c->iov, c->nout, c->out_len);
+	if (why == VQT_HDEV_NCOUNTERS) {
+		rc = q->tx ? lent_send(q, c) : 0;
+		if (rc > 0)
+			return rc;
+		if (!rc)
+			rc = send_bytes(q, c->iov, c->nout, c->out_len);
+	}
 	if (rc == -EAGAIN)
 		return rc;
 	if (rc) /* the iovecs do not add up to what the chain says */
@@ -81,19 +95,22 @@ unsigned tx_turn(struct vqt_vq *q)
 	for (n = 0; n < VQT_TURN_CHAINS && bytes < VQT_TURN_BYTES; n++) {
 		int rc;
 
-		if (q->state != VQ_RUNNING || !list_empty(&q->blocked[RT_NET]))
+		if (!list_empty(&q->blocked[RT_NET]) || !lent_again(q) || q->state != VQ_RUNNING ||
+		    lent_full(q))
 			return vqt_cost(n, bytes);
 		rc = ops->pop(q->ring, c);
 		if (rc < 0)
 			vq_broken(q, "transmit ring: malformed");
 		if (rc <= 0)
 			return vqt_cost(n, bytes);
-		if (send_frame(q, c)) {
+		rc = send_frame(q, c);
+		if (rc < 0) {
 			ops->unpop(q->ring, 1);
 			return vqt_cost(n, bytes);
 		}
-		ops->push(q->ring, c, 0);
-		vq_dirty(q);
+		if (rc)
+			continue; /* and was touched by nobody */
+		lent_push(q, c);
 		bytes += c->out_len;
 	}
 	vq_ready(q);

@@ -14,6 +14,12 @@
  *	CANCEL	RT_CTL	 agent	     virtqueue	 request id	 0		 none
  *	CPL	RT_DATA	 appliance   virtqueue	 request id	 16 + sent	 head, last `sent` writable
  *bytes
+ *	LENT	RT_NET	 agent	     pair	 position	 8 + 16n + head	 a frame that is to be fetched
+ *	TAKEN	RT_CTL	 appliance   pair	 position	 0		 none
+ *	AGAIN	RT_CTL	 appliance   pair	 position	 0		 none
+ *	GONE	RT_CTL	 agent	     pair	 position	 0		 none
+ *	PLACED	RT_NET	 appliance   pair	 position	 16		 a frame that was placed
+ *	RESENT	RT_NET	 appliance   pair	 position	 frame length	 as FRAME
  *
  * Positions. Each (device, pair, direction) is a stream of frames; a frame takes its length rounded up to
  * VQT_POS_ALIGN bytes of it, and rec.id is the position, mod 2^32, of its first byte. Both start at 0 when
@@ -30,6 +36,15 @@
  *the writable part: all of it for a successful read, the status byte alone for the rest; `total` alone tells
  *where each piece goes. CANCEL answers a GRANT of a request whose guest has gone: the appliance forgets the
  *request and completes it with nothing.
+ *
+ * Frames by key (vqt_bulk.h), where a path of the session can move bytes without a processor. LENT takes the
+ * place of FRAME: it names the guest's memory, the appliance fetches the bytes, and the guest gets its
+ *buffers back with TAKEN, which says that every LENT before the position was fetched or dropped. What cannot
+ *be fetched is asked for with AGAIN and comes as FRAME at the same position, or GONE: its guest is. PLACED
+ *says that the bytes of a frame lie in the agent's stage, or (RESERVED) that they will: that goes out before
+ * anything behind it, so that the gap is not taken for a loss, and is followed by PLACED, or by FAILED and
+ *the bytes as RESENT. All but FRAME are sent with RT_REL_FULL. A LENT takes vqt_span() of its own length of
+ *the stream.
  */
 #ifndef OUTRIGGER_VQT_MSG_H
 #define OUTRIGGER_VQT_MSG_H
@@ -50,6 +65,12 @@ enum vqt_kind {
 	VQT_REQDATA,
 	VQT_CANCEL,
 	VQT_CPL,
+	VQT_LENT,
+	VQT_TAKEN,
+	VQT_AGAIN,
+	VQT_GONE,
+	VQT_PLACED,
+	VQT_RESENT,
 	VQT_KIND_END
 };
 

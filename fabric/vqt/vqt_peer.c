@@ -70,6 +70,7 @@ struct vqt_peer *vqt_peer_create(const struct vqt_peer_cfg *cfg, int *err)
 	list_init(&p->gaps);
 	list_init(&p->attention);
 	list_init(&p->room);
+	list_init(&p->lent);
 	list_init(&p->waiting);
 	list_init(&p->granting);
 	list_init(&p->sending);
@@ -132,6 +133,9 @@ static int alloc_queues(struct vqt_dev *d)
 	d->pairs = calloc(pairs, sizeof(*d->pairs));
 	for (unsigned i = 0; d->pairs && i < pairs; i++)
 		pair_init(&d->pairs[i], d, i);
+	for (unsigned i = 0; d->pairs && i < pairs; i++)
+		if (d->peer->cfg.bulk.ops && place_init(&d->pairs[i]))
+			return -ENOMEM;
 	return d->pairs ? 0 : -ENOMEM;
 }
 
@@ -163,6 +167,8 @@ struct vqt_dev *vqt_peer_attach(struct vqt_peer *p, const struct vqt_dev_cfg *cf
 	d->ops = p->cfg.ops;
 	d->mem = p->cfg.mem;
 	if (alloc_queues(d)) {
+		for (unsigned i = 0; d->pairs && i < d->cfg.nvq / 2; i++)
+			place_fini(&d->pairs[i]);
 		dev_free(d);
 		return NULL;
 	}
@@ -236,8 +242,10 @@ static enum rt_class class_of(uint8_t kind)
 {
 	switch (kind) {
 	case VQT_FRAME:
+	case VQT_LENT:
 		return RT_NET;
 	case VQT_CREDIT:
+	case VQT_GONE:
 	case VQT_CANCEL:
 		return RT_CTL;
 	case VQT_REQ:
@@ -252,7 +260,8 @@ static enum rt_class class_of(uint8_t kind)
 void vqt_peer_record(struct vqt_peer *p, enum rt_class cls, uint32_t psn, const struct rt_rec *rec,
 		     const uint8_t *data, struct buf *owner)
 {
-	bool net = rec->kind == VQT_FRAME || rec->kind == VQT_CREDIT;
+	bool net = rec->kind == VQT_FRAME || rec->kind == VQT_CREDIT || rec->kind == VQT_LENT ||
+		   rec->kind == VQT_GONE;
 	struct vqt_dev *d;
 
 	counter_add(&p->counters[VQT_PEER_records], 1);
@@ -265,6 +274,10 @@ void vqt_peer_record(struct vqt_peer *p, enum rt_class cls, uint32_t psn, const 
 		return;
 	if (rec->kind == VQT_FRAME)
 		pair_frame(&d->pairs[rec->queue], psn, rec, data, owner);
+	else if (rec->kind == VQT_LENT)
+		net_lent_piece(&d->pairs[rec->queue], psn, rec, data);
+	else if (rec->kind == VQT_GONE)
+		net_lent_gone(&d->pairs[rec->queue], rec);
 	else if (rec->kind == VQT_CREDIT)
 		pair_credit(&d->pairs[rec->queue], rec);
 	else if (rec->kind == VQT_CANCEL)
@@ -323,6 +336,7 @@ void vqt_peer_service(struct vqt_peer *p, uint64_t now)
 	req_serve_sending(p, now);
 	req_serve_waiting(p);
 	req_serve_granting(p, now);
+	net_lent_serve(p, now);
 	list_init(&todo);
 	while ((it = list_pop(&p->attention)) != NULL)
 		list_add_tail(&todo, it);

@@ -147,7 +147,7 @@ static void quiet0(void *user)
 	(void)user;
 }
 
-static const struct vqt_host_ops host_ops = {broken, quiet, quiet0};
+static const struct vqt_host_ops host_ops = {.broken = broken, .stopped = quiet, .idle = quiet0};
 
 static void got_frame(void *user, unsigned pair, struct frame *f)
 {

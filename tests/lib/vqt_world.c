@@ -34,7 +34,24 @@ static void host_idle(void *user)
 	((struct vw *)user)->idle++;
 }
 
-static const struct vqt_host_ops host_ops = {host_broken, host_stopped, host_idle};
+/* Memory of the host is one region, an address its offset. */
+static bool host_keys(void *user, const struct iovec *iov, unsigned n, struct vqt_key *out)
+{
+	for (unsigned i = 0; i < n; i++)
+		out[i] = (struct vqt_key){1, (uint32_t)iov[i].iov_len, (uintptr_t)iov[i].iov_base};
+	return !((struct vw *)user)->no_keys;
+}
+
+static void host_fence(void *user, const struct vqt_fence *fence)
+{
+	((struct vw *)user)->fences++;
+	((struct vw *)user)->fence = *fence;
+}
+
+static const struct vqt_host_ops host_ops = {
+	.broken = host_broken, .stopped = host_stopped, .idle = host_idle};
+static const struct vqt_host_ops host_bulk_ops = {host_broken, host_stopped, host_idle, host_keys,
+						  host_fence};
 
 static void dev_frame(void *user, unsigned pair, struct frame *f)
 {
@@ -87,6 +104,113 @@ static void mem_put(void *ctx, void *p, size_t size, size_t off)
 	(void)off;
 	((struct vw *)ctx)->mem_live -= size;
 	free(p);
+}
+
+/* ---- the adapter ---- */
+
+static struct vw_move *add_move(struct vw *w, const struct vqt_bulk_end *m, void **op)
+{
+	struct vw_move *v = calloc(1, sizeof(*v));
+
+	assert(v && w->nmoves < VW_MOVES);
+	v->m = *m;
+	w->moves[w->nmoves++] = v;
+	*op = v;
+	return v;
+}
+
+static int fake_fetch(void *ctx, uint16_t dev, struct frame *f, const struct vqt_lent *k, const uint8_t *head,
+		      const struct vqt_bulk_end *m, void **op)
+{
+	struct vw *w = ctx;
+	struct vw_move *v;
+
+	(void)dev;
+	if (w->moves_refuse)
+		return w->moves_refuse;
+	v = add_move(w, m, op);
+	v->keys = *k;
+	v->frame = frame_get(w->frames);
+	for (uint32_t at = 0; at < k->len; at += 2048) {
+		struct buf *b = buf_get(w->bufs);
+		uint32_t n = k->len - at < 2048 ? k->len - at : 2048;
+
+		memset(b->base, 0xee, n);
+		if (!at && k->head)
+			memcpy(b->base, head, k->head);
+		frame_add(f, b->base, n, b);
+		frame_add(v->frame, b->base, n, b);
+		buf_put(b);
+	}
+	return 0;
+}
+
+static int fake_place(void *ctx, uint16_t dev, uint16_t pair, uint32_t pos, const struct frame *f,
+		      const struct vqt_bulk_end *m, void **op)
+{
+	struct vw *w = ctx;
+	struct vw_move *v;
+
+	(void)dev;
+	if (w->moves_refuse || !w->stage_of)
+		return w->moves_refuse ? w->moves_refuse : -ENOTCONN;
+	v = add_move(w, m, op);
+	v->stage = vqt_hdev_stage(w->stage_of, pair, &v->stage_len);
+	v->frame = frame_clone(f);
+	v->pos = pos;
+	return 0;
+}
+
+static void fake_drop(void *ctx, void *op)
+{
+	(void)ctx;
+	((struct vw_move *)op)->dropped = true;
+}
+
+static const struct vqt_bulk_ops fake_bulk = {fake_fetch, fake_place, fake_drop};
+
+/* The bytes, at the last moment: who took his memory back before sees it. */
+static void move(struct vw_move *v)
+{
+	uint32_t at = v->keys.head, seg = 0;
+
+	for (uint32_t i = 0; v->stage && i < v->frame->len; i++)
+		frame_read(v->frame, i, &v->stage[(v->pos + i) % v->stage_len], 1);
+	for (unsigned k = 0; k < v->keys.n; k++)
+		for (uint32_t i = 0; i < v->keys.key[k].len; i++) {
+			((uint8_t *)(uintptr_t)v->frame->seg[seg].data)[at++] =
+				((const uint8_t *)(uintptr_t)v->keys.key[k].offset)[i];
+			if (at == v->frame->seg[seg].len) {
+				seg++;
+				at = 0;
+			}
+		}
+}
+
+unsigned vw_moves(struct vw *w, unsigned n)
+{
+	static const struct vqt_fence broke = {2, 77};
+	unsigned done = 0;
+
+	for (; done < n && w->nmoves; done++) {
+		struct vw_move *v = w->moves[0];
+		bool ok = !w->moves_fail;
+
+		w->moves_fail -= !ok;
+		memmove(w->moves, w->moves + 1, --w->nmoves * sizeof(w->moves[0]));
+		/* Of a fetch that was dropped the bytes come all the same. */
+		if (ok && !(v->dropped && v->stage))
+			move(v);
+		if (v->stage && !ok && !v->dropped) {
+			v->m.done(v->m.arg, false, &broke, v->frame);
+			v->frame = NULL;
+		} else if (!v->dropped) {
+			v->m.done(v->m.arg, ok, NULL, NULL);
+		}
+		frame_put(v->frame);
+		free(v);
+	}
+	return done;
 }
 
 /* ---- sessions ---- */
@@ -146,6 +270,7 @@ void vw_session_up(struct vw *w, const struct vw_cfg *cfg)
 		.mem_max = cfg && cfg->mem_max ? cfg->mem_max : 64u << 20,
 		.net_pending = cfg ? cfg->net_pending : 0,
 		.seed = 4711,
+		.bulk = {cfg && cfg->bulk ? &fake_bulk : NULL, w},
 	};
 	int err;
 
@@ -174,7 +299,7 @@ void vw_init(struct vw *w, const struct vw_cfg *cfg)
 	memset(w, 0, sizeof(*w));
 	w->now = 1000000000;
 	rng_init(&w->rng, 1);
-	w->host = vqt_host_create(&host_ops, 815);
+	w->host = vqt_host_create(cfg && cfg->bulk ? &host_bulk_ops : &host_ops, 815);
 	w->frames = frame_pool_create(VW_FRAMES);
 	w->bufs = buf_pool_create(4096, 2048);
 	w->datagrams = buf_pool_create(DATAGRAMS, (cfg && cfg->chunk ? cfg->chunk : RT_CHUNK_DEFAULT) + 128);
@@ -195,6 +320,7 @@ void vw_fini(struct vw *w)
 	if (w->rt[0])
 		vw_session_down(w);
 	vqt_host_destroy(w->host);
+	vw_moves(w, VW_MOVES);
 	vw_forget(w);
 	assert(w->mem_live == 0);
 	frame_pool_destroy(w->frames);
@@ -242,9 +368,12 @@ static void shuffle(struct vw *w, struct vw_datagram *wire, unsigned n)
 static bool exchange(struct vw *w, struct vw_datagram *wire)
 {
 	unsigned n = 0;
+	bool moved = false;
 
 	while (vqt_host_service(w->host, 256, w->now))
 		n = take(w, 0, wire, n);
+	if (!w->moves_wait && vw_moves(w, VW_MOVES))
+		moved = true;
 	vqt_peer_service(w->peer, w->now);
 	n = take(w, 0, wire, n);
 	n = take(w, 1, wire, n);
@@ -258,7 +387,7 @@ static bool exchange(struct vw *w, struct vw_datagram *wire)
 	}
 	rt_input_end(w->rt[0], w->now);
 	rt_input_end(w->rt[1], w->now);
-	return n != 0;
+	return n != 0 || moved || (w->nmoves && !w->moves_wait);
 }
 
 void vw_run(struct vw *w, uint64_t ns)

@@ -23,6 +23,18 @@ struct vw_datagram {
 	struct buf *buf;
 };
 
+#define VW_MOVES 1024
+
+/* A move of the world's adapter, see vw_cfg.bulk. */
+struct vw_move {
+	bool dropped;
+	struct vqt_bulk_end m;
+	struct frame *frame; /* own: what is fetched into, or placed */
+	struct vqt_lent keys;
+	uint8_t *stage; /* placing: the stage, its size and the position */
+	uint32_t stage_len, pos;
+};
+
 struct vw {
 	uint64_t now;
 	struct rt *rt[2];
@@ -38,6 +50,16 @@ struct vw {
 	/* Memory of requests. */
 	uint64_t mem_live;
 	unsigned mem_gets, mem_fail_after; /* fail the n-th get and later; 0: never */
+	/* The adapter. */
+	struct vw_move *moves[VW_MOVES]; /* under way, oldest first */
+	unsigned nmoves;
+	bool moves_wait;     /* until vw_moves() */
+	unsigned moves_fail; /* the next so many that end */
+	int moves_refuse;    /* what fetch() and place() give, if not 0 */
+	bool no_keys;
+	struct vqt_hdev *stage_of; /* whose stage place() writes to */
+	unsigned fences;
+	struct vqt_fence fence; /* the last */
 	/* What happened. */
 	struct frame *got[VW_FRAMES]; /* from guests, in order */
 	unsigned ngot;
@@ -51,6 +73,7 @@ struct vw_cfg {
 	uint32_t chunk; /* 0: default */
 	uint64_t mem_max;
 	uint32_t net_pending;
+	bool bulk;			   /* frames by key, over an adapter in memory */
 	const struct vqt_dev_ops *dev_ops; /* NULL: the world's own, which keep what is delivered */
 };
 
@@ -59,6 +82,8 @@ void vw_fini(struct vw *w);
 /* The session is lost at both ends; then a new one. Devices must be attached and bound again. */
 void vw_session_down(struct vw *w);
 void vw_session_up(struct vw *w, const struct vw_cfg *cfg);
+/* Ends the oldest n moves; their number. */
+unsigned vw_moves(struct vw *w, unsigned n);
 /* Until both transports are idle, or `ns` have passed. */
 void vw_run(struct vw *w, uint64_t ns);
 /* Free the frames got so far. */

@@ -388,7 +388,7 @@ static void on_idle(void *user)
 	on_stopped(user, 0);
 }
 
-static const struct vqt_host_ops ops = {on_broken, on_stopped, on_idle};
+static const struct vqt_host_ops ops = {.broken = on_broken, .stopped = on_stopped, .idle = on_idle};
 
 void agent_start(struct agent *a)
 {

@@ -25,7 +25,8 @@ static void host_idle(void *user)
 	(void)user;
 }
 
-static const struct vqt_host_ops host_ops = {host_broken, host_stopped, host_idle};
+static const struct vqt_host_ops host_ops = {
+	.broken = host_broken, .stopped = host_stopped, .idle = host_idle};
 
 static void dev_frame(void *user, unsigned pair, struct frame *f)
 {
