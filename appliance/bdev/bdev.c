@@ -214,6 +214,15 @@ int bdev_group_poll(struct bdev_group *g, uint64_t now, int max)
 	return n;
 }
 
+bool bdev_group_more(const struct bdev_group *g)
+{
+	bool more = !list_empty(&g->ready);
+
+	list_for_each (e, &g->engines)
+		more |= container_of(e, struct bdev_engine, node)->more;
+	return more;
+}
+
 int bdev_group_fd(const struct bdev_group *g)
 {
 	return g->fd;

@@ -136,6 +136,9 @@ void bdev_group_destroy(struct bdev_group *g); /* no bdev joined (asserted); NUL
 /* Hand queued requests to the kernel, then complete at most max; the number completed. */
 int bdev_group_poll(struct bdev_group *g, uint64_t now, int max);
 
+/* After a poll: the next one completes requests that are ready already. */
+bool bdev_group_more(const struct bdev_group *g);
+
 /* The now of the last poll: what done() may use. */
 uint64_t bdev_group_now(const struct bdev_group *g);
 

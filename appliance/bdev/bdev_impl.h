@@ -20,6 +20,7 @@ void bdev_complete_at(struct bdev_io *io, int result, uint64_t due);
 struct bdev_engine {
 	const struct bdev_engine_ops *ops;
 	struct list node;
+	bool more; /* its next poll completes requests, whatever else happens */
 };
 
 struct bdev_engine_ops {

@@ -15,6 +15,9 @@
 /* A kernel short of memory answers EAGAIN; so often a step is tried before the request fails. */
 #define RETRIES 16u
 #define REAP	64u
+/* Bytes of transfers in memory per poll: what is done with them goes on while they are in the nearest cache,
+ * and the other end of the wire works on the first while the next are read. */
+#define QUICK_BYTES (128u << 10)
 
 enum step { STEP_TRANSFER, STEP_PUNCH, STEP_ZERO_RANGE, STEP_ZERO_WRITE, STEP_SYNC };
 
@@ -35,6 +38,7 @@ struct uring_engine {
 	struct io_uring ring;
 	struct uring_op *ops;
 	struct list free;
+	struct list quick; /* bdev_io.node: transfers that need not wait for anything */
 	uint8_t *bounce_mem;
 	uint8_t *bounce_free[BOUNCE_MAX];
 	unsigned bounces;    /* all */
@@ -195,11 +199,91 @@ static void submit_queued(struct uring_engine *u)
 		io_uring_submit(&u->ring);
 }
 
+static bool needs_bounce(const struct uring_volume *v, const struct bdev_io *io)
+{
+	uint64_t bits = 0;
+
+	if (!v->direct || (io->op != BDEV_READ && io->op != BDEV_WRITE))
+		return false;
+	for (unsigned i = 0; i < io->niov; i++) {
+		bits |= (uintptr_t)io->iov[i].iov_base & (v->mem_align - 1);
+		bits |= io->iov[i].iov_len & (v->len_align - 1);
+	}
+	return bits != 0;
+}
+
+static enum step first_step(const struct uring_volume *v, const struct bdev_io *io)
+{
+	switch (io->op) {
+	case BDEV_FLUSH:
+		return STEP_SYNC;
+	case BDEV_DISCARD:
+		return STEP_PUNCH;
+	case BDEV_WRITE_ZEROES:
+		/* A hole reads as zeroes on every file system that can punch one. */
+		return io->flags & BDEV_F_UNMAP && v->b.info.can_discard ? STEP_PUNCH : STEP_ZERO_RANGE;
+	default:
+		return STEP_TRANSFER;
+	}
+}
+
+/* The whole of a transfer, done: where nothing has to be waited for, a thread of the kernel's to wait is the
+ * greater part of the cost. */
+static bool in_place(const struct uring_volume *v, const struct bdev_io *io)
+{
+	int flags = io->flags & BDEV_F_FUA ? RWF_DSYNC : 0;
+	ssize_t n = -1;
+
+	if (io->op == BDEV_READ)
+		n = preadv(v->fd, io->iov, (int)io->niov, (off_t)io->offset);
+	else
+		n = pwritev2(v->fd, io->iov, (int)io->niov, (off_t)io->offset, flags);
+	return n >= 0 && (uint64_t)n == io->length;
+}
+
+/* Queues the first step; -EAGAIN: no room now. */
+static int begin(struct uring_engine *u, struct uring_volume *v, struct bdev_io *io)
+{
+	bool bounce = needs_bounce(v, io);
+	struct uring_op *op;
+
+	if (list_empty(&u->free) || (bounce && u->nbounce == 0))
+		return -EAGAIN;
+	op = container_of(list_pop(&u->free), struct uring_op, node);
+	*op = (struct uring_op){.v = v, .io = io, .step = first_step(v, io)};
+	if (bounce) {
+		op->bounce = u->bounce_free[--u->nbounce];
+		if (io->op == BDEV_WRITE)
+			bdev_iov_gather(op->bounce, io->iov, io->niov, 0, io->length);
+	}
+	prep(u, op);
+	return 0;
+}
+
+static void run_quick(struct uring_engine *u)
+{
+	for (uint64_t bytes = 0; bytes < QUICK_BYTES && !list_empty(&u->quick);) {
+		struct bdev_io *io = container_of(list_pop(&u->quick), struct bdev_io, node);
+		struct uring_volume *v = container_of(io->bdev, struct uring_volume, b);
+
+		bytes += io->length;
+		/* What did not come to its end there is done again, in steps and with its errors. */
+		if (in_place(v, io)) {
+			bdev_complete(io, 0);
+		} else if (begin(u, v, io)) {
+			list_add_head(&u->quick, &io->node);
+			break;
+		}
+	}
+	u->e.more = !list_empty(&u->quick);
+}
+
 static void engine_poll(struct bdev_engine *e, int max)
 {
 	struct uring_engine *u = engine_of(e);
 	struct io_uring_cqe *cqes[REAP];
 
+	run_quick(u);
 	submit_queued(u);
 	while (max > 0) {
 		unsigned want = (unsigned)max < REAP ? (unsigned)max : REAP;
@@ -223,7 +307,8 @@ static bool engine_arm(struct bdev_engine *e)
 
 	submit_queued(u);
 	/* The group drained the eventfd just before: what ends from now on signals it again. */
-	return io_uring_sq_ready(&u->ring) == 0 && io_uring_peek_cqe(&u->ring, &cqe) != 0;
+	return list_empty(&u->quick) && io_uring_sq_ready(&u->ring) == 0 &&
+	       io_uring_peek_cqe(&u->ring, &cqe) != 0;
 }
 
 static void engine_free(struct uring_engine *u)
@@ -265,6 +350,7 @@ static struct uring_engine *engine_alloc(unsigned depth)
 		return NULL;
 	u->e.ops = &engine_ops;
 	list_init(&u->free);
+	list_init(&u->quick);
 	u->bounces = depth < BOUNCE_MAX ? depth : BOUNCE_MAX;
 	u->ops = calloc(depth, sizeof(*u->ops));
 	u->bounce_mem = map((size_t)u->bounces * BDEV_IO_MAX, PROT_READ | PROT_WRITE);
@@ -321,69 +407,10 @@ int uring_engine_of(struct bdev_group *g, struct uring_engine **out)
 	return 0;
 }
 
-static bool needs_bounce(const struct uring_volume *v, const struct bdev_io *io)
-{
-	uint64_t bits = 0;
-
-	if (!v->direct || (io->op != BDEV_READ && io->op != BDEV_WRITE))
-		return false;
-	for (unsigned i = 0; i < io->niov; i++) {
-		bits |= (uintptr_t)io->iov[i].iov_base & (v->mem_align - 1);
-		bits |= io->iov[i].iov_len & (v->len_align - 1);
-	}
-	return bits != 0;
-}
-
-static enum step first_step(const struct uring_volume *v, const struct bdev_io *io)
-{
-	switch (io->op) {
-	case BDEV_FLUSH:
-		return STEP_SYNC;
-	case BDEV_DISCARD:
-		return STEP_PUNCH;
-	case BDEV_WRITE_ZEROES:
-		/* A hole reads as zeroes on every file system that can punch one. */
-		return io->flags & BDEV_F_UNMAP && v->b.info.can_discard ? STEP_PUNCH : STEP_ZERO_RANGE;
-	default:
-		return STEP_TRANSFER;
-	}
-}
-
-/* The whole of a transfer, done: where nothing has to be waited for, a thread of the kernel's to wait is the
- * greater part of the cost. */
-static bool in_place(const struct uring_volume *v, const struct bdev_io *io)
-{
-	int flags = io->flags & BDEV_F_FUA ? RWF_DSYNC : 0;
-	ssize_t n = -1;
-
-	if (!v->in_memory)
-		return false;
-	if (io->op == BDEV_READ)
-		n = preadv(v->fd, io->iov, (int)io->niov, (off_t)io->offset);
-	else if (io->op == BDEV_WRITE)
-		n = pwritev2(v->fd, io->iov, (int)io->niov, (off_t)io->offset, flags);
-	return n >= 0 && (uint64_t)n == io->length;
-}
-
 int uring_engine_submit(struct uring_engine *u, struct uring_volume *v, struct bdev_io *io)
 {
-	bool bounce = needs_bounce(v, io);
-	struct uring_op *op;
-
-	/* What did not come to its end there is done again, in steps and with its errors. */
-	if (in_place(v, io)) {
-		bdev_complete(io, 0);
-		return 0;
-	}
-	if (list_empty(&u->free) || (bounce && u->nbounce == 0))
-		return -EAGAIN;
-	op = container_of(list_pop(&u->free), struct uring_op, node);
-	*op = (struct uring_op){.v = v, .io = io, .step = first_step(v, io)};
-	if (bounce) {
-		op->bounce = u->bounce_free[--u->nbounce];
-		if (io->op == BDEV_WRITE)
-			bdev_iov_gather(op->bounce, io->iov, io->niov, 0, io->length);
-	}
-	prep(u, op);
+	if (!v->in_memory || (io->op != BDEV_READ && io->op != BDEV_WRITE))
+		return begin(u, v, io);
+	list_add_tail(&u->quick, &io->node);
 	return 0;
 }

@@ -415,6 +415,7 @@ static int turn(struct worker *w)
 	/* What the tunnels just handed over goes to the kernel now, not a turn later. */
 	news += backends(w);
 	serve_sessions(w);
+	more |= bdev_group_more(w->bdevs);
 	ep_flush(w->ep, more, w->now);
 	uplinks_out(w);
 	if (w->now >= w->tick_at) {
