@@ -23,7 +23,7 @@ static enum dp_verdict w_memory(struct worker *w, struct dp_call *c)
 	return DP_DONE;
 }
 
-static void done(struct dp_call *c)
+static void memory_kept(struct dp_call *c)
 {
 	struct memory_call *mc = (struct memory_call *)c;
 	struct session *s = mc->s;
@@ -99,7 +99,7 @@ const char *session_on_rdma_memory(struct session *s, const Outrigger__Session__
 	}
 	s->rekeying++;
 	mc->call.fn = w_memory;
-	mc->call.done = done;
+	mc->call.done = memory_kept;
 	dp_call(s->h->dp, &mc->call);
 	return NULL;
 }

@@ -37,6 +37,7 @@
 #define worker_session_del	f_worker_session_del
 #define worker_session_rekey	f_worker_session_rekey
 #define worker_session_rdma	f_worker_session_rdma
+#define worker_session_memory	f_worker_session_memory
 #define worker_vdisk_add	f_worker_vdisk_add
 #define worker_vdisk_bind	f_worker_vdisk_bind
 #define worker_vdisk_del	f_worker_vdisk_del
@@ -60,6 +61,7 @@
 #include "appliance/hosts/hosts.c"
 #include "appliance/hosts/publish.c"
 #include "appliance/hosts/session.c"
+#include "appliance/hosts/session_memory.c"
 #include "appliance/hosts/session_rdma.c"
 
 #define CHANS	6
@@ -409,6 +411,16 @@ int f_worker_session_rdma(struct worker *w, struct wsession *s, unsigned path, c
 	(void)w;
 	assert(s && path < RT_PATHS && theirs->mtu >= 1 && theirs->mtu <= 5);
 	*ours = (struct verbs_end){.qpn = 1, .psn = psn & 0xffffff, .mtu = 3};
+	return P.bind_fails ? -ENOSPC : 0;
+}
+
+int f_worker_session_memory(struct worker *w, struct wsession *s, uint32_t dev,
+			    const struct guest_region *regions, unsigned n)
+{
+	(void)w;
+	assert(s && dev <= DEVICES_MAX && n <= GUEST_REGIONS);
+	for (unsigned i = 0; i < n; i++)
+		assert(regions[i].id && regions[i].length);
 	return P.bind_fails ? -ENOSPC : 0;
 }
 
