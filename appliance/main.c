@@ -129,6 +129,8 @@ static int open_rdma(struct appliance *a, struct dp_cfg *dc, unsigned i)
 	l = vc.pool ? link_verbs_create(&vc, &r, a->why, sizeof(a->why)) : NULL;
 	if (!l)
 		return -EIO;
+	if (r)
+		log_warn("fabric: %s; its paths wait for it", a->why);
 	dc->verbs[dc->nlinks] = l;
 	dc->rdma_bufs[i] = vc.pool;
 	dc->link[dc->nlinks] = a->o->impaired ? link_impair_create(l, &a->o->impair) : l;

@@ -398,7 +398,7 @@ static int backends(struct worker *w)
 static int turn(struct worker *w)
 {
 	int news = (int)mailbox_drain(&w->down), n;
-	bool more;
+	bool more, tick;
 
 	n = ep_poll(w->ep, &w->now);
 	if (n < 0 && !w->link_broken) {
@@ -418,12 +418,14 @@ static int turn(struct worker *w)
 	more |= bdev_group_more(w->bdevs);
 	ep_flush(w->ep, more, w->now);
 	uplinks_out(w);
-	if (w->now >= w->tick_at) {
+	tick = w->now >= w->tick_at;
+	if (tick) {
 		w->tick_at = w->now + TICK_NS;
 		sw_tick(w->sw, w->now, 64);
 		ep_reap(w->ep, on_lost, NULL);
-		worker_rdma_tick(w);
 	}
+	if (tick || !list_empty(&w->rdma_waits))
+		worker_rdma_news(w);
 	return news;
 }
 
@@ -499,6 +501,7 @@ int worker_init(struct worker *w, const struct dp_cfg *cfg, struct dp *dp, uint6
 	w->sleep_idle = cfg->sleep_idle;
 	w->now = clock_now_ns();
 	w->port_wait = PORT_WAIT_MIN_NS;
+	list_init(&w->rdma_waits);
 	reqmem_init(&w->reqmem);
 	r = mailbox_init(&w->down);
 	if (r)

@@ -38,9 +38,17 @@ int worker_session_add(struct worker *w, const struct wsession_cfg *cfg, struct 
 void worker_session_del(struct worker *w, struct wsession *s);
 /* ep_session_rekey() of its path; the agent has the keys already. */
 int worker_session_rekey(struct worker *w, struct wsession *s, unsigned path, const struct rt_path_cfg *next);
-/* The session's end of an RDMA path, connected to the agent's: the old one, if any, is gone. psn: random.
- * -ENOENT: no such path; errors of link_verbs_open() and link_verbs_connect(). */
-int worker_session_rdma(struct worker *w, struct wsession *s, unsigned path, const struct verbs_end *theirs,
+/* The session's end of an RDMA path is being connected to the agent's. The caller's until done() was called,
+ * on the worker: err 0 or -errno. */
+struct rdma_wait {
+	struct list node;
+	struct wsession *s; /* must not end meanwhile */
+	unsigned path;	    /* one at a time of each */
+	void (*done)(struct rdma_wait *wait, int err);
+};
+/* Begins; the old connection, if any, is gone. psn: random. -ENOENT: no such path; errors of
+ * link_verbs_open() and link_verbs_connect(); then done() is not called. */
+int worker_session_rdma(struct worker *w, struct rdma_wait *wait, const struct verbs_end *theirs,
 			uint32_t psn, struct verbs_end *ours);
 
 /* A region of a guest's memory, as its agent announced it: reached under key[path] if that path is in paths.

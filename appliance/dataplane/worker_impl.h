@@ -59,7 +59,8 @@ struct worker {
 	int epoll;
 	struct ep *ep;
 	struct link *verbs[EP_LINKS]; /* as dp_cfg.verbs */
-	struct link *pipe;	      /* the carrier inside control channels; the ep's */
+	struct list rdma_waits;
+	struct link *pipe; /* the carrier inside control channels; the ep's */
 	unsigned pipe_index;
 	struct buf_pool *pipe_bufs;
 	struct sw *sw;
@@ -103,8 +104,8 @@ int worker_main(void *arg);
 /* worker_rdma.c */
 /* Queue pairs of the session go. */
 void worker_rdma_close(struct wsession *s);
-/* With each tick of the worker: forgets the queue pairs that broke. */
-void worker_rdma_tick(struct worker *w);
+/* With each tick of the worker, and with each turn while somebody waits. */
+void worker_rdma_news(struct worker *w);
 
 /* worker_memory.c */
 void worker_memory_init(struct wsession *s, uint64_t seed);

@@ -4,17 +4,21 @@
 
 #include "appliance/dataplane/worker_impl.h"
 
-int worker_session_rdma(struct worker *w, struct wsession *s, unsigned path, const struct verbs_end *theirs,
+int worker_session_rdma(struct worker *w, struct rdma_wait *wait, const struct verbs_end *theirs,
 			uint32_t psn, struct verbs_end *ours)
 {
-	struct link *l = path < RT_PATHS ? s->verbs[path] : NULL;
+	struct wsession *s = wait->s;
+	struct link *l = wait->path < RT_PATHS ? s->verbs[wait->path] : NULL;
 	int r;
 
-	(void)w;
 	if (!l)
 		return -ENOENT;
 	r = link_verbs_open(l, s->id, psn, ours);
-	return r ? r : link_verbs_connect(l, s->id, theirs);
+	if (!r)
+		r = link_verbs_connect(l, s->id, theirs);
+	if (!r)
+		list_add_tail(&w->rdma_waits, &wait->node);
+	return r;
 }
 
 void worker_rdma_close(struct wsession *s)
@@ -24,10 +28,25 @@ void worker_rdma_close(struct wsession *s)
 			link_verbs_close(s->verbs[i], s->id);
 }
 
-/* The agent asks for a new one when its own end breaks; here it is enough that the transport finds out. */
-void worker_rdma_tick(struct worker *w)
+/* One that breaks later: the agent asks for a new one when its own end does; here it is enough that the
+ * transport finds out. */
+static void told(struct worker *w, const struct link *l, const struct verbs_news *news)
 {
+	list_for_each_safe (it, &w->rdma_waits) {
+		struct rdma_wait *wait = container_of(it, struct rdma_wait, node);
+
+		if (news->what == VERBS_PORT_UP || wait->s->id != news->id || wait->s->verbs[wait->path] != l)
+			continue;
+		list_del(it);
+		wait->done(wait, news->what == VERBS_CONNECTED ? 0 : news->err ? news->err : -ECONNRESET);
+	}
+}
+
+void worker_rdma_news(struct worker *w)
+{
+	struct verbs_news news;
+
 	for (unsigned i = 0; i < EP_LINKS; i++)
-		while (w->verbs[i] && link_verbs_broken(w->verbs[i]))
-			;
+		while (w->verbs[i] && link_verbs_news(w->verbs[i], &news))
+			told(w, w->verbs[i], &news);
 }

@@ -94,7 +94,7 @@ struct session {
 	bool synced;
 	unsigned rekeyed;  /* tick of the last */
 	unsigned rekeying; /* letters of it on their way */
-	bool opening;	   /* one of them, an RDMA path's */
+	unsigned opening;  /* bit per path: one of them, to connect it over RDMA */
 	struct rt_path_cfg
 		next[RT_PATHS];	  /* as cfg.path: rx issued, the agent's part awaited; rx_spi 0: none */
 	bool ended;		  /* on purpose: its channel is not waited for */

@@ -11,19 +11,29 @@
 
 struct open_call {
 	struct dp_call call; /* first */
-	struct session *s;   /* lives while its `rekeying` counts this letter */
+	struct rdma_wait wait;
+	struct session *s; /* lives while its `rekeying` counts this letter */
 	unsigned path;
 	uint32_t psn;
 	struct verbs_end theirs, ours;
 	int result;
 };
 
+static void w_connected(struct rdma_wait *wait, int err)
+{
+	struct open_call *o = container_of(wait, struct open_call, wait);
+
+	o->result = err;
+	dp_reply(&o->call);
+}
+
 static enum dp_verdict w_open(struct worker *w, struct dp_call *c)
 {
 	struct open_call *o = (struct open_call *)c;
 
-	o->result = worker_session_rdma(w, o->s->ws, o->path, &o->theirs, o->psn, &o->ours);
-	return DP_DONE;
+	o->wait = (struct rdma_wait){.s = o->s->ws, .path = o->path, .done = w_connected};
+	o->result = worker_session_rdma(w, &o->wait, &o->theirs, o->psn, &o->ours);
+	return o->result ? DP_DONE : DP_LATER;
 }
 
 static void opened(struct dp_call *c)
@@ -35,14 +45,16 @@ static void opened(struct dp_call *c)
 	Outrigger__Session__V1__RdmaEnd end;
 
 	s->rekeying--;
-	s->opening = false;
+	s->opening &= ~(1u << o->path);
 	if (o->result && session_may_log(s))
 		log_warn("host %s: RDMA path %u cannot be connected: %s", s->name, o->path,
 			 strerror(-o->result));
 	reply.index = o->path;
+	reply.qpn = o->theirs.qpn;
 	if (o->result) {
 		reply.error = o->result == -ENOSPC ? "the appliance's RDMA port has as many hosts as it takes"
-						   : strerror(-o->result);
+			      : o->result == -ENETDOWN ? "the appliance's RDMA port is down"
+						       : strerror(-o->result);
 	} else {
 		session_rdma_put(&end, &o->ours);
 		reply.end = &end;
@@ -65,7 +77,7 @@ const char *session_on_rdma_open(struct session *s, const Outrigger__Session__V1
 	if (i == s->cfg.npaths)
 		return "an RDMA end for a path that is not one";
 	/* It was given up there; the agent will ask once more. */
-	if (s->opening)
+	if (s->opening & 1u << m->index)
 		return NULL;
 	o = calloc(1, sizeof(*o));
 	if (!o)
@@ -77,7 +89,7 @@ const char *session_on_rdma_open(struct session *s, const Outrigger__Session__V1
 	o->s = s;
 	o->path = m->index;
 	RAND_bytes((uint8_t *)&o->psn, sizeof(o->psn));
-	s->opening = true;
+	s->opening |= 1u << o->path;
 	s->rekeying++;
 	o->call.fn = w_open;
 	o->call.done = opened;

@@ -574,11 +574,11 @@ static bool engine_carry(void *ctx, const uint8_t *data, uint32_t len)
 	return !session_send(s->chan, &m);
 }
 
-static void engine_rdma_broken(void *ctx, unsigned path)
+static void engine_rdma_news(void *ctx, unsigned path, const struct verbs_news *news)
 {
 	struct agent_session *s = ctx;
 
-	session_rdma_broken(&s->rdma, path);
+	session_rdma_news(&s->rdma, path, news);
 }
 
 static bool rdma_say(void *ctx, Outrigger__Session__V1__Message *m)
@@ -597,7 +597,7 @@ static void engine_memory_news(void *ctx, uint32_t dev)
 
 static const struct engine_up engine_calls = {
 	.memory = engine_memory_news,
-	.rdma_broken = engine_rdma_broken,
+	.rdma_news = engine_rdma_news,
 	.device_state = engine_device_state,
 	.detached = on_detached,
 	.lost = engine_lost,

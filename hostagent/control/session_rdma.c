@@ -5,53 +5,29 @@
 #include <openssl/rand.h>
 #include <string.h>
 
+#include "fabric/base/clock.h"
 #include "fabric/base/log.h"
 #include "proto/session/rdma.h"
 
-#define RETRY_MIN_MS 100u
-#define RETRY_MAX_MS 5000u
-#define ANSWER_S     5
-
-static void ask(struct session_rdma *r);
-
-static void later(struct session_rdma *r)
+static void arm(struct session_rdma *r)
 {
-	uint32_t ms = chan_backoff_next(&r->backoff, &r->rng);
-	struct timeval tv = {.tv_sec = ms / 1000, .tv_usec = (ms % 1000) * 1000};
+	uint64_t at = rdma_paths_deadline(&r->paths), now = clock_now_ns();
+	struct timeval tv = {0};
 
+	evtimer_del(r->timer);
+	if (at == RDMA_NEVER)
+		return;
+	if (at > now) {
+		tv.tv_sec = (time_t)((at - now) / NSEC_PER_SEC);
+		tv.tv_usec = (suseconds_t)((at - now) % NSEC_PER_SEC / 1000 + 1);
+	}
 	evtimer_add(r->timer, &tv);
 }
 
 static void failed(struct session_rdma *r, unsigned path, const char *why)
 {
-	if (!r->told)
+	if (rdma_paths_failed(&r->paths, path, clock_now_ns()))
 		log_warn("fabric: RDMA path %u is not connected: %s; trying again", path, why);
-	r->told = true;
-	later(r);
-}
-
-static void on_timer(evutil_socket_t fd, short what, void *arg)
-{
-	struct session_rdma *r = arg;
-
-	(void)fd;
-	(void)what;
-	r->asked = false;
-	ask(r);
-}
-
-int session_rdma_init(struct session_rdma *r, struct event_base *base, uint64_t seed)
-{
-	r->timer = evtimer_new(base, on_timer, r);
-	rng_init(&r->rng, seed);
-	chan_backoff_init(&r->backoff, RETRY_MIN_MS, RETRY_MAX_MS);
-	return r->timer ? 0 : -ENOMEM;
-}
-
-void session_rdma_fini(struct session_rdma *r)
-{
-	if (r->timer)
-		event_free(r->timer);
 }
 
 static bool send_end(struct session_rdma *r, unsigned path, struct verbs_end *ours)
@@ -68,85 +44,103 @@ static bool send_end(struct session_rdma *r, unsigned path, struct verbs_end *ou
 	return r->say(r->ctx, &m);
 }
 
-/* The next path that is due, if none is under way: in turn, so that one that never comes up keeps no other.
- */
-static void ask(struct session_rdma *r)
+static void ask(struct session_rdma *r, unsigned path)
 {
-	struct timeval wait = {.tv_sec = ANSWER_S};
-	unsigned after = r->due & ~((2u << r->path) - 1);
 	struct verbs_end ours;
 	uint32_t psn;
 	int err;
 
-	if (r->asked || !r->due)
-		return;
-	r->path = (unsigned)__builtin_ctz(after ? after : r->due);
 	RAND_bytes((uint8_t *)&psn, sizeof(psn));
-	err = engine_rdma_open(r->engine, r->path, psn, &ours);
-	if (err) {
-		failed(r, r->path, strerror(-err));
-		return;
-	}
-	/* Without a channel the next one starts it again. */
-	if (!send_end(r, r->path, &ours))
-		return;
-	r->asked = true;
-	evtimer_add(r->timer, &wait);
+	err = engine_rdma_open(r->engine, path, psn, &ours);
+	if (err)
+		failed(r, path, err == -ENETDOWN ? "its port is down" : strerror(-err));
+	else if (send_end(r, path, &ours))
+		rdma_paths_asked(&r->paths, path, ours.qpn, clock_now_ns());
+	else
+		rdma_paths_unheard(&r->paths, path);
+}
+
+static void on_timer(evutil_socket_t fd, short what, void *arg)
+{
+	struct session_rdma *r = arg;
+	uint64_t now = clock_now_ns();
+	int path;
+
+	(void)fd;
+	(void)what;
+	/* Each leaves this moment: it is asked for, or due later. */
+	while ((path = rdma_paths_due(&r->paths, now)) >= 0)
+		ask(r, (unsigned)path);
+	arm(r);
+}
+
+int session_rdma_init(struct session_rdma *r, struct event_base *base, uint64_t seed)
+{
+	r->timer = evtimer_new(base, on_timer, r);
+	rdma_paths_init(&r->paths, seed);
+	return r->timer ? 0 : -ENOMEM;
+}
+
+void session_rdma_fini(struct session_rdma *r)
+{
+	if (r->timer)
+		event_free(r->timer);
 }
 
 void session_rdma_start(struct session_rdma *r, unsigned paths)
 {
-	r->due = paths;
-	r->told = false;
-	chan_backoff_reset(&r->backoff);
-	session_rdma_again(r);
+	rdma_paths_start(&r->paths, paths, clock_now_ns());
+	arm(r);
 }
 
 void session_rdma_again(struct session_rdma *r)
 {
-	evtimer_del(r->timer);
-	r->asked = false;
-	ask(r);
+	rdma_paths_again(&r->paths, clock_now_ns());
+	arm(r);
 }
 
 void session_rdma_stop(struct session_rdma *r)
 {
-	evtimer_del(r->timer);
-	r->asked = false;
-	r->due = 0;
+	rdma_paths_stop(&r->paths);
+	arm(r);
 }
 
-void session_rdma_broken(struct session_rdma *r, unsigned path)
+void session_rdma_news(struct session_rdma *r, unsigned path, const struct verbs_news *news)
 {
-	log_warn("fabric: the connection of RDMA path %u broke; making another", path);
-	r->due |= 1u << path;
-	if (!r->asked && !evtimer_pending(r->timer, NULL))
-		later(r);
+	uint64_t now = clock_now_ns();
+
+	if (news->what == VERBS_PORT_UP) {
+		rdma_paths_port_up(&r->paths, path, now);
+	} else if (news->what == VERBS_CONNECTED) {
+		log_info("fabric: RDMA path %u is connected", path);
+		rdma_paths_connected(&r->paths, path, now);
+	} else if (news->err) {
+		failed(r, path, strerror(-news->err));
+	} else {
+		log_warn("fabric: the connection of RDMA path %u broke; making another", path);
+		rdma_paths_broken(&r->paths, path, now);
+	}
+	arm(r);
 }
 
 const char *session_rdma_opened(struct session_rdma *r, const Outrigger__Session__V1__RdmaOpened *m)
 {
 	struct verbs_end theirs;
+	const char *bad = NULL;
 	int err;
 
-	if (!r->asked || m->index != r->path)
-		return NULL; /* the answer to one that was given up */
-	evtimer_del(r->timer);
-	r->asked = false;
+	/* Else the answer to one that was given up. */
+	if (!rdma_paths_answered(&r->paths, m->index, m->qpn))
+		return NULL;
 	if (m->error[0]) {
-		failed(r, r->path, m->error);
-		return NULL;
+		failed(r, m->index, m->error);
+	} else if (session_rdma_get(m->end, &theirs)) {
+		bad = "an RDMA end with a number, GID or MTU out of range";
+	} else {
+		err = engine_rdma_connect(r->engine, m->index, &theirs);
+		if (err)
+			failed(r, m->index, strerror(-err));
 	}
-	if (session_rdma_get(m->end, &theirs))
-		return "an RDMA end with a number, GID or MTU out of range";
-	err = engine_rdma_connect(r->engine, r->path, &theirs);
-	if (err) {
-		failed(r, r->path, strerror(-err));
-		return NULL;
-	}
-	log_info("fabric: RDMA path %u is connected", r->path);
-	r->told = false;
-	r->due &= ~(1u << r->path);
-	ask(r);
-	return NULL;
+	arm(r);
+	return bad;
 }

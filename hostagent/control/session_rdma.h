@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Connecting the RDMA paths of a session, over its control channel: at the start each path, later each whose
- * connection broke. One at a time; what fails or gets no answer is tried again, with back-off.
+ * connection broke; rdma_paths.h says when.
  *
  * Thread rule: the event base's thread.
  */
@@ -11,8 +11,7 @@
 #include <event2/event.h>
 #include <stdbool.h>
 
-#include "fabric/base/rng.h"
-#include "fabric/chan/chan.h"
+#include "hostagent/control/rdma_paths.h"
 #include "hostagent/engine/engine.h"
 #include "proto/session/session.h"
 
@@ -22,12 +21,7 @@ struct session_rdma {
 	bool (*say)(void *ctx, Outrigger__Session__V1__Message *m);
 	void *ctx;
 	struct event *timer;
-	struct chan_backoff backoff;
-	struct rng rng;
-	unsigned due;  /* bit per path: not connected */
-	bool asked;    /* an answer is awaited */
-	unsigned path; /* for which */
-	bool told;     /* the last failure was logged */
+	struct rdma_paths paths;
 };
 
 /* seed: random. -ENOMEM. */
@@ -38,7 +32,8 @@ void session_rdma_start(struct session_rdma *r, unsigned paths);
 void session_rdma_again(struct session_rdma *r);
 /* It is over. */
 void session_rdma_stop(struct session_rdma *r);
-void session_rdma_broken(struct session_rdma *r, unsigned path);
+/* As engine_up.rdma_news. */
+void session_rdma_news(struct session_rdma *r, unsigned path, const struct verbs_news *news);
 /* NULL, or what was wrong with the message. */
 const char *session_rdma_opened(struct session_rdma *r, const Outrigger__Session__V1__RdmaOpened *m);
 

@@ -42,8 +42,8 @@ struct engine_up {
 	bool (*carry)(void *ctx, const uint8_t *data, uint32_t len);
 	/* What of a device's memory RDMA peers may reach has changed: engine_memory() says it. */
 	void (*memory)(void *ctx, uint32_t dev);
-	/* The connection of an RDMA path broke: engine_rdma_open() makes another. */
-	void (*rdma_broken)(void *ctx, unsigned path);
+	/* Of an RDMA path: after VERBS_BROKEN engine_rdma_open() makes another connection. */
+	void (*rdma_news)(void *ctx, unsigned path, const struct verbs_news *news);
 };
 
 struct engine_cfg {
@@ -113,8 +113,8 @@ struct engine_region {
 	} key[RT_PATHS];
 };
 
-/* Can a session have a path over this port? A sentence in why if not: no device, port down, locked memory,
- * ... */
+/* Can a session have a path over this port, now or when it is up? A sentence in why if not: no device, locked
+ * memory, ... */
 int engine_rdma_check(const struct verbs_port *port, char *why, size_t why_len);
 
 int engine_create(const struct engine_cfg *cfg, struct engine **out);
@@ -129,7 +129,7 @@ void engine_session_down(struct engine *e);
 /* Fresh SPIs and keys for a path. -ENOTCONN, or ep_session_rekey()'s errors. */
 int engine_rekey(struct engine *e, unsigned path, const struct rt_path_cfg *next);
 /* This end of an RDMA path, a fresh one, and the other; a path carries nothing before that. -ENOENT: no such
- * path; errors of link_verbs_open() and link_verbs_connect(). */
+ * path; errors of link_verbs_open() and link_verbs_connect(), whose end rdma_news() tells. */
 int engine_rdma_open(struct engine *e, unsigned path, uint32_t psn, struct verbs_end *ours);
 int engine_rdma_connect(struct engine *e, unsigned path, const struct verbs_end *theirs);
 /* All regions of a device, and the number of this list; -ENOENT: no such device. Requests name them when the

@@ -110,7 +110,7 @@ void engine_rdma_down(struct engine *e); /* the links are gone */
 /* As engine_stats(): of all RDMA ports together. */
 void engine_rdma_stats(const struct engine *e,
 		       void (*fn)(void *arg, uint32_t dev, const char *name, uint64_t value), void *arg);
-void engine_rdma_settle(struct engine *e); /* tells of broken connections; from the run alone */
+void engine_rdma_settle(struct engine *e); /* tells the news; from the run alone */
 
 /* engine_mem.c */
 /* From a front-end: see fe_config.memory; arg is the edev. */

@@ -24,6 +24,7 @@ static struct link *make_link(const struct verbs_port *port, struct buf_pool **p
 	return NULL;
 }
 
+/* A port that is down may come up. */
 int engine_rdma_check(const struct verbs_port *port, char *why, size_t why_len)
 {
 	struct buf_pool *pool;
@@ -50,6 +51,8 @@ int engine_rdma_up(struct engine *e, const struct engine_path *p, uint64_t now)
 		log_err("fabric: %s", why);
 		return r;
 	}
+	if (r)
+		log_warn("fabric: %s; path %u waits for it", why, p->index);
 	link_verbs_address(&peer, PEER);
 	r = engine_link_up(e, e->rdma[p->index], p, &peer, now);
 	if (r)
@@ -89,9 +92,11 @@ int engine_rdma_connect(struct engine *e, unsigned path, const struct verbs_end 
 
 void engine_rdma_settle(struct engine *e)
 {
+	struct verbs_news news;
+
 	for (unsigned i = 0; i < RT_PATHS; i++)
-		if (e->rdma[i] && link_verbs_broken(e->rdma[i]))
-			e->up->rdma_broken(e->ctx, i);
+		while (e->rdma[i] && link_verbs_news(e->rdma[i], &news))
+			e->up->rdma_news(e->ctx, i, &news);
 }
 
 void engine_rdma_stats(const struct engine *e,

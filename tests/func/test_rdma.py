@@ -18,7 +18,7 @@ sys.path.insert(0, f"{os.path.dirname(os.path.abspath(__file__))}/../world")
 import case
 import rdma
 import vm  # noqa: F401
-from case import expect, wait_for
+from case import WorldError, expect, wait_for
 
 BUILD = os.environ.get("BUILD", "build/gcc")
 GUEST = os.environ.get("GUEST", "build/cache/guest")
@@ -45,6 +45,15 @@ class Stand(rdma.Pair):
 
     def log(self, guest, name):
         return guest.run(f"tail -n 30 /run/{name}.log").output
+
+    def wait(self, what, condition):
+        """wait_for() that shows, when it was in vain, how the session stands and what both daemons said."""
+        try:
+            return wait_for(what, condition, PATIENCE, self.check, 0.2)
+        except WorldError as error:
+            logs = "".join(f"--- {name}\n{self.log(guest, name)}" for guest, name in
+                           ((self.app, "outriggerd"), (self.host, "outrigger-agent")))
+            raise WorldError(f"{error}\n{json.dumps(self.show().get('paths', []), indent=1)}\n{logs}") from None
 
     def start_appliance(self):
         self.daemon(self.app, "outriggerd", "--fabric 10.9.0.1 --fabric verbs:rxe1 --fabric verbs:rxe2 --state /run/st"
@@ -84,7 +93,7 @@ class Stand(rdma.Pair):
 
     def frames_pass(self):
         """A few frames each way; one may be lost (the network is a bounded class), not all."""
-        wait_for("frames pass", lambda: self.ping(3), PATIENCE, self.check, 0.2)
+        self.wait("frames pass", lambda: self.ping(3))
 
     def broken(self):
         """Connections that the agent has seen break."""
@@ -102,7 +111,7 @@ def setup(stand):
 
 
 def test_rdma_paths_come_up(stand):
-    wait_for("both RDMA paths up", stand.rdma_up, PATIENCE, stand.check, 0.5)
+    stand.wait("both RDMA paths up", stand.rdma_up)
     print(stand.last)
 
 
@@ -115,14 +124,14 @@ def test_frames_pass(stand):
                   "--tap-name", f"tap-{name}")
     for number, name in enumerate(MACS, 1):
         tap = f"tap-{name}"
-        wait_for(tap, lambda t=tap: stand.host.run(f"i2 link show {t}").ok, PATIENCE, stand.check, 0.2)
+        stand.wait(tap, lambda t=tap: stand.host.run(f"i2 link show {t}").ok)
         stand.host.must(f"i2 netns add {name}")
         stand.tap_up(number, name)
     before = stand.rdma_counters()
-    wait_for("the first answer", lambda: stand.ping(1), PATIENCE, stand.check, 0.2)
+    stand.wait("the first answer", lambda: stand.ping(1))
     stand.frames_pass()
     sent = lambda now: sum(now[name] - before[name] for name in ("tx_inline", "tx_copied"))  # noqa: E731
-    wait_for("20 messages over RDMA", lambda: sent(stand.rdma_counters()) >= 20, PATIENCE, stand.check, 0.5)
+    stand.wait("20 messages over RDMA", lambda: sent(stand.rdma_counters()) >= 20)
 
 
 def test_super_frames_pass(stand):
@@ -134,40 +143,40 @@ def test_super_frames_pass(stand):
 
 def test_a_cut_wire_is_a_dead_path(stand):
     stand.cut(1)
-    wait_for("one RDMA path down", lambda: stand.rdma_up(1), PATIENCE, stand.check, 0.5)
+    stand.wait("one RDMA path down", lambda: stand.rdma_up(1))
     stand.frames_pass()
     stand.cut(1, up=True)
-    wait_for("both up again", stand.rdma_up, PATIENCE, stand.check, 0.5)
+    stand.wait("both up again", stand.rdma_up)
 
 
 def test_a_killed_agent_comes_back(stand):
     stand.host.must("killall -9 outrigger-agent; while pidof outrigger-agent; do sleep 0.1; done")
     stand.start_agent()
-    wait_for("both RDMA paths up", stand.rdma_up, PATIENCE, stand.check, 0.5)
+    stand.wait("both RDMA paths up", stand.rdma_up)
     for number, name in enumerate(MACS, 1):
-        wait_for(f"tap-{name}", lambda t=f"tap-{name}": stand.host.run(f"i2 link show {t}").ok, PATIENCE, stand.check, 0.2)
+        stand.wait(f"tap-{name}", lambda t=f"tap-{name}": stand.host.run(f"i2 link show {t}").ok)
         stand.tap_up(number, name)
-    wait_for("an answer", lambda: stand.ping(1), PATIENCE, stand.check, 0.2)
+    stand.wait("an answer", lambda: stand.ping(1))
 
 
 def test_a_broken_connection_is_made_anew(stand):
     """The appliance's end of a wire goes: the agent's port stays up, and its queue pair runs out of retries."""
     before = stand.broken()
     stand.cut(1, stand.app)
-    wait_for("a broken queue pair", lambda: stand.broken() > before, PATIENCE, stand.check, 0.5)
+    stand.wait("a broken queue pair", lambda: stand.broken() > before)
     stand.frames_pass()
     stand.cut(1, stand.app, up=True)
-    wait_for("both up again", stand.rdma_up, PATIENCE, stand.check, 0.5)
+    stand.wait("both up again", stand.rdma_up)
 
 
 def test_udp_takes_over(stand):
     for wire in rdma.RDMA_WIRES:
         stand.cut(wire)
-    wait_for("no RDMA path left", lambda: stand.rdma_up(0), PATIENCE, stand.check, 0.5)
+    stand.wait("no RDMA path left", lambda: stand.rdma_up(0))
     stand.frames_pass()
     for wire in rdma.RDMA_WIRES:
         stand.cut(wire, up=True)
-    wait_for("both up again", stand.rdma_up, PATIENCE, stand.check, 0.5)
+    stand.wait("both up again", stand.rdma_up)
 
 
 def test_without_a_device_one_line_says_so(stand):

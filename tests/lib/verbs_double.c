@@ -15,6 +15,7 @@
 #define HELD	  4096
 #define EVENTS	  64
 #define KEYS	  64
+#define JOBS	  16
 
 struct dev {
 	struct ibv_context ctx; /* first */
@@ -81,6 +82,14 @@ static struct {
 	void (*before_notify)(void *arg);
 	void *before_arg;
 	struct vd_counts counts;
+	bool hold_jobs, unreachable;
+	struct {
+		void *(*fn)(void *arg);
+		void *arg;
+		uintptr_t number;
+	} job[JOBS];
+	unsigned njobs;
+	uintptr_t jobs_made;
 } w;
 
 static void raise_fd(int fd)
@@ -512,6 +521,10 @@ static int vd_modify_qp(struct ibv_qp *pub, struct ibv_qp_attr *a, int mask)
 	assert(mask & IBV_QP_STATE);
 	if (a->qp_state != IBV_QPS_ERR && (int)pub->state != from[a->qp_state])
 		return EINVAL;
+	if (a->qp_state == IBV_QPS_RTR && w.unreachable) {
+		w.unreachable = false;
+		return ETIMEDOUT;
+	}
 	if (a->qp_state == IBV_QPS_RTR)
 		q->dest = a->dest_qp_num;
 	pub->state = a->qp_state;
@@ -636,6 +649,56 @@ static void vd_ack_async_event(struct ibv_async_event *e)
 	(void)e;
 }
 
+/* ---- jobs ---- */
+
+void vd_hold_jobs(void)
+{
+	w.hold_jobs = true;
+}
+
+void vd_unreachable(void)
+{
+	w.unreachable = true;
+}
+
+bool vd_run_job(void)
+{
+	if (!w.njobs)
+		return false;
+	w.job[0].fn(w.job[0].arg);
+	memmove(w.job, w.job + 1, --w.njobs * sizeof(w.job[0]));
+	return true;
+}
+
+static int vd_spawn(pthread_t *t, void *(*fn)(void *arg), void *arg)
+{
+	*t = (pthread_t)++w.jobs_made;
+	if (!w.hold_jobs) {
+		fn(arg);
+		return 0;
+	}
+	if (w.njobs == JOBS)
+		return EAGAIN;
+	w.job[w.njobs].fn = fn;
+	w.job[w.njobs].arg = arg;
+	w.job[w.njobs++].number = w.jobs_made;
+	return 0;
+}
+
+static int vd_join(pthread_t t)
+{
+	bool waits = true;
+
+	while (waits) {
+		waits = false;
+		for (unsigned i = 0; i < w.njobs; i++)
+			waits |= w.job[i].number == (uintptr_t)t;
+		if (waits)
+			vd_run_job();
+	}
+	return 0;
+}
+
 const struct verbs_api verbs_double = {
 	.open = vd_open,
 	.close = vd_close,
@@ -665,4 +728,6 @@ const struct verbs_api verbs_double = {
 	.post_send = vd_post_send,
 	.get_async_event = vd_get_async_event,
 	.ack_async_event = vd_ack_async_event,
+	.spawn = vd_spawn,
+	.join = vd_join,
 };

@@ -44,6 +44,13 @@ void vd_async(unsigned device, enum ibv_event_type type, uint32_t qpn);
 /* The peer's end disappears without a word: sends to it exhaust their retries. */
 void vd_vanish(uint32_t qpn);
 
+/* Jobs that wait (verbs_api.spawn) are done at once; from now on they wait, until one is let go: the oldest;
+ * false: there is none. Who joins one that waits lets it go. */
+void vd_hold_jobs(void);
+bool vd_run_job(void);
+/* The next queue pair that is to be made ready to receive is not: nobody answers for its address. */
+void vd_unreachable(void);
+
 /* Called once, when a completion queue is about to be armed: what comes then gives no event. */
 void vd_before_notify(void (*fn)(void *arg), void *arg);
 

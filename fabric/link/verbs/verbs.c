@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "fabric/link/verbs/verbs_impl.h"
@@ -38,10 +39,12 @@ static void vlink_destroy(struct link *l)
 {
 	struct link_verbs *v = verbs_of(l);
 	const struct verbs_api *api = v->dev.api;
+	struct verbs_news news;
 
 	free_peers(v, &v->peers);
 	free_peers(v, &v->dying);
-	while (link_verbs_broken(l))
+	vjob_drain(v);
+	while (link_verbs_news(l, &news))
 		;
 	if (v->srq)
 		api->destroy_srq(v->srq);
@@ -61,6 +64,8 @@ static void vlink_destroy(struct link *l)
 	vdev_close(&v->dev);
 	if (v->epoll >= 0)
 		close(v->epoll);
+	if (v->wake >= 0)
+		close(v->wake);
 	for (uint32_t i = 0; v->posted && i < v->rx_depth; i++)
 		if (v->posted[i])
 			buf_put(v->posted[i]);
@@ -137,8 +142,11 @@ static int make_queues(struct link_verbs *v)
 	if (!v->srq)
 		return -ENOMEM;
 	v->epoll = epoll_create1(EPOLL_CLOEXEC);
-	if (v->epoll < 0)
+	v->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK | EFD_SEMAPHORE);
+	if (v->epoll < 0 || v->wake < 0)
 		return -errno;
+	if (watch(v, v->wake))
+		return -EIO;
 	return watch(v, v->channel->fd) ? -EIO : watch(v, v->dev.ctx->async_fd);
 }
 
@@ -152,7 +160,8 @@ static int build(struct link_verbs *v, const struct link_verbs_cfg *cfg, char *w
 	size_t len;
 	int r = vdev_open(&v->dev, cfg->api, &cfg->port, why, why_len);
 
-	if (r)
+	v->port_down = r == -ENETDOWN;
+	if (r && !v->port_down)
 		return r;
 	buf_pool_memory(v->pool, &len);
 	v->rx_depth = cfg->rx_depth ? cfg->rx_depth : buf_pool_available(v->pool) / 2;
@@ -195,10 +204,11 @@ struct link *link_verbs_create(const struct link_verbs_cfg *cfg, int *err, char 
 	v->spins = cfg->spins;
 	v->serves = cfg->serves;
 	v->max_inline = INLINE_WANTED;
-	v->epoll = -1;
+	v->epoll = v->wake = -1;
 	list_init(&v->peers);
-	list_init(&v->broken);
 	list_init(&v->dying);
+	list_init(&v->busy);
+	list_init(&v->news);
 	/* Ids are random or our own, never chosen by a peer. */
 	idmap_init(&v->by_id, 0);
 	idmap_init(&v->by_gen, 0);
@@ -208,6 +218,7 @@ struct link *link_verbs_create(const struct link_verbs_cfg *cfg, int *err, char 
 		vlink_destroy(&v->base);
 		return NULL;
 	}
+	*err = v->port_down ? -ENETDOWN : 0;
 	vio_refill(v);
 	return &v->base;
 }

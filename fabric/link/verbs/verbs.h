@@ -14,11 +14,18 @@
  *	appliance	link_verbs_open(id, &ours), link_verbs_connect(id, theirs)  -> RdmaOpened
  *	agent		link_verbs_connect(id, theirs); now it may send, and does so first
  *
+ * Connecting and destroying wait, for an address to be resolved or given up: a thread does it, and
+ * link_verbs_news() tells of the end.
+ *
  * A datagram's address (link_addr) is the peer's id, chosen by the caller (link_verbs_address()).
  *
  * A broken queue pair (retries exhausted, a peer's breach, the port or the device gone) is a dead path,
- *nothing more: what is sent to it is dropped by name, link_verbs_broken() tells of it once, and open +
+ *nothing more: what is sent to it is dropped by name, link_verbs_news() tells of it once, and open +
  *connect replaces it. What was posted and not completed is lost like datagrams.
+ *
+ * A port that is down. Its link is made all the same, what is sent is dropped by name, and link_verbs_open()
+ *gives -ENETDOWN until it is up, of which link_verbs_news() tells. Queue pairs outlive a short outage. Which
+ *GID the port has is looked up at every link_verbs_open().
  *
  * Receiving. All peers share one receive queue (SRQ) over buffers of the caller's pool, registered once. A
  * message with an immediate, of no bytes, or a write with an immediate is a breach: that queue pair is
@@ -40,7 +47,7 @@
  * Flow control on the wire is the device's own business: nothing here needs a lossless fabric, RoCE devices
  * retransmit.
  *
- * Thread rule: as any link, one thread. Errors 0 / -errno.
+ * Thread rule: as any link, one thread; those that wait are its own. Errors 0 / -errno.
  * Sources: libibverbs' manual pages (ibv_*(3)), InfiniBand Architecture Specification 1.3 chapters 9 to 11,
  * Annex A17 (RoCEv2).
  */
@@ -82,8 +89,8 @@ struct link_verbs_cfg {
 	bool serves;	       /* peers may READ and WRITE the memory that is added as VERBS_MEM_PEERS */
 };
 
-/* NULL, *err = -errno and a sentence in why: -ENODEV, -ENETDOWN (port not active, or without a GID),
- * -ENOMEM (locked memory), -EINVAL. */
+/* NULL, *err = -errno and a sentence in why: -ENODEV, -ENOMEM (locked memory), -EINVAL. Not NULL: *err = 0,
+ * or -ENETDOWN and a sentence (port not active, or without a GID). */
 struct link *link_verbs_create(const struct link_verbs_cfg *cfg, int *err, char *why, size_t why_len);
 
 /* One end of a connection, as the other must know it. */
@@ -95,13 +102,24 @@ struct verbs_end {
 };
 
 /* A fresh queue pair for peer id (not 0); one it had is closed. psn: random. -ENOSPC: max_peers; -EIO: the
- * device is gone; errors of the device. */
+ * device is gone; -ENETDOWN; errors of the device. */
 int link_verbs_open(struct link *l, uint64_t id, uint32_t psn, struct verbs_end *ours);
-/* Both directions are usable from now on. -ENOENT, -EINVAL (out of range), errors of the device: closed. */
+/* Begins; VERBS_CONNECTED or VERBS_BROKEN follow. -ENOENT, -EALREADY (begun). Closed on -EINVAL (out of
+ * range, or connected) and -EAGAIN (no thread). */
 int link_verbs_connect(struct link *l, uint64_t id, const struct verbs_end *theirs);
 void link_verbs_close(struct link *l, uint64_t id); /* unknown: nothing */
-/* A peer whose queue pair broke since last asked; 0: none. */
-uint64_t link_verbs_broken(struct link *l);
+enum verbs_event {
+	VERBS_CONNECTED, /* both directions are usable */
+	VERBS_BROKEN,	 /* the queue pair is gone; err: why it could not be connected, 0: it had been */
+	VERBS_PORT_UP,	 /* of no peer */
+};
+struct verbs_news {
+	enum verbs_event what;
+	uint64_t id;
+	int err; /* -errno */
+};
+/* What happened since last asked, a peer's last news alone; false: nothing. Look after every recv(). */
+bool link_verbs_news(struct link *l, struct verbs_news *out);
 void link_verbs_address(struct link_addr *a, uint64_t id);
 
 /* ---- memory of others ---- */

@@ -8,6 +8,7 @@
 #define OUTRIGGER_LINK_VERBS_API_H
 
 #include <infiniband/verbs.h>
+#include <pthread.h>
 #include <stdbool.h>
 
 struct verbs_api {
@@ -44,6 +45,9 @@ struct verbs_api {
 	int (*post_send)(struct ibv_qp *qp, struct ibv_send_wr *wr, struct ibv_send_wr **bad);
 	int (*get_async_event)(struct ibv_context *c, struct ibv_async_event *e);
 	void (*ack_async_event)(struct ibv_async_event *e);
+	/* A thread for a call that waits: pthread_create(3), every signal blocked; pthread_join(3). */
+	int (*spawn)(pthread_t *t, void *(*fn)(void *arg), void *arg);
+	int (*join)(pthread_t t);
 };
 
 extern const struct verbs_api verbs_api_ib; /* libibverbs */

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -110,6 +111,23 @@ static int ib_post_send(struct ibv_qp *qp, struct ibv_send_wr *wr, struct ibv_se
 	return ibv_post_send(qp, wr, bad);
 }
 
+static int ib_spawn(pthread_t *t, void *(*fn)(void *arg), void *arg)
+{
+	sigset_t all, old;
+	int r;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_BLOCK, &all, &old);
+	r = pthread_create(t, NULL, fn, arg);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	return r;
+}
+
+static int ib_join(pthread_t t)
+{
+	return pthread_join(t, NULL);
+}
+
 const struct verbs_api verbs_api_ib = {
 	.open = ib_open,
 	.close = ibv_close_device,
@@ -139,4 +157,6 @@ const struct verbs_api verbs_api_ib = {
 	.post_send = ib_post_send,
 	.get_async_event = ibv_get_async_event,
 	.ack_async_event = ibv_ack_async_event,
+	.spawn = ib_spawn,
+	.join = ib_join,
 };

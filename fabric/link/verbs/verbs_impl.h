@@ -3,6 +3,8 @@
 #ifndef OUTRIGGER_LINK_VERBS_IMPL_H
 #define OUTRIGGER_LINK_VERBS_IMPL_H
 
+#include <stdatomic.h>
+
 #include "fabric/base/counter.h"
 #include "fabric/base/idmap.h"
 #include "fabric/base/list.h"
@@ -27,19 +29,29 @@ struct verbs_dev {
 	struct ibv_device_attr attr;
 	struct ibv_port_attr pattr;
 	struct ibv_gid_entry gid;
-	bool ethernet;
-	bool odp; /* memory need not be locked */
+	bool odp;	      /* memory need not be locked */
+	bool ethernet, found; /* found: gid, in the table */
 };
 
 enum vqp_state {
-	VQP_OPEN,  /* made; the other end is not known yet */
-	VQP_READY, /* connected */
-	VQP_DYING, /* in error; what was posted comes back */
+	VQP_OPEN,	/* made; the other end is not known yet */
+	VQP_CONNECTING, /* a thread does it */
+	VQP_READY,	/* connected */
+	VQP_DYING,	/* in error; what was posted comes back */
+	VQP_LEAVING,	/* a thread destroys it */
+};
+
+/* What link_verbs_news() has to tell of a peer; outlives the queue pair. */
+struct vqp_note {
+	struct list node; /* on link_verbs.news while queued */
+	struct verbs_news news;
+	struct vqp *q; /* NULL: gone; who reads it frees it */
+	bool queued;
 };
 
 /* One peer's queue pair. Positions count its posted sends; entry p of the queue is sq[p % VERBS_SQ_DEPTH]. */
 struct vqp {
-	struct list node; /* on link_verbs.peers or .dying */
+	struct list node; /* on link_verbs.peers, .dying or, while a thread has it, .busy */
 	enum vqp_state state;
 	uint64_t id;
 	uint32_t gen; /* tells its completions from those of others that had its number */
@@ -48,12 +60,14 @@ struct vqp {
 	struct ibv_qp *qp;
 	struct link_addr addr;
 	uint16_t sq[VERBS_SQ_DEPTH]; /* slot, or NO_SLOT */
-};
-
-/* A peer that link_verbs_broken() has to tell of. */
-struct vqp_note {
-	struct list node; /* on link_verbs.broken */
-	uint64_t id;
+	struct vqp_note *note;	     /* NULL: nothing more is told */
+	/* While a thread has it, qp, to, mask and result are the thread's. */
+	struct link_verbs *link;
+	pthread_t thread;
+	atomic_bool ended;
+	struct ibv_qp_attr to[2]; /* ready to receive, to send */
+	int mask[2], result;
+	bool closed, breached; /* meanwhile */
 };
 
 struct link_verbs {
@@ -66,7 +80,7 @@ struct link_verbs {
 	struct ibv_srq *srq;
 	struct ibv_mr *rx_mr, *tx_mr;
 	int epoll;
-	bool armed, sends_armed, dead, port_down;
+	bool armed, sends_armed, dead, port_down, came_up;
 	uint32_t spins;
 	uint32_t idle;	/* polls in vain, in a row */
 	uint32_t polls; /* all of them */
@@ -79,7 +93,10 @@ struct link_verbs {
 	uint8_t *tx_memory;
 	uint32_t tx_slots, nfree_slots;
 	uint16_t *free_slot;
-	struct list peers, broken, dying;
+	struct list peers, dying, busy, news;
+	int wake;	      /* eventfd: counts threads that are through */
+	atomic_uint finished; /* likewise */
+	uint32_t reaped;
 	struct idmap by_id, by_gen, by_qpn;
 	uint32_t next_gen;
 	/* Memory of others, by address. */
@@ -105,14 +122,21 @@ static inline void l_count(struct link_verbs *v, enum link_counter c, uint64_t n
 }
 
 /* verbs_port.c */
+/* -ENETDOWN: it is open, and its port may come up. */
 int vdev_open(struct verbs_dev *d, const struct verbs_api *api, const struct verbs_port *port, char *why,
 	      size_t why_len);
+/* How the port is now: 0, -ENETDOWN, -EIO, -EINVAL. */
+int vdev_look(struct verbs_dev *d, char *why, size_t why_len);
 void vdev_close(struct verbs_dev *d);
 
 /* verbs_qp.c */
 /* The queue pair is not usable any more; it is freed when what was posted came back. */
 void vqp_break(struct link_verbs *v, struct vqp *q);
 void vqp_free(struct link_verbs *v, struct vqp *q);
+/* It is out of the device. */
+void vqp_gone(struct link_verbs *v, struct vqp *q);
+/* A thread ended connecting it. */
+void vqp_connected(struct link_verbs *v, struct vqp *q);
 /* Sends up to position pos are over. */
 void vqp_release(struct link_verbs *v, struct vqp *q, uint32_t pos);
 
@@ -122,6 +146,14 @@ const struct verbs_mem *vmem_find(const struct link_verbs *v, const void *at, si
 void vmem_free_all(struct link_verbs *v);
 /* Says what was needed and what the limit is. */
 void vmem_say_locked(char *why, size_t why_len, size_t need);
+
+/* verbs_job.c */
+/* Begins to connect, or to destroy, on a thread; vjob_reap() or vjob_drain() hears of the end. -errno: no
+ * thread, and nothing has changed. */
+int vjob_connect(struct link_verbs *v, struct vqp *q);
+void vjob_destroy(struct link_verbs *v, struct vqp *q);
+void vjob_reap(struct link_verbs *v);
+void vjob_drain(struct link_verbs *v); /* waits for all */
 
 /* verbs_io.c */
 int vio_recv(struct link *l, struct link_rx *rx, int max);

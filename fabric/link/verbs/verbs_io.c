@@ -257,7 +257,7 @@ static int poll_receives(struct link_verbs *v, struct link_rx *rx, int max)
 
 /* ---- events ---- */
 
-static void on_async(struct link_verbs *v, const struct ibv_async_event *e)
+static void on_async(struct link_verbs *v, const struct ibv_async_event *e, uint32_t qpn)
 {
 	struct vqp *q;
 
@@ -265,7 +265,7 @@ static void on_async(struct link_verbs *v, const struct ibv_async_event *e)
 	case IBV_EVENT_QP_FATAL:
 	case IBV_EVENT_QP_REQ_ERR:
 	case IBV_EVENT_QP_ACCESS_ERR:
-		q = e->element.qp ? idmap_get(&v->by_qpn, e->element.qp->qp_num) : NULL;
+		q = idmap_get(&v->by_qpn, qpn);
 		if (q)
 			vqp_break(v, q);
 		break;
@@ -276,6 +276,7 @@ static void on_async(struct link_verbs *v, const struct ibv_async_event *e)
 		if (v->port_down == (e->event_type == IBV_EVENT_PORT_ERR))
 			break;
 		v->port_down = !v->port_down;
+		v->came_up |= !v->port_down;
 		v_count(v, VERBS_C_port_down, v->port_down);
 		log_warn("RDMA device %s: port %u is %s", v->dev.port.device, v->dev.port.port,
 			 v->port_down ? "down" : "up again");
@@ -311,9 +312,13 @@ static void take_events(struct link_verbs *v, bool messages)
 	}
 	while (!v->dead && !v->dev.api->get_async_event(v->dev.ctx, &e)) {
 		struct ibv_async_event copy = e;
+		bool of_qp = e.event_type == IBV_EVENT_QP_FATAL || e.event_type == IBV_EVENT_QP_REQ_ERR ||
+			     e.event_type == IBV_EVENT_QP_ACCESS_ERR;
+		/* Before it is acknowledged a queue pair cannot go. */
+		uint32_t qpn = of_qp && e.element.qp ? e.element.qp->qp_num : 0;
 
 		v->dev.api->ack_async_event(&e);
-		on_async(v, &copy);
+		on_async(v, &copy, qpn);
 	}
 }
 
@@ -343,6 +348,7 @@ int vio_recv(struct link *l, struct link_rx *rx, int max)
 	struct link_verbs *v = verbs_of(l);
 	int n;
 
+	vjob_reap(v);
 	if (v->dead)
 		return gone(v);
 	l_count(v, LINK_C_rx_calls, 1);

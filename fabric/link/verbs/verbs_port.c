@@ -92,6 +92,15 @@ static bool is_v4(const union ibv_gid *g)
 	return !memcmp(g->raw, prefix, sizeof(prefix));
 }
 
+/* The entry that was found before, if it is what it was: a table may have a thousand. */
+static bool gid_stands(struct verbs_dev *d)
+{
+	struct ibv_gid_entry e;
+
+	return d->found && !d->api->query_gid(d->ctx, d->port.port, d->gid.gid_index, &e) &&
+	       e.gid_type == d->gid.gid_type && !memcmp(&e.gid, &d->gid.gid, sizeof(e.gid)) && is_v4(&e.gid);
+}
+
 /* The entry that was named, or the best there is. */
 static int find_gid(struct verbs_dev *d)
 {
@@ -103,6 +112,8 @@ static int find_gid(struct verbs_dev *d)
 
 		return d->api->query_gid(d->ctx, d->port.port, index, &d->gid) ? -ENODATA : 0;
 	}
+	if (gid_stands(d))
+		return 0;
 	for (int i = 0; i < d->pattr.gid_tbl_len; i++) {
 		if (d->api->query_gid(d->ctx, d->port.port, (uint32_t)i, &e) ||
 		    e.gid_type != IBV_GID_TYPE_ROCE_V2)
@@ -113,22 +124,18 @@ static int find_gid(struct verbs_dev *d)
 		if (is_v4(&e.gid))
 			break;
 	}
+	d->found = found;
 	return found ? 0 : -ENODATA;
 }
 
-static int look(struct verbs_dev *d, char *why, size_t why_len)
+int vdev_look(struct verbs_dev *d, char *why, size_t why_len)
 {
 	const struct verbs_port *p = &d->port;
 
-	if (d->api->query_device(d->ctx, &d->attr)) {
-		snprintf(why, why_len, "RDMA device %s does not answer", p->device);
-		return -EIO;
-	}
 	if (d->api->query_port(d->ctx, p->port, &d->pattr)) {
 		snprintf(why, why_len, "RDMA device %s has no port %u", p->device, p->port);
 		return -EINVAL;
 	}
-	d->odp = d->api->odp(d->ctx);
 	d->ethernet = d->pattr.link_layer == IBV_LINK_LAYER_ETHERNET;
 	if (d->pattr.state != IBV_PORT_ACTIVE && d->pattr.state != IBV_PORT_ACTIVE_DEFER) {
 		snprintf(why, why_len,
@@ -168,8 +175,13 @@ int vdev_open(struct verbs_dev *d, const struct verbs_api *api, const struct ver
 	}
 	if (!d->ctx)
 		return r;
-	r = look(d, why, why_len);
-	if (r)
+	d->odp = d->api->odp(d->ctx);
+	r = -EIO;
+	if (d->api->query_device(d->ctx, &d->attr))
+		snprintf(why, why_len, "RDMA device %s does not answer", port->device);
+	else
+		r = vdev_look(d, why, why_len);
+	if (r && r != -ENETDOWN)
 		vdev_close(d);
 	return r;
 }

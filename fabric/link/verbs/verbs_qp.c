@@ -66,10 +66,13 @@ static int to_init(struct link_verbs *v, struct ibv_qp *qp)
 				     IBV_QP_STATE | IBV_QP_PKEY_INDEX | IBV_QP_PORT | IBV_QP_ACCESS_FLAGS);
 }
 
-static int to_receive(struct link_verbs *v, struct ibv_qp *qp, const struct verbs_end *to)
+/* What connects it, made here as it reads what the link knows of its port. */
+static void to_receive(const struct link_verbs *v, struct vqp *q, const struct verbs_end *to)
 {
 	uint32_t reads = (uint32_t)v->dev.attr.max_qp_rd_atom;
-	struct ibv_qp_attr a = {
+	struct ibv_qp_attr *a = &q->to[0];
+
+	*a = (struct ibv_qp_attr){
 		.qp_state = IBV_QPS_RTR,
 		.path_mtu = to->mtu < v->dev.pattr.active_mtu ? (enum ibv_mtu)to->mtu
 							      : v->dev.pattr.active_mtu,
@@ -83,20 +86,19 @@ static int to_receive(struct link_verbs *v, struct ibv_qp *qp, const struct verb
 			    .is_global = v->dev.ethernet},
 	};
 
-	memcpy(a.ah_attr.grh.dgid.raw, to->gid, 16);
-	a.ah_attr.grh.sgid_index = (uint8_t)v->dev.gid.gid_index;
-	a.ah_attr.grh.hop_limit = HOP_LIMIT;
-	a.ah_attr.grh.traffic_class = v->dev.port.traffic_class;
-	return v->dev.api->modify_qp(qp, &a,
-				     IBV_QP_STATE | IBV_QP_AV | IBV_QP_PATH_MTU | IBV_QP_DEST_QPN |
-					     IBV_QP_RQ_PSN | IBV_QP_MAX_DEST_RD_ATOMIC |
-					     IBV_QP_MIN_RNR_TIMER);
+	memcpy(a->ah_attr.grh.dgid.raw, to->gid, 16);
+	a->ah_attr.grh.sgid_index = (uint8_t)v->dev.gid.gid_index;
+	a->ah_attr.grh.hop_limit = HOP_LIMIT;
+	a->ah_attr.grh.traffic_class = v->dev.port.traffic_class;
+	q->mask[0] = IBV_QP_STATE | IBV_QP_AV | IBV_QP_PATH_MTU | IBV_QP_DEST_QPN | IBV_QP_RQ_PSN |
+		     IBV_QP_MAX_DEST_RD_ATOMIC | IBV_QP_MIN_RNR_TIMER;
 }
 
-static int to_send(struct link_verbs *v, const struct vqp *q)
+static void to_send(const struct link_verbs *v, struct vqp *q)
 {
 	uint32_t reads = (uint32_t)v->dev.attr.max_qp_init_rd_atom;
-	struct ibv_qp_attr a = {
+
+	q->to[1] = (struct ibv_qp_attr){
 		.qp_state = IBV_QPS_RTS,
 		.sq_psn = q->psn,
 		.timeout = ACK_TIMEOUT,
@@ -105,10 +107,57 @@ static int to_send(struct link_verbs *v, const struct vqp *q)
 		.max_rd_atomic = (uint8_t)(reads < READ_DEPTH ? reads : READ_DEPTH),
 	};
 
-	return v->dev.api->modify_qp(q->qp, &a,
-				     IBV_QP_STATE | IBV_QP_SQ_PSN | IBV_QP_TIMEOUT | IBV_QP_RETRY_CNT |
-					     IBV_QP_RNR_RETRY | IBV_QP_MAX_QP_RD_ATOMIC);
+	q->mask[1] = IBV_QP_STATE | IBV_QP_SQ_PSN | IBV_QP_TIMEOUT | IBV_QP_RETRY_CNT | IBV_QP_RNR_RETRY |
+		     IBV_QP_MAX_QP_RD_ATOMIC;
 }
+
+/* ---- news ---- */
+
+static void tell(struct link_verbs *v, struct vqp *q, enum verbs_event what, int err)
+{
+	struct vqp_note *note = q->note;
+
+	if (!note)
+		return;
+	/* What is told last is what counts. */
+	note->news = (struct verbs_news){.what = what, .id = q->id, .err = err};
+	if (!note->queued)
+		list_add_tail(&v->news, &note->node);
+	note->queued = true;
+	if (what == VERBS_BROKEN) {
+		note->q = NULL;
+		q->note = NULL;
+	}
+}
+
+static void drop_note(struct vqp_note *note)
+{
+	list_del(&note->node);
+	note->queued = false;
+	if (!note->q)
+		free(note);
+}
+
+bool link_verbs_news(struct link *l, struct verbs_news *out)
+{
+	struct link_verbs *v = verbs_of(l);
+
+	vjob_reap(v);
+	if (v->came_up) {
+		v->came_up = false;
+		*out = (struct verbs_news){.what = VERBS_PORT_UP};
+		return true;
+	}
+	if (list_empty(&v->news))
+		return false;
+	struct vqp_note *note = container_of(v->news.next, struct vqp_note, node);
+
+	*out = note->news;
+	drop_note(note);
+	return true;
+}
+
+/* ---- the way out ---- */
 
 static void forget(struct link_verbs *v, struct vqp *q)
 {
@@ -134,11 +183,23 @@ void vqp_free(struct link_verbs *v, struct vqp *q)
 	list_del(&q->node);
 	forget(v, q);
 	idmap_remove(&v->by_gen, q->gen);
-	if (q->qp) {
-		if (idmap_get(&v->by_qpn, q->qp->qp_num) == q)
-			idmap_remove(&v->by_qpn, q->qp->qp_num);
-		v->dev.api->destroy_qp(q->qp);
+	if (q->note) {
+		q->note->q = NULL;
+		drop_note(q->note);
+		q->note = NULL;
 	}
+	if (!q->qp) {
+		vqp_gone(v, q);
+		return;
+	}
+	if (idmap_get(&v->by_qpn, q->qp->qp_num) == q)
+		idmap_remove(&v->by_qpn, q->qp->qp_num);
+	vjob_destroy(v, q);
+}
+
+void vqp_gone(struct link_verbs *v, struct vqp *q)
+{
+	list_del(&q->node);
 	/* Nothing reads them now. */
 	vqp_release(v, q, q->posted);
 	v->nqps--;
@@ -172,30 +233,33 @@ static void die(struct link_verbs *v, struct vqp *q)
 
 void vqp_break(struct link_verbs *v, struct vqp *q)
 {
-	struct vqp_note *note;
-
-	if (q->state == VQP_DYING)
+	if (q->state == VQP_CONNECTING) {
+		q->breached = true; /* when the thread gives it back */
+		return;
+	}
+	if (q->state == VQP_DYING || q->state == VQP_LEAVING)
 		return;
 	v_count(v, VERBS_C_qp_broken, 1);
 	forget(v, q);
-	/* What is to be told outlives the queue pair. */
-	note = calloc(1, sizeof(*note));
-	if (note) {
-		note->id = q->id;
-		list_add_tail(&v->broken, &note->node);
-	}
+	tell(v, q, VERBS_BROKEN, 0);
 	die(v, q);
 }
 
-uint64_t link_verbs_broken(struct link *l)
+void vqp_connected(struct link_verbs *v, struct vqp *q)
 {
-	struct link_verbs *v = verbs_of(l);
-	struct list *it = list_pop(&v->broken);
-	struct vqp_note *note = it ? container_of(it, struct vqp_note, node) : NULL;
-	uint64_t id = note ? note->id : 0;
-
-	free(note);
-	return id;
+	list_del(&q->node);
+	list_add_tail(&v->peers, &q->node);
+	if (q->closed) {
+		vqp_free(v, q);
+	} else if (q->result) {
+		tell(v, q, VERBS_BROKEN, q->result);
+		vqp_free(v, q);
+	} else {
+		q->state = VQP_READY;
+		tell(v, q, VERBS_CONNECTED, 0);
+		if (q->breached)
+			vqp_break(v, q);
+	}
 }
 
 static int add(struct link_verbs *v, struct vqp *q)
@@ -216,6 +280,10 @@ int link_verbs_open(struct link *l, uint64_t id, uint32_t psn, struct verbs_end 
 	if (v->dead)
 		return -EIO;
 	link_verbs_close(l, id);
+	r = vdev_look(&v->dev, NULL, 0);
+	v->port_down = r == -ENETDOWN;
+	if (r)
+		return r;
 	if (!id || v->by_id.count >= v->max_peers || v->nqps >= 2 * v->max_peers)
 		return id ? -ENOSPC : -EINVAL;
 	q = calloc(1, sizeof(*q));
@@ -225,7 +293,12 @@ int link_verbs_open(struct link *l, uint64_t id, uint32_t psn, struct verbs_end 
 	link_verbs_address(&q->addr, id);
 	list_add_tail(&v->peers, &q->node);
 	v->nqps++;
-	q->qp = make_qp(v);
+	q->note = calloc(1, sizeof(*q->note));
+	if (q->note) {
+		list_init(&q->note->node);
+		q->note->q = q;
+	}
+	q->qp = q->note ? make_qp(v) : NULL;
 	r = q->qp ? add(v, q) : -ENOMEM;
 	if (!r)
 		r = -to_init(v, q->qp);
@@ -250,19 +323,20 @@ int link_verbs_connect(struct link *l, uint64_t id, const struct verbs_end *to)
 
 	if (!q)
 		return -ENOENT;
+	if (q->state == VQP_CONNECTING)
+		return -EALREADY;
 	if (q->state != VQP_OPEN || to->qpn > QPN_MAX || to->psn > QPN_MAX || to->mtu < IBV_MTU_256 ||
 	    to->mtu > IBV_MTU_4096)
-		r = EINVAL;
-	else
-		r = to_receive(v, q->qp, to);
-	if (!r)
-		r = to_send(v, q);
-	if (r) {
-		vqp_free(v, q);
-		return -r;
+		r = -EINVAL;
+	else {
+		to_receive(v, q, to);
+		to_send(v, q);
+		r = vjob_connect(v, q);
 	}
-	q->state = VQP_READY;
-	return 0;
+	if (r)
+		vqp_free(v, q);
+	vjob_reap(v);
+	return r;
 }
 
 void link_verbs_close(struct link *l, uint64_t id)
@@ -270,16 +344,18 @@ void link_verbs_close(struct link *l, uint64_t id)
 	struct link_verbs *v = verbs_of(l);
 	struct vqp *q = idmap_get(&v->by_id, id);
 
-	list_for_each_safe (it, &v->broken) {
+	list_for_each_safe (it, &v->news) {
 		struct vqp_note *note = container_of(it, struct vqp_note, node);
 
-		if (note->id == id) {
-			list_del(it);
-			free(note);
-		}
+		if (note->news.id == id)
+			drop_note(note);
 	}
-	if (!q)
-		return;
-	forget(v, q);
-	die(v, q);
+	if (q) {
+		forget(v, q);
+		if (q->state == VQP_CONNECTING)
+			q->closed = true;
+		else
+			die(v, q);
+	}
+	vjob_reap(v);
 }

@@ -206,13 +206,13 @@ static void up_memory(void *ctx, uint32_t dev)
 	fail();
 }
 
-static void up_rdma_broken(void *ctx, unsigned path)
+static void up_rdma_news(void *ctx, unsigned path, const struct verbs_news *news)
 {
-	(void)ctx, (void)path;
+	(void)ctx, (void)path, (void)news;
 	fail();
 }
 
-static const struct engine_up up = {up_state, up_detached, up_lost, up_carry, up_memory, up_rdma_broken};
+static const struct engine_up up = {up_state, up_detached, up_lost, up_carry, up_memory, up_rdma_news};
 
 static int session_up(uint32_t spi, uint64_t lost_ns)
 {

@@ -28,6 +28,17 @@ struct pair {
 static const uint64_t ids[2] = {7, 9};
 static uint32_t spins = 32;
 
+/* A peer whose queue pair broke; what else is told is read and left. */
+static uint64_t broken(struct link *l)
+{
+	struct verbs_news news;
+
+	while (link_verbs_news(l, &news))
+		if (news.what == VERBS_BROKEN)
+			return news.id;
+	return 0;
+}
+
 static struct link *make(const char *name, struct buf_pool *pool, int *err, char *why, size_t why_len)
 {
 	struct link_verbs_cfg cfg = {
@@ -120,8 +131,8 @@ static uint64_t count(struct pair *p, int at, enum verbs_counter c)
 
 static void expect_broken(struct pair *p, int at)
 {
-	assert_int_equal(link_verbs_broken(p->l[at]), ids[at]);
-	assert_int_equal(link_verbs_broken(p->l[at]), 0);
+	assert_int_equal(broken(p->l[at]), ids[at]);
+	assert_int_equal(broken(p->l[at]), 0);
 	assert_int_equal(count(p, at, VERBS_C_qp_broken), 1);
 	/* What goes there now is dropped by name. */
 	assert_int_equal(send_one(p, at, "x", 1), 0);
@@ -219,8 +230,8 @@ static void test_failed_sends_break_the_path_alone(void **state)
 		vd_fail_next(kinds[i]);
 		assert_int_equal(send_one(p, 0, "lost", 4), 1);
 		assert_int_equal(drain(p, 0), 0);
-		assert_int_equal(link_verbs_broken(p->l[0]), ids[0]);
-		assert_int_equal(link_verbs_broken(p->l[0]), 0);
+		assert_int_equal(broken(p->l[0]), ids[0]);
+		assert_int_equal(broken(p->l[0]), 0);
 		join(p);
 		assert_int_equal(send_one(p, 0, "goes", 4), 1);
 		assert_int_equal(drain(p, 1), 1);
@@ -244,7 +255,7 @@ static void test_receiver_not_ready(void **state)
 	struct pair *p = *state;
 	unsigned sent = 0;
 
-	while (sent < 2 * BUFS && !link_verbs_broken(p->l[0])) {
+	while (sent < 2 * BUFS && !broken(p->l[0])) {
 		sent += (unsigned)send_one(p, 0, "x", 1);
 		assert_int_equal(drain(p, 0), 0);
 	}
@@ -278,7 +289,7 @@ static void test_breaches_close_the_queue_pair(void **state)
 		vd_inject(p->end[1].qpn, bad[i].opcode, bad[i].status, bad[i].len, bad[i].flags);
 		assert_int_equal(drain(p, 1), 0);
 		assert_int_equal(count(p, 1, VERBS_C_qp_breach), i + 1);
-		assert_int_equal(link_verbs_broken(p->l[1]), ids[1]);
+		assert_int_equal(broken(p->l[1]), ids[1]);
 		join(p);
 		assert_int_equal(send_one(p, 0, "goes", 4), 1);
 		assert_int_equal(drain(p, 1), 1);
@@ -319,7 +330,7 @@ static void test_flushed_sends_come_back_late(void **state)
 		assert_int_equal(send_one(p, 0, data, sizeof(data)), 1);
 	vd_release(6);
 	assert_int_equal(drain(p, 0), 0);
-	assert_int_equal(link_verbs_broken(p->l[0]), ids[0]);
+	assert_int_equal(broken(p->l[0]), ids[0]);
 	/* A new one beside the dying. */
 	join(p);
 	assert_int_equal(send_one(p, 0, data, sizeof(data)), 1);
@@ -438,7 +449,7 @@ static void test_events(void **state)
 	assert_int_equal(drain(p, 1), 1);
 	vd_async(1, IBV_EVENT_QP_FATAL, p->end[1].qpn);
 	turn(p, 1);
-	assert_int_equal(link_verbs_broken(p->l[1]), ids[1]);
+	assert_int_equal(broken(p->l[1]), ids[1]);
 	assert_int_equal(count(p, 1, VERBS_C_qp_broken), 1);
 }
 
@@ -530,7 +541,7 @@ static void test_random_faults(void **state)
 		} else {
 			drain(p, 0);
 		}
-		if (link_verbs_broken(p->l[0]) || link_verbs_broken(p->l[1])) {
+		if (broken(p->l[0]) || broken(p->l[1])) {
 			vd_release(100000);
 			drain(p, 0);
 			drain(p, 1);
@@ -569,14 +580,177 @@ static void test_what_is_wrong_is_said(void **state)
 	vd_world(2);
 	expect_error("vd9", -ENODEV, "there is vd0 vd1");
 	expect_error("vd0/3", -EINVAL, "no port 3");
-	expect_error("vd0/1/5", -ENETDOWN, "no GID 5");
-	vd_port(0, true, 0);
-	expect_error("vd0", -ENETDOWN, "no RoCEv2 GID");
-	vd_port(0, false, 2);
-	expect_error("vd0", -ENETDOWN, "not active");
-	vd_port(0, true, 2);
 	vd_memlock(0, 100000);
 	expect_error("vd0", -ENOMEM, "LimitMEMLOCK=infinity");
+}
+
+/* Made all the same, with a sentence; usable once the port is. */
+static void expect_waiting(const char *name, const char *word)
+{
+	struct buf_pool *pool = buf_pool_create(BUFS, VERBS_BUF_SIZE);
+	char why[200] = "";
+	struct verbs_news news;
+	struct link_rx rx[8];
+	struct verbs_end end;
+	struct link *l;
+	int err;
+
+	l = make(name, pool, &err, why, sizeof(why));
+	assert_non_null(l);
+	assert_int_equal(err, -ENETDOWN);
+	if (!strstr(why, word))
+		fail_msg("no '%s' in: %s", word, why);
+	assert_int_equal(link_verbs_open(l, 1, 1, &end), -ENETDOWN);
+	assert_false(link_verbs_news(l, &news));
+	vd_port(0, true, 6);
+	vd_async(0, IBV_EVENT_PORT_ACTIVE, 0);
+	for (int i = 0; i < 200; i++)
+		l->ops->recv(l, rx, 8);
+	assert_true(link_verbs_news(l, &news));
+	assert_int_equal(news.what, VERBS_PORT_UP);
+	assert_false(link_verbs_news(l, &news));
+	assert_int_equal(link_verbs_open(l, 1, 1, &end), 0);
+	assert_int_equal(end.gid[15], 1);
+	l->ops->destroy(l);
+	buf_pool_destroy(pool);
+	assert_int_equal(vd_leaks(), 0);
+}
+
+static void test_a_port_that_is_down_is_waited_for(void **state)
+{
+	(void)state;
+	vd_world(2);
+	expect_waiting("vd0/1/5", "no GID 5");
+	vd_port(0, true, 0);
+	expect_waiting("vd0", "no RoCEv2 GID");
+	vd_port(0, false, 2);
+	expect_waiting("vd0", "not active");
+}
+
+/* An address that changed, and the port with it: the next end tells the new one. */
+static void test_the_gid_is_looked_up_again(void **state)
+{
+	struct pair *p = *state;
+	struct verbs_end end;
+
+	vd_port(0, true, 1);
+	assert_int_equal(link_verbs_open(p->l[0], 100, 1, &end), 0);
+	assert_int_equal(end.gid[0], 0xfe);
+	vd_port(0, true, 2);
+	assert_int_equal(link_verbs_open(p->l[0], 100, 1, &end), 0);
+	assert_int_equal(end.gid[10], 0xff);
+	vd_port(0, false, 2);
+	assert_int_equal(link_verbs_open(p->l[0], 100, 1, &end), -ENETDOWN);
+}
+
+/* ---- calls that wait ---- */
+
+static struct verbs_news next_news(struct pair *p, int at)
+{
+	struct verbs_news news = {.id = 0};
+
+	if (!link_verbs_news(p->l[at], &news))
+		fail_msg("nothing is told");
+	return news;
+}
+
+static void test_connecting_keeps_nobody(void **state)
+{
+	struct pair *p = *state;
+	struct verbs_news news;
+	struct verbs_end end;
+
+	assert_int_equal(next_news(p, 0).what, VERBS_CONNECTED);
+	assert_false(link_verbs_news(p->l[0], &news));
+	assert_int_equal(link_verbs_open(p->l[0], ids[0], 5, &end), 0);
+	vd_hold_jobs();
+	assert_int_equal(link_verbs_connect(p->l[0], ids[0], &p->end[1]), 0);
+	assert_int_equal(link_verbs_connect(p->l[0], ids[0], &p->end[1]), -EALREADY);
+	assert_int_equal(drain(p, 0), 0);
+	assert_false(link_verbs_news(p->l[0], &news));
+	assert_int_equal(send_one(p, 0, "x", 1), 0);
+	fall_asleep(p, 0);
+	assert_false(readable(p, 0));
+	assert_true(vd_run_job());
+	assert_true(readable(p, 0));
+	assert_int_equal(drain(p, 0), 0);
+	assert_false(readable(p, 0));
+	assert_int_equal(next_news(p, 0).what, VERBS_CONNECTED);
+	assert_false(link_verbs_news(p->l[0], &news));
+	assert_int_equal(send_one(p, 0, "x", 1), 1);
+}
+
+/* Given up while the thread still has it, and a fresh one in its place. */
+static void test_closed_while_it_connects(void **state)
+{
+	struct pair *p = *state;
+	struct verbs_news news;
+	struct verbs_end end;
+
+	while (link_verbs_news(p->l[0], &news))
+		;
+	assert_int_equal(link_verbs_open(p->l[0], ids[0], 5, &end), 0);
+	vd_hold_jobs();
+	assert_int_equal(link_verbs_connect(p->l[0], ids[0], &p->end[1]), 0);
+	assert_int_equal(link_verbs_open(p->l[0], ids[0], 6, &end), 0);
+	assert_int_equal(link_verbs_connect(p->l[0], ids[0], &p->end[1]), 0);
+	assert_true(vd_run_job());
+	assert_int_equal(drain(p, 0), 0);
+	assert_false(link_verbs_news(p->l[0], &news));
+	assert_true(vd_run_job());
+	assert_int_equal(next_news(p, 0).what, VERBS_CONNECTED);
+	/* The first one's way out; what is under way at the end is waited for. */
+	assert_true(vd_run_job());
+	assert_int_equal(link_verbs_open(p->l[0], 100, 6, &end), 0);
+	assert_int_equal(link_verbs_connect(p->l[0], 100, &p->end[1]), 0);
+}
+
+static void test_nobody_answers(void **state)
+{
+	struct pair *p = *state;
+	struct verbs_news news;
+	struct verbs_end end;
+
+	while (link_verbs_news(p->l[0], &news))
+		;
+	for (int i = 0; i < 10; i++) {
+		assert_int_equal(link_verbs_open(p->l[0], ids[0], 5, &end), 0);
+		vd_unreachable();
+		assert_int_equal(link_verbs_connect(p->l[0], ids[0], &p->end[1]), 0);
+		news = next_news(p, 0);
+		assert_int_equal(news.what, VERBS_BROKEN);
+		assert_int_equal(news.id, ids[0]);
+		assert_int_equal(news.err, -ETIMEDOUT);
+		assert_int_equal(send_one(p, 0, "x", 1), 0);
+	}
+	/* Not told of one that was closed since. */
+	assert_int_equal(link_verbs_open(p->l[0], ids[0], 5, &end), 0);
+	vd_unreachable();
+	assert_int_equal(link_verbs_connect(p->l[0], ids[0], &p->end[1]), 0);
+	link_verbs_close(p->l[0], ids[0]);
+	assert_false(link_verbs_news(p->l[0], &news));
+}
+
+/* The device tells of its peer's breach while a thread connects it: it is broken when that is over. */
+static void test_a_breach_while_it_connects(void **state)
+{
+	struct pair *p = *state;
+	struct verbs_news news;
+	struct verbs_end end;
+
+	while (link_verbs_news(p->l[0], &news))
+		;
+	assert_int_equal(link_verbs_open(p->l[0], ids[0], 5, &end), 0);
+	vd_hold_jobs();
+	assert_int_equal(link_verbs_connect(p->l[0], ids[0], &p->end[1]), 0);
+	vd_async(0, IBV_EVENT_QP_REQ_ERR, end.qpn);
+	turn(p, 0);
+	assert_false(link_verbs_news(p->l[0], &news));
+	assert_true(vd_run_job());
+	news = next_news(p, 0);
+	assert_int_equal(news.what, VERBS_BROKEN);
+	assert_int_equal(news.err, 0);
+	assert_int_equal(send_one(p, 0, "x", 1), 0);
 }
 
 static void test_the_ipv4_gid_is_found(void **state)
@@ -679,7 +853,13 @@ int main(void)
 		WORLD(test_ends_out_of_range_are_refused),
 		WORLD(test_peers_are_bounded),
 		WORLD(test_random_faults),
+		WORLD(test_the_gid_is_looked_up_again),
+		WORLD(test_connecting_keeps_nobody),
+		WORLD(test_closed_while_it_connects),
+		WORLD(test_nobody_answers),
+		WORLD(test_a_breach_while_it_connects),
 		cmocka_unit_test(test_what_is_wrong_is_said),
+		cmocka_unit_test(test_a_port_that_is_down_is_waited_for),
 		cmocka_unit_test(test_the_ipv4_gid_is_found),
 		cmocka_unit_test(test_inline_size_is_found),
 		cmocka_unit_test(test_names),
