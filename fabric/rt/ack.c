@@ -217,13 +217,15 @@ static void harvest_bitmap(struct rt *rt, struct tx_ring *t, const struct wire_a
 		if (past > 0)
 			bits &= ~0ull << past;
 		bits &= ~t->done[(psn & t->mask) >> 6]; /* all of them are in [base, next): ack_blocks_ok() */
+		t->done[(psn & t->mask) >> 6] |= bits;
 		for (; bits; bits &= bits - 1) {
 			uint32_t idx = (psn + (uint32_t)__builtin_ctzll(bits)) & t->mask;
 
 			harvest_slot(rt, t, idx, a->path, a->largest_txn, h);
-			tx_done(rt, t, idx);
+			tx_landed(rt, t, idx);
 		}
 	}
+	tx_done_to(t, t->base);
 }
 
 static void window_update(struct tx_ring *t, uint32_t cum, uint16_t rwnd)

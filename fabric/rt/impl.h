@@ -118,11 +118,12 @@ struct rx_win {
 	uint16_t *slices; /* by psn & mask: slices received of a packet that is not complete; NULL: none can
 			     come */
 	uint32_t window, mask;
-	uint32_t cum;  /* next number expected */
-	uint32_t high; /* 1 + highest number received */
-	uint32_t owed; /* packets since the last acknowledgement */
-	bool due;      /* acknowledge now */
-	bool soon;     /* at the end of the burst: WIRE_F_ACK_SOON */
+	uint32_t cum;	   /* next number expected */
+	uint32_t high;	   /* 1 + highest number received */
+	uint32_t owed;	   /* packets since the last acknowledgement */
+	uint32_t owed_max; /* so many are acknowledged at once */
+	bool due;	   /* acknowledge now */
+	bool soon;	   /* at the end of the burst: WIRE_F_ACK_SOON */
 	uint8_t last_path;
 	uint8_t fresh;		    /* bit per path: echo[] not reported yet */
 	uint64_t echo[RT_PATHS];    /* largest txn received */
@@ -210,6 +211,7 @@ struct rt {
 	struct rx_win rx[RT_NCLASS];
 	struct path path[RT_PATHS];
 	int primary;	    /* path that carries data, or -1 */
+	unsigned npath;	    /* 1 + the highest number of a path there ever was: the others need no look */
 	uint32_t turn;	    /* class that is served first by the next rt_output() */
 	uint64_t keep_at;   /* next keepalive */
 	uint64_t ack_at;    /* acknowledgements that wait for company are due then; or RT_NEVER */
@@ -312,7 +314,12 @@ void tx_done_to(struct tx_ring *t, uint32_t psn);
 /* Likewise one slot, wherever it is, and base moves if it was that. */
 void tx_done(struct rt *rt, struct tx_ring *t, uint32_t idx);
 /* Calls writable() for classes that refused a message and have room for it now. */
-void tx_wake(struct rt *rt);
+void tx_wake_wanted(struct rt *rt);
+static inline void tx_wake(struct rt *rt)
+{
+	if (rt->wanted)
+		tx_wake_wanted(rt);
+}
 
 /* rx.c */
 int rx_init(struct rx_win *w, uint32_t window, uint32_t psn, bool slices);
@@ -333,6 +340,8 @@ static inline enum rx_verdict rx_look(const struct rx_win *w, uint32_t psn)
 {
 	int32_t d = psn_diff(psn, w->cum);
 
+	if (!d)
+		return RX_NEW; /* else cum were beyond it */
 	if (d < 0)
 		return RX_DUPLICATE;
 	if (d >= (int32_t)w->window)

@@ -71,10 +71,10 @@ static void deliver(struct rt *rt, const struct wire_hdr *h, const uint8_t *data
 	}
 }
 
-static void settle(struct rt *rt, unsigned cls, uint32_t before)
+static void settle(struct rt *rt, unsigned cls, const struct rx_win *w, uint32_t before)
 {
-	if (rt->rx[cls].cum != before)
-		rt->cfg.ops->settled(rt->cfg.ctx, (enum rt_class)cls, rt->rx[cls].cum);
+	if (w->cum != before)
+		rt->cfg.ops->settled(rt->cfg.ctx, (enum rt_class)cls, w->cum);
 }
 
 /* A datagram's place in its packet: the whole of it has count 0. */
@@ -91,10 +91,9 @@ static enum rx_verdict look_whole(const struct rx_win *w, uint32_t psn)
 }
 
 /* The packet's numbers, after all of it was checked. */
-static void take_data(struct rt *rt, const struct wire_hdr *h, const struct slice *part, const uint8_t *data,
-		      uint32_t len, struct buf *owner)
+static void take_data(struct rt *rt, struct rx_win *w, const struct wire_hdr *h, const struct slice *part,
+		      const uint8_t *data, uint32_t len, struct buf *owner)
 {
-	struct rx_win *w = &rt->rx[h->cls];
 	bool gap = false, all = true;
 
 	switch (part->count ? slice_take(w, h->psn, part->index, part->count, &all) : look_whole(w, h->psn)) {
@@ -112,7 +111,7 @@ static void take_data(struct rt *rt, const struct wire_hdr *h, const struct slic
 		break;
 	}
 	w->owed++;
-	if (gap || w->owed >= RT_ACK_EVERY || w->owed >= w->window / 4)
+	if (gap || w->owed >= w->owed_max)
 		w->due = true;
 }
 
@@ -127,13 +126,12 @@ static void phase_seen(struct path *p, uint8_t phase, uint64_t now)
 }
 
 /* Header fields that every type carries. */
-static void take_header(struct rt *rt, const struct wire_hdr *h, struct path *p, bool ce, uint64_t now)
+static void take_header(struct rt *rt, struct rx_win *w, const struct wire_hdr *h, struct path *p, bool ce,
+			uint64_t now)
 {
-	struct rx_win *w = &rt->rx[h->cls];
-
 	if (ce)
 		p->ce_seen++;
-	if ((int16_t)(h->ce - p->ce_peer) > 0) {
+	if (h->ce != p->ce_peer && (int16_t)(h->ce - p->ce_peer) > 0) {
 		p->cc.round_ce += (uint16_t)(h->ce - p->ce_peer);
 		p->ce_peer = h->ce;
 	}
@@ -151,9 +149,8 @@ static void take_header(struct rt *rt, const struct wire_hdr *h, struct path *p,
 		rx_echo(w, h->path, h->txn, now);
 }
 
-static bool hdr_ok(const struct rt *rt, const struct wire_hdr *h)
+static bool hdr_ok(const struct rt *rt, const struct rx_win *w, const struct wire_hdr *h)
 {
-	const struct rx_win *w = &rt->rx[h->cls];
 	uint32_t edge = psn_diff(h->floor, w->cum) > 0 ? h->floor : w->cum;
 
 	/* A packet from before the floor that we know is late, not false; what it says is old news. */
@@ -166,20 +163,21 @@ static int take(struct rt *rt, const struct wire_hdr *h, uint8_t *data, uint32_t
 		bool ce, uint64_t now)
 {
 	struct path *p = &rt->path[h->path];
-	uint32_t before = rt->rx[h->cls].cum;
+	struct rx_win *w = &rt->rx[h->cls];
+	uint32_t before = w->cum;
 	struct slice part = {0, 0};
 	struct wire_probe probe;
 	struct cur_r acks;
 
 	cur_r_init(&acks, data, 0);
-	if (!hdr_ok(rt, h))
+	if (!hdr_ok(rt, w, h))
 		return drop(rt, RT_C_drop_window);
 	switch (h->type) {
 	case WIRE_DATA:
 		if (h->flags & WIRE_F_ACKS && wire_ack_area(data, &len, &acks))
 			return drop(rt, RT_C_drop_ack);
 		if (h->flags & WIRE_F_SLICE) {
-			if (!rt->rx[h->cls].slices || wire_slice_decode(&part.index, &part.count, data, len))
+			if (!w->slices || wire_slice_decode(&part.index, &part.count, data, len))
 				return drop(rt, RT_C_drop_record);
 			data += WIRE_SLICE_LEN;
 			len -= WIRE_SLICE_LEN;
@@ -196,7 +194,7 @@ static int take(struct rt *rt, const struct wire_hdr *h, uint8_t *data, uint32_t
 	}
 	if (acks.left && !ack_blocks_ok(rt, acks))
 		return drop(rt, RT_C_drop_ack);
-	take_header(rt, h, p, ce, now);
+	take_header(rt, w, h, p, ce, now);
 	if (acks.left) {
 		count(rt, RT_C_rx_acks);
 		ack_blocks_apply(rt, acks, now);
@@ -205,10 +203,10 @@ static int take(struct rt *rt, const struct wire_hdr *h, uint8_t *data, uint32_t
 	if (psn_diff(h->cum_ack, rt->tx[h->cls].peer_cum) > 0)
 		ack_hdr_apply(rt, h, now);
 	if (h->type == WIRE_DATA)
-		take_data(rt, h, &part, data, len, owner);
+		take_data(rt, w, h, &part, data, len, owner);
 	else if (h->type != WIRE_ACK)
 		path_probe(rt, h->path, &probe, h->type == WIRE_PROBE_REPLY, now);
-	settle(rt, h->cls, before);
+	settle(rt, h->cls, w, before);
 	tx_wake(rt);
 	return h->path;
 }

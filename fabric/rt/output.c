@@ -131,7 +131,7 @@ static void out_mtu_probe(struct batch *b, unsigned path)
 
 static void out_probes(struct batch *b)
 {
-	for (unsigned i = 0; i < RT_PATHS; i++) {
+	for (unsigned i = 0; i < b->rt->npath; i++) {
 		if (b->rt->path[i].reply_due)
 			out_probe(b, i, true);
 		if (b->rt->path[i].probe_due)
@@ -444,7 +444,11 @@ static int out_class(struct batch *b, unsigned cls, int quantum)
 {
 	struct rt *rt = b->rt;
 	struct tx_ring *t = &rt->tx[cls];
-	int n = rt->primary >= 0 && b->n < b->max && cls != RT_CTL ? out_run(b, cls, quantum) : 0;
+	int n;
+
+	if (rt->primary < 0 || (t->lost.head == SLOT_NIL && !tx_has_new(t)))
+		return 0;
+	n = b->n < b->max && cls != RT_CTL ? out_run(b, cls, quantum) : 0;
 
 	for (; n < quantum && b->n < b->max && rt->primary >= 0; n++) {
 		bool again = t->lost.head != SLOT_NIL;
@@ -473,7 +477,7 @@ static void pauses(struct batch *b)
 
 	b->phase = phase ? WIRE_F_PHASE : 0;
 	rt->pace_at = RT_NEVER;
-	for (unsigned i = 0; i < RT_PATHS; i++) {
+	for (unsigned i = 0; i < rt->npath; i++) {
 		struct path *p = &rt->path[i];
 
 		if (phase != rt->phase && p->used)

@@ -149,6 +149,8 @@ int rt_path_add(struct rt *rt, unsigned path, const struct rt_path_cfg *cfg, uin
 	cc_init(&p->cc, rt->cfg.delay_spare_ns);
 	p->backup = cfg->backup;
 	p->used = true;
+	if (path >= rt->npath)
+		rt->npath = path + 1;
 	mtu_start(rt, path, now);
 	if (rt->keep_at == RT_NEVER) {
 		rt->keep_at = now + rt->cfg.keepalive_ns;

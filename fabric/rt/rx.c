@@ -9,6 +9,7 @@ int rx_init(struct rx_win *w, uint32_t window, uint32_t psn, bool slices)
 	w->window = window;
 	w->mask = window - 1;
 	w->cum = w->high = psn;
+	w->owed_max = window / 4 < RT_ACK_EVERY ? window / 4 : RT_ACK_EVERY;
 	w->bits = calloc(window / 64, sizeof(*w->bits));
 	w->slices = slices ? calloc(window, sizeof(*w->slices)) : NULL;
 	return w->bits && (w->slices || !slices) ? 0 : -ENOMEM;

@@ -61,26 +61,30 @@ uint32_t tx_need(const struct tx_ring *t, uint32_t len, uint32_t *first)
 	return len ? (len + per - 1) / per : 1;
 }
 
+/* Fills the chunk at tail up. */
+static void __attribute__((noinline)) pad_tail(struct tx_ring *t)
+{
+	static const struct wire_rec filler = {.total = 1}; /* without bytes, of a message that has some */
+	uint8_t *at = tx_mem(t, t->tail) + WIRE_HDR_LEN + t->used;
+	uint32_t left = t->chunk - t->used;
+
+	memset(at, 0, left);
+	while (left >= WIRE_REC_LEN) {
+		wire_rec_encode(&filler, at);
+		at += WIRE_REC_LEN;
+		left -= WIRE_REC_LEN;
+	}
+	t->used = t->chunk;
+}
+
 void tx_close_tail(struct tx_ring *t, bool pad)
 {
 	struct tx_slot *s = &t->slots[t->tail & t->mask];
 
 	if (!t->used)
 		return;
-	if (pad && t->used < t->chunk) {
-		uint8_t *at = tx_mem(t, t->tail) + WIRE_HDR_LEN + t->used;
-		uint32_t left = t->chunk - t->used;
-
-		memset(at, 0, left);
-		while (left >= WIRE_REC_LEN) { /* filler: a record without bytes of a message that has some */
-			static const struct wire_rec filler = {.total = 1};
-
-			wire_rec_encode(&filler, at);
-			at += WIRE_REC_LEN;
-			left -= WIRE_REC_LEN;
-		}
-		t->used = t->chunk;
-	}
+	if (pad && t->used < t->chunk)
+		pad_tail(t);
 	s->len = (uint16_t)t->used;
 	s->rel = t->tail_rel;
 	s->state = SLOT_EMPTY;
@@ -252,10 +256,8 @@ void tx_done_to(struct tx_ring *t, uint32_t psn)
 		adopt(t);
 }
 
-void tx_wake(struct rt *rt)
+void tx_wake_wanted(struct rt *rt)
 {
-	if (!rt->wanted)
-		return;
 	rt->wanted = false;
 	for (unsigned c = 0; c < RT_NCLASS; c++) {
 		struct tx_ring *t = &rt->tx[c];
