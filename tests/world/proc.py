@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Processes of the test world: daemons with a log and a ready byte, what they cost, and waiting without sleeping blind."""
 
+import ctypes
 import os
 import re
 import select
 import signal
 import subprocess
 import time
+
+PRCTL = ctypes.CDLL(None).prctl
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 class WorldError(Exception):
@@ -25,6 +29,12 @@ def wait_for(what, condition, timeout=10.0, check=None, step=0.05):
         if time.monotonic() > deadline:
             raise WorldError(f"timeout: {what} (waited {timeout:g} s)")
         time.sleep(step)
+
+
+def dies_with_us():
+    """For Popen's preexec_fn: a kill -9 of this program ends the child too, unless KEEP=1 asks it to outlive us."""
+    if os.environ.get("KEEP", "") in ("", "0"):
+        PRCTL(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
 def start_time(pid):
@@ -70,7 +80,7 @@ class Daemon:
                 log.flush()
                 self.process = subprocess.Popen(self.prefix + self.command + ["--ready-fd", str(writer)],
                                                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=[writer],
-                                                env=self.env, start_new_session=True)
+                                                env=self.env, start_new_session=True, preexec_fn=dies_with_us)
             self.starts += 1
             os.close(writer)
             writer = None

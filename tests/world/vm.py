@@ -15,6 +15,8 @@ import socket
 import subprocess
 import time
 
+from proc import dies_with_us
+
 TCG_CPU = "max,-erms,-fsrm"  # without them the guest's memcpy is "rep movsq", which TCG runs 8 bytes at a time
 APPEND = ("console=ttyS0 quiet loglevel=4 panic=-1 mitigations=off nokaslr no_timer_check random.trust_cpu=on"
           " tsc=reliable nowatchdog")
@@ -126,7 +128,7 @@ class Guest:
         self.started = time.monotonic()
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(self.command_line(), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                                            start_new_session=True)
+                                            start_new_session=True, preexec_fn=dies_with_us)
         return self.process
 
     def wait_ready(self, timeout=60, check=None):

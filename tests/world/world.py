@@ -21,7 +21,7 @@ import time
 
 import net
 import vm
-from proc import Daemon, WorldError, start_time, wait_for
+from proc import Daemon, WorldError, dies_with_us, start_time, wait_for
 
 TOP = os.path.abspath(f"{os.path.dirname(__file__)}/../..")
 RECORDS = "/run/outrigger-world"
@@ -332,7 +332,7 @@ class World:
         """Runs a helper program in a node's namespace until the world ends."""
         with open(f"{self.directory}/logs/{node}.log", "ab") as log:
             process = subprocess.Popen(self.net.inside(node) + list(command), stdin=subprocess.DEVNULL, stdout=log,
-                                       stderr=log, start_new_session=True)
+                                       stderr=log, start_new_session=True, preexec_fn=dies_with_us)
         self.adopt(process.pid)
 
         def end():
@@ -368,7 +368,7 @@ class Relay:
     def __init__(self, world, path):
         command = [*world.net.inside("rack"), world.binary("relay"), world.net.port("app", path), f"relay{path}"]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-                                        start_new_session=True)
+                                        start_new_session=True, preexec_fn=dies_with_us)
         world.undo.append(self.end)
         world.adopt(self.process.pid)
         self.answer("start")
