@@ -254,7 +254,7 @@ static void input(struct ep *ep, unsigned link, struct link_rx *rx, uint64_t now
 		counter_add(&ep->counters[EP_C_drop_unknown_spi], 1);
 		return;
 	}
-	path = rt_input(s->rt, rx->data, rx->len, rx->buf, rx->ce, now);
+	path = rt_input_late(s->rt, rx->data, rx->len, rx->buf, rx->ce, rx->lay, now);
 	if (path < 0) {
 		counter_add(&ep->counters[EP_C_drop_auth], 1);
 		return;

@@ -6,7 +6,7 @@
  * datagrams from links to the rt that their SPI names, and what the rts want to send to the
  * links. It sleeps nowhere: the caller polls it, waits on ep_fd()s and ep_deadline().
  *
- *	ep_poll()   one burst from every link -> rt_input(); due rt_tick()s
+ *	ep_poll()   one burst from every link -> rt_input_late(); due rt_tick()s
  *	            (the rt callbacks run inside)
  *	ep_flush()  rt_flush() and rt_output() of every session touched -> link send
  *

@@ -29,7 +29,8 @@ struct link_rx {
 	uint32_t len;
 	struct buf *buf; /* holds data; the receiver owns one reference per entry and must buf_put() it */
 	struct link_addr from;
-	bool ce; /* ECN Congestion Experienced */
+	bool ce;      /* ECN Congestion Experienced */
+	uint64_t lay; /* ns that it lay here before recv() took it; 0 if the link cannot tell */
 };
 
 struct link_tx {

@@ -81,6 +81,7 @@ static void set_options(struct link_udp *u)
 	set_buffer(u->fd, SO_SNDBUFFORCE, SO_SNDBUF);
 	/* On an AF_INET6 socket the IPv4 options are for IPv4-mapped peers. */
 	set(u->fd, IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DO);
+	set(u->fd, SOL_SOCKET, SO_TIMESTAMPNS, 1);
 	set(u->fd, IPPROTO_IP, IP_RECVTOS, 1);
 	set(u->fd, IPPROTO_IP, IP_TOS, ECT0);
 	if (u->family == AF_INET6) {

@@ -13,7 +13,7 @@
 #define UDP_TRAIN_BYTES	    65507u /* the largest IPv4 UDP payload */
 #define UDP_TX_MSGS	    16	   /* trains, or single datagrams, per sendmmsg() */
 #define UDP_TX_IOVS	    256	   /* pieces of memory per sendmmsg() */
-#define UDP_CMSG_BYTES	    128	   /* UDP_GRO, TOS and TCLASS with their headers */
+#define UDP_CMSG_BYTES	    128	   /* UDP_GRO, TOS, TCLASS, a time stamp, with their headers */
 
 /* One received train, or the place for the next. */
 struct udp_slot {
@@ -25,6 +25,7 @@ struct udp_slot {
 	uint32_t cut; /* bytes per datagram */
 	struct link_addr from;
 	bool ce;
+	uint64_t lay; /* ns in the socket */
 };
 
 struct udp_tx_msg {

@@ -2,12 +2,14 @@
 #include <errno.h>
 #include <netinet/udp.h>
 #include <string.h>
+#include <time.h>
 
 #include "fabric/link/link_udp_impl.h"
 
-#define ALIGN	 64u
-#define ECN_MASK 3
-#define ECN_CE	 3
+#define ALIGN	   64u
+#define ECN_MASK   3
+#define ECN_CE	   3
+#define LAY_MAX_NS 1000000000ull
 
 /* A place of LINK_UDP_RX_ROOM bytes for the slot's next train. */
 static bool prepare(struct link_udp *u, struct udp_slot *s)
@@ -39,12 +41,34 @@ static int read_ecn(const struct cmsghdr *c)
 	return 0;
 }
 
-/* Bytes per datagram of a received message, and its congestion mark. */
-static uint32_t read_control(struct msghdr *m, uint32_t len, bool *ce)
+static uint64_t real_now_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_REALTIME, &t);
+	return (uint64_t)t.tv_sec * 1000000000ull + (uint64_t)t.tv_nsec;
+}
+
+/* How long ago the kernel's stamp was. That clock may be set while a datagram waits: what is too long to be
+ * believed is no news. */
+static uint64_t read_lay(const struct cmsghdr *c, uint64_t now)
+{
+	struct timespec t;
+	uint64_t at;
+
+	memcpy(&t, CMSG_DATA(c), sizeof(t));
+	at = (uint64_t)t.tv_sec * 1000000000ull + (uint64_t)t.tv_nsec;
+	return at < now && now - at < LAY_MAX_NS ? now - at : 0;
+}
+
+/* Bytes per datagram of a received message, its congestion mark, and how long it lay in the socket at now (of
+ * the kernel's stamps). */
+static uint32_t read_control(struct msghdr *m, uint32_t len, bool *ce, uint64_t *lay, uint64_t now)
 {
 	uint32_t cut = len;
 
 	*ce = false;
+	*lay = 0;
 	for (struct cmsghdr *c = CMSG_FIRSTHDR(m); c; c = CMSG_NXTHDR(m, c)) {
 		if (c->cmsg_level == IPPROTO_UDP && c->cmsg_type == UDP_GRO) {
 			int size;
@@ -52,6 +76,8 @@ static uint32_t read_control(struct msghdr *m, uint32_t len, bool *ce)
 			memcpy(&size, CMSG_DATA(c), sizeof(size));
 			if (size > 0 && (uint32_t)size < len)
 				cut = (uint32_t)size;
+		} else if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_TIMESTAMPNS) {
+			*lay = read_lay(c, now);
 		} else if (read_ecn(c) == ECN_CE) {
 			*ce = true;
 		}
@@ -69,12 +95,13 @@ static int discard(struct link_udp *u)
 		} control;
 		struct msghdr m = {.msg_control = &control, .msg_controllen = sizeof(control)};
 		ssize_t len = recvmsg(u->fd, &m, MSG_DONTWAIT | MSG_TRUNC);
+		uint64_t lay;
 		uint32_t cut;
 		bool ce;
 
 		if (len < 0)
 			break;
-		cut = read_control(&m, (uint32_t)len, &ce);
+		cut = read_control(&m, (uint32_t)len, &ce, &lay, 0);
 		udp_count(u, LINK_C_drop_rx_nobuf, len ? ((uint32_t)len + cut - 1) / cut : 1);
 	}
 	return 0;
@@ -88,7 +115,7 @@ static bool transient(int err)
 	       err == EPROTO;
 }
 
-static void accept_train(struct link_udp *u, unsigned i)
+static void accept_train(struct link_udp *u, unsigned i, uint64_t now)
 {
 	struct udp_slot *s = &u->slots[i];
 	struct msghdr *m = &u->rx_hdrs[i].msg_hdr;
@@ -103,7 +130,7 @@ static void accept_train(struct link_udp *u, unsigned i)
 		udp_count(u, LINK_C_drop_rx_malformed, 1);
 		return;
 	}
-	s->cut = read_control(m, len, &s->ce);
+	s->cut = read_control(m, len, &s->ce, &s->lay, now);
 	s->next = s->at;
 	s->left = len;
 	s->at = (s->at + len + ALIGN - 1) & ~(ALIGN - 1);
@@ -116,6 +143,7 @@ static void accept_train(struct link_udp *u, unsigned i)
 static int fill(struct link_udp *u, unsigned want)
 {
 	unsigned n = 0;
+	uint64_t now;
 	int got;
 
 	for (; n < want && prepare(u, &u->slots[n]); n++) {
@@ -134,8 +162,9 @@ static int fill(struct link_udp *u, unsigned want)
 	got = recvmmsg(u->fd, u->rx_hdrs, n, MSG_DONTWAIT, NULL);
 	if (got < 0)
 		return transient(errno) ? 0 : -errno;
+	now = got ? real_now_ns() : 0;
 	for (int i = 0; i < got; i++)
-		accept_train(u, (unsigned)i);
+		accept_train(u, (unsigned)i, now);
 	u->slot_first = 0;
 	u->slot_count = (unsigned)got;
 	return got;
@@ -155,7 +184,8 @@ static int give(struct link_udp *u, struct udp_slot *s, struct link_rx *rx, int 
 					   .len = len,
 					   .buf = s->buf,
 					   .from = s->from,
-					   .ce = s->ce};
+					   .ce = s->ce,
+					   .lay = s->lay};
 		s->next += len;
 		s->left -= len;
 		bytes += len;

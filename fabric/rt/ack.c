@@ -291,7 +291,7 @@ void ack_blocks_apply(struct rt *rt, struct cur_r c, uint64_t now)
 		harvest_bitmap(rt, t, &a, &h);
 		window_update(t, a.cum_ack, a.rwnd);
 		if (h.echo_sent && a.delay_us != UINT16_MAX)
-			rtt = path_rtt(p, now - h.echo_sent, a.delay_us * 1000ull, now);
+			rtt = path_rtt(p, now - h.echo_sent, a.delay_us * 1000ull + rt->lay, now);
 		if (a.largest_txn > t->echo[a.path])
 			t->echo[a.path] = a.largest_txn;
 		if (a.largest_txn)

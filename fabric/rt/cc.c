@@ -12,7 +12,9 @@
  *
  * Loss alone says little on a fabric that drops at random, and halving for it would give away most of the
  * rate at 1 %. A loss in a round that saw a queue is another matter: it is taken for the sign that the queue
- * is shorter than the delay that cfg.delay_spare_ns allows for, and the cut drains it. Neighbours lost are a
+ * is shorter than the delay allowed for. The cut is three times the part that was lost, and small windows are
+ * cut in each such round: where many share a short queue all of them lose something all the time, and
+ * only how much tells large windows from small ones. Neighbours lost are a
  * sign too, of a train that was longer than the queue, which the shortest round trip does not show. Without
  * either only loss beyond all chance cuts.
  *
@@ -26,9 +28,16 @@
  * A window that is not used up made no queue: what its round trips are longer is the work of others, or of
  * the hosts, and it is left as it is.
  *
+ * Round trips are the path's own: what packets wait at a host for a process to wake up is taken off where the
+ * link can tell (rt_input_late()), else a busy processor would look like a queue, and a session that is woken
+ * late would be left with a window of next to nothing. If that wait exceeds the spare delay too, packets wait
+ * for each other at the peer: that cuts large windows only.
+ *
  * Windows go below one packet: then one packet goes every 1/window round trips. Those of a few packets are
  * paced too: whose packets find room in a shallow port would else be decided by who is a few metres nearer to
- * it. Larger ones are not: the acknowledgements clock them, and a train costs no more than a packet.
+ * it; and not evenly, or equal paces would stay in step with the queue and with each other (Floyd and
+ * Jacobson, 1992). Larger ones are not: the acknowledgements clock them, and a train costs no more than a
+ * packet.
  */
 #include "fabric/rt/impl.h"
 
@@ -36,10 +45,13 @@
 #define CC_FLOOR      (CC_ONE / 4)
 #define CC_CEILING    (RT_WINDOW_MAX * CC_ONE)
 #define CC_LOSS_MUCH  (65536u * 3 / 5) /* smoothed part of lost packets that is beyond chance */
+#define CC_LOSS_MANY  (65536u * 2 / 5) /* more than queues make that senders keep full */
 #define CC_LOSS_FLOOR (8 * CC_ONE)     /* it leaves: one packet at a time would wait for timeouts */
 #define CC_PAIRS      2u	       /* neighbours lost in a round, at least, that are not chance */
 #define CC_ROW	      8u	       /* lost in a row, more than chance does whatever the rate */
 #define CC_OVER	      8u	       /* round trips above the target, in a row, that end a slow start */
+#define CC_HOSTS      (64 * CC_ONE)    /* what hosts add to round trips leaves so much */
+#define CC_QUIET      16u	       /* rounds without a cut: nobody else is short of room */
 
 void cc_init(struct cc *cc, uint64_t spare)
 {
@@ -48,7 +60,8 @@ void cc_init(struct cc *cc, uint64_t spare)
 			  .calm = true,
 			  .spare = spare,
 			  .step = CC_ONE,
-			  .round_rtt = RT_NEVER};
+			  .round_rtt = RT_NEVER,
+			  .round_all = RT_NEVER};
 }
 
 /* 3/2 of the spare delay for a window of one packet, 1/2 for one of 4096. */
@@ -112,6 +125,8 @@ void cc_acked(struct path *p, uint32_t packets, uint64_t rtt)
 	cc->round_acked += packets;
 	if (rtt && rtt < cc->round_rtt)
 		cc->round_rtt = rtt;
+	if (rtt && p->rtt_all < cc->round_all)
+		cc->round_all = p->rtt_all;
 	if (!limits)
 		return;
 	if (rtt && cc->slow_start)
@@ -150,6 +165,12 @@ static bool row_lost(const struct cc *cc, uint32_t all)
 	return 4 * pairs * all > 5 * lost * lost || (lost > CC_ROW && 16 * pairs > 15 * lost);
 }
 
+/* A small window on a path that loses no more than full queues do: its cuts do not wait for each other. */
+static bool crowded(const struct cc *cc)
+{
+	return cc_paced(cc) && cc->loss < CC_LOSS_MANY;
+}
+
 static void round_loss(struct path *p)
 {
 	struct cc *cc = &p->cc;
@@ -157,9 +178,13 @@ static void round_loss(struct path *p)
 
 	if (all)
 		average(&cc->loss, (uint32_t)((uint64_t)cc->round_lost * 65536 / all), all, 256);
-	if (!cc->round_lost || cc->cut || cc->was_cut)
+	if (!cc->round_lost || cc->cut || (cc->was_cut && !crowded(cc)))
 		return;
-	if (row_lost(cc, all))
+	if (cc->round_limited && cc->rtt > queued(p) && cc->loss < CC_LOSS_MANY)
+		cut(p, 6 * cc->round_lost < all ? 256 - 3 * 256 * cc->round_lost / all : 128);
+	else if (cc->was_cut)
+		return;
+	else if (row_lost(cc, all))
 		cut(p, 2 * cc->round_lost < all ? 256 - 256 * cc->round_lost / all : 128);
 	else if (cc->round_limited && cc->rtt > queued(p))
 		cut(p, keep_of(cc->rtt, queued(p), 205));
@@ -182,6 +207,19 @@ static void round_delay(struct path *p)
 		cut(p, keep_of(cc->rtt, aim, 128));
 }
 
+/* Packets that lie at hosts wait for a processor: fewer of them help only as far as they wait for each
+ * other, and a few never do. */
+static void round_hosts(struct path *p)
+{
+	struct cc *cc = &p->cc;
+	uint64_t aim = path_base_rtt(p) + cc->spare;
+
+	if (cc->round_all == RT_NEVER || cc->cwnd <= CC_HOSTS || cc->cut || cc->was_cut)
+		return;
+	if (cc->round_limited && cc->round_all > aim)
+		cut(p, keep_of(cc->round_all, aim, 205));
+}
+
 static void round_ecn(struct path *p)
 {
 	struct cc *cc = &p->cc;
@@ -195,7 +233,8 @@ static void round_ecn(struct path *p)
 }
 
 /* Growth per round trip from here on: half a packet and a quarter of the window's root; a sixteenth of
- * the window while the path is clearly empty. */
+ * the window while the path is clearly empty and was not full lately: equal shares come of growth that is not
+ * in proportion. */
 static void round_step(struct path *p)
 {
 	struct cc *cc = &p->cc;
@@ -204,7 +243,8 @@ static void round_step(struct path *p)
 	while ((root + 1) * (root + 1) <= w && root < 64)
 		root++;
 	cc->step = CC_ONE / 2 + root * (CC_ONE / 4);
-	if (cc->round_rtt < path_base_rtt(p) + cc->spare / 4 && cc->step < cc->cwnd / 16)
+	if (cc->quiet >= CC_QUIET && cc->round_rtt < path_base_rtt(p) + cc->spare / 4 &&
+	    cc->step < cc->cwnd / 16)
 		cc->step = cc->cwnd / 16;
 }
 
@@ -219,19 +259,25 @@ void cc_echo(struct path *p, uint64_t txn)
 	cc->cut = false;
 	round_ecn(p);
 	round_delay(p);
+	round_hosts(p);
 	round_loss(p);
-	round_step(p);
 	cc->hot = cc->cut ? cc->hot + 1 : cc->was_cut ? cc->hot : cc->hot / 2;
+	cc->quiet = cc->cut ? 0 : cc->quiet + 1;
 	cc->calm = !cc->cut && cc->rtt <= target(p);
+	round_step(p);
 	cc->round_limited = false;
 	cc->round_acked = cc->round_lost = cc->round_ce = cc->round_pairs = 0;
-	cc->round_rtt = RT_NEVER;
+	cc->round_rtt = cc->round_all = RT_NEVER;
 	cc->round_txn = p->txn;
 }
 
 void cc_sent(struct path *p, uint64_t now)
 {
-	p->cc.pace_at = now + p->srtt * CC_ONE / p->cc.cwnd;
+	uint64_t gap = p->srtt * CC_ONE / p->cc.cwnd;
+	uint32_t mix = ((uint32_t)p->txn * 2654435761u) ^ (p->tx_spi * 2246822519u);
+
+	mix = (mix ^ mix >> 15) * 2246822519u;
+	p->cc.pace_at = now + gap / 2 + (gap * (mix >> 22) >> 10);
 }
 
 void cc_pause(struct path *p, uint64_t now)

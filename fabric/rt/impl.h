@@ -151,6 +151,7 @@ struct cc {
 	uint64_t paused_at;   /* start of the last pause */
 	uint64_t round_txn;   /* the round ends when this is echoed */
 	uint64_t round_rtt;   /* least of it */
+	uint64_t round_all;   /* least with all that hosts add */
 	uint32_t round_acked, round_lost, round_ce;
 	uint32_t over;	      /* round trips above the target, in a row, of the slow start */
 	uint32_t round_pairs; /* lost ones whose predecessor was lost too */
@@ -158,6 +159,7 @@ struct cc {
 	uint32_t ce_part;     /* smoothed part of marked packets, 1/256 */
 	uint32_t loss;	      /* smoothed part of lost packets, 1/65536 */
 	uint32_t hot;	      /* rounds with a cut, lately */
+	uint32_t quiet;	      /* rounds since the last one */
 };
 
 struct path {
@@ -180,7 +182,9 @@ struct path {
 	uint16_t ce_seen, ce_peer;
 	uint8_t phase_peer; /* the peer's clock as last seen; 2: not yet */
 
-	uint64_t srtt, rttvar, min_rtt, min_rtt_old, min_rtt_at;
+	uint64_t srtt, rttvar;			   /* of round trips with all that hosts add: timers */
+	uint64_t rtt_all;			   /* the last of them */
+	uint64_t min_rtt, min_rtt_old, min_rtt_at; /* without: the path's own */
 	uint32_t proven;    /* payload that was seen to get through; at least cfg.chunk */
 	uint64_t mtu_at;    /* next probe of a larger one, or RT_NEVER */
 	uint64_t mtu_stamp; /* of the probe on its way; 0: none */
@@ -219,6 +223,7 @@ struct rt {
 	uint64_t pace_at;   /* something waits for this time only, since the last rt_output(); or RT_NEVER */
 	uint8_t phase;	    /* own clock as last seen */
 	uint64_t last_rx;
+	uint64_t lay; /* how long the datagram that is being taken lay at this host */
 
 	bool lost;
 	bool wanted; /* a class refused a message (tx_ring.want): not looked for after each packet otherwise
@@ -480,8 +485,8 @@ static inline uint64_t path_base_rtt(const struct path *p)
 {
 	return p->min_rtt_old && p->min_rtt_old < p->min_rtt ? p->min_rtt_old : p->min_rtt;
 }
-/* A round trip, during which the peer says to have waited for delay; what counts of it. */
-uint64_t path_rtt(struct path *p, uint64_t rtt, uint64_t delay, uint64_t now);
+/* A round trip, of which packet and acknowledgement lay at the hosts for `hosts`; the path's part of it. */
+uint64_t path_rtt(struct path *p, uint64_t rtt, uint64_t hosts, uint64_t now);
 void path_state(struct rt *rt, unsigned path, enum rt_path_state state, uint64_t now);
 /* Nothing came back on path although it should: prefer another. */
 void path_suspect(struct rt *rt, unsigned path, uint64_t now);

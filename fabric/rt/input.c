@@ -146,7 +146,7 @@ static void take_header(struct rt *rt, struct rx_win *w, const struct wire_hdr *
 	if (h->flags & WIRE_F_ACK_SOON)
 		w->soon = true;
 	if (h->type == WIRE_DATA || h->flags & WIRE_F_ACK_NOW)
-		rx_echo(w, h->path, h->txn, now);
+		rx_echo(w, h->path, h->txn, now - rt->lay);
 }
 
 static bool hdr_ok(const struct rt *rt, const struct rx_win *w, const struct wire_hdr *h)
@@ -213,6 +213,12 @@ static int take(struct rt *rt, const struct wire_hdr *h, uint8_t *data, uint32_t
 
 int rt_input(struct rt *rt, uint8_t *data, uint32_t len, struct buf *owner, bool ce, uint64_t now)
 {
+	return rt_input_late(rt, data, len, owner, ce, 0, now);
+}
+
+int rt_input_late(struct rt *rt, uint8_t *data, uint32_t len, struct buf *owner, bool ce, uint64_t lay,
+		  uint64_t now)
+{
 	struct wire_hdr h;
 	struct aead_key *key;
 	struct path *p;
@@ -239,6 +245,7 @@ int rt_input(struct rt *rt, uint8_t *data, uint32_t len, struct buf *owner, bool
 	if (h.spi != p->rx_spi)
 		key_heard(rt, p, h.spi, now);
 	path_heard(rt, h.path, now);
+	rt->lay = lay < now ? lay : 0;
 	return take(rt, &h, data + WIRE_HDR_LEN, len, owner, ce, now);
 }
 

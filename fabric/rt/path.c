@@ -31,13 +31,15 @@ static void min_rtt(struct path *p, uint64_t rtt, uint64_t now)
 	}
 }
 
-uint64_t path_rtt(struct path *p, uint64_t rtt, uint64_t delay, uint64_t now)
+uint64_t path_rtt(struct path *p, uint64_t rtt, uint64_t hosts, uint64_t now)
 {
+	uint64_t net;
+
 	if (!rtt)
 		rtt = 1;
-	min_rtt(p, rtt, now);
-	if (rtt >= path_base_rtt(p) + delay) /* RFC 9002 section 5.3: else the peer's word is wrong */
-		rtt -= delay;
+	net = rtt > hosts ? rtt - hosts : 1;
+	p->rtt_all = rtt;
+	min_rtt(p, net, now);
 	if (!p->srtt) { /* RFC 6298 */
 		p->srtt = rtt;
 		p->rttvar = rtt / 2;
@@ -47,7 +49,7 @@ uint64_t path_rtt(struct path *p, uint64_t rtt, uint64_t delay, uint64_t now)
 		p->rttvar = (3 * p->rttvar + d) / 4;
 		p->srtt = (7 * p->srtt + rtt) / 8;
 	}
-	return rtt;
+	return net;
 }
 
 int path_other(const struct rt *rt, int path)
@@ -178,7 +180,7 @@ void path_probe(struct rt *rt, unsigned path, const struct wire_probe *b, bool r
 	if (mtu_reply(rt, path, b->stamp, now) || !p->stamp || b->stamp < p->stamp_first ||
 	    b->stamp > p->stamp)
 		return; /* an answer to nothing that we asked lately */
-	path_rtt(p, now - b->stamp, 0, now);
+	path_rtt(p, now - b->stamp, rt->lay, now);
 	probing_ends(p);
 	if (p->state != RT_PATH_UP) {
 		p->probe_due = p->state != RT_PATH_PROBING; /* tells the peer that the suspicion is over */

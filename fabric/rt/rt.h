@@ -222,6 +222,10 @@ uint32_t rt_peek_spi(const uint8_t *data, uint32_t len);
  * authentic (so that the glue may learn the peer's address from it), or -EBADMSG when it was dropped and
  * counted. */
 int rt_input(struct rt *rt, uint8_t *data, uint32_t len, struct buf *owner, bool ce, uint64_t now);
+/* As rt_input(), of a datagram that lay at this host for `lay` nanoseconds before it was taken: time of a
+ * process that slept, which says nothing of the path. Where the link knows (a kernel's receive stamps). */
+int rt_input_late(struct rt *rt, uint8_t *data, uint32_t len, struct buf *owner, bool ce, uint64_t lay,
+		  uint64_t now);
 /* The end of a receive burst: acknowledgements owed become due, now or after cfg.ack_delay_ns. */
 void rt_input_end(struct rt *rt, uint64_t now);
 

@@ -25,6 +25,7 @@ struct node {
 		uint8_t data[WIRE_HDR_LEN + RT_CHUNK_DEFAULT + AEAD_TAG_MAX];
 		uint32_t len;
 		bool ce;
+		uint64_t at;
 	} * rxq;
 	uint32_t nrx;
 	bool drain_set;
@@ -147,7 +148,8 @@ static void drain(struct sim *s, void *ctx, uint64_t arg)
 	(void)arg;
 	n->drain_set = false;
 	for (uint32_t i = 0; i < n->nrx; i++)
-		rt_input(n->rt, n->rxq[i].data, n->rxq[i].len, NULL, n->rxq[i].ce, s->now);
+		rt_input_late(n->rt, n->rxq[i].data, n->rxq[i].len, NULL, n->rxq[i].ce,
+			      n->m->sleepy ? s->now - n->rxq[i].at : 0, s->now);
 	n->nrx = 0;
 	rt_input_end(n->rt, s->now);
 	pump(n);
@@ -161,6 +163,7 @@ static void arrive(struct node *n, const uint8_t *data, uint32_t len, bool ce)
 	}
 	memcpy(n->rxq[n->nrx].data, data, len);
 	n->rxq[n->nrx].len = len;
+	n->rxq[n->nrx].at = n->m->s.now;
 	n->rxq[n->nrx++].ce = ce;
 	if (!n->drain_set) {
 		n->drain_set = true;

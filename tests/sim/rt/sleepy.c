@@ -22,6 +22,7 @@ struct sleeper {
 	struct {
 		uint8_t data[WIRE_HDR_LEN + RT_CHUNK_DEFAULT + AEAD_TAG_MAX];
 		uint32_t len;
+		uint64_t at;
 	} rxq[RXQ];
 	uint32_t nrx;
 	uint64_t run_at;
@@ -105,7 +106,8 @@ static void run(struct sim *s, void *ctx, uint64_t arg)
 		return;
 	e->run_at = RT_NEVER;
 	for (uint32_t i = 0; i < e->nrx; i++)
-		rt_input(e->rt, e->rxq[i].data, e->rxq[i].len, NULL, false, s->now);
+		rt_input_late(e->rt, e->rxq[i].data, e->rxq[i].len, NULL, false, s->now - e->rxq[i].at,
+			      s->now);
 	e->nrx = 0;
 	rt_input_end(e->rt, s->now);
 	if (rt_deadline(e->rt) <= s->now)
@@ -120,6 +122,7 @@ static void arrive(void *ctx, uint8_t *data, uint32_t len, bool ce)
 	(void)ce;
 	sim_check(&e->w->s, e->nrx < RXQ, "the socket is full");
 	memcpy(e->rxq[e->nrx].data, data, len);
+	e->rxq[e->nrx].at = e->w->s.now;
 	e->rxq[e->nrx++].len = len;
 	wake(e, e->w->s.now);
 }

@@ -12,6 +12,7 @@
 #include <sys/socket.h>
 #include <cmocka.h>
 
+#include "fabric/base/clock.h"
 #include "fabric/base/rng.h"
 #include "fabric/link/link_udp.h"
 
@@ -283,6 +284,36 @@ static void link_udp__congestion_mark_and_empty_datagram(void **state)
 	pair_close(&p);
 }
 
+/* The kernel begins to stamp a moment after it was asked to: until then a datagram seems to have come when it
+ * is taken. */
+static void link_udp__says_how_long_a_datagram_lay(void **state)
+{
+	struct pair p;
+	struct link_rx rx[1];
+	struct link_tx tx = {.data = (const uint8_t *)"late", .len = 4};
+	uint64_t lay = 0, began = clock_now_ns();
+
+	(void)state;
+	pair_open(&p, "127.0.0.1", LINK_UDP_BUF_SIZE);
+	tx.to = p.to_b;
+	while (lay < NSEC_PER_MSEC && clock_now_ns() - began < 5 * NSEC_PER_SEC) {
+		struct pollfd pfd = {.fd = p.b->ops->fd(p.b), .events = POLLIN};
+		uint64_t sent = clock_now_ns(), there;
+
+		assert_int_equal(p.a->ops->send(p.a, &tx, 1), 1);
+		assert_int_equal(poll(&pfd, 1, 5000), 1);
+		there = clock_now_ns();
+		while (clock_now_ns() - there < 2 * NSEC_PER_MSEC)
+			;
+		assert_int_equal(p.b->ops->recv(p.b, rx, 1), 1);
+		lay = rx[0].lay;
+		assert_true(lay <= clock_now_ns() - sent + NSEC_PER_MSEC); /* another clock */
+		buf_put(rx[0].buf);
+	}
+	assert_true(lay >= NSEC_PER_MSEC);
+	pair_close(&p);
+}
+
 static void link_udp__create_says_why_not(void **state)
 {
 	struct buf_pool *small = buf_pool_create(1, 2048), *pool = buf_pool_create(1, LINK_UDP_RX_ROOM);
@@ -318,6 +349,7 @@ int main(void)
 		cmocka_unit_test(link_udp__empty_pool_drops_with_a_name),
 		cmocka_unit_test(link_udp__errors_are_counted_not_fatal),
 		cmocka_unit_test(link_udp__congestion_mark_and_empty_datagram),
+		cmocka_unit_test(link_udp__says_how_long_a_datagram_lay),
 		cmocka_unit_test(link_udp__create_says_why_not),
 	};
 

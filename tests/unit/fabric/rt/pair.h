@@ -30,6 +30,7 @@ struct pkt {
 struct pair {
 	struct rt *rt[2];
 	uint64_t now;
+	uint64_t lay;	    /* that datagrams lay at their receiver before they are given */
 	char log[2][32768]; /* effects at each end */
 	bool log_data;	    /* bytes too */
 };
@@ -165,7 +166,7 @@ static inline int pair_give(int side, const struct pkt *k)
 	static uint8_t copy[sizeof(k->data)];
 
 	memcpy(copy, k->data, k->len);
-	return rt_input(pair.rt[side], copy, k->len, NULL, false, pair.now);
+	return rt_input_late(pair.rt[side], copy, k->len, NULL, false, pair.lay, pair.now);
 }
 
 static inline void pair_give_all(int side)

@@ -71,7 +71,7 @@ static void windows(void **state)
 				one_window(w, starts[i], keep[k], &g);
 }
 
-/* The delay at the receiver is not part of the round trip. */
+/* What packets wait for at both hosts is part of the time that timers know, and no part of the path's. */
 static void delay(void **state)
 {
 	struct rt_cfg c = pair_cfg();
@@ -80,13 +80,20 @@ static void delay(void **state)
 	pair_up(&c, 1, 50 * US);
 	put(0, RT_DATA, RT_REL_FULL, 1, 1324);
 	pair_take(0);
-	pair.now += 50 * US;
+	pair.now += 50 * US + 300 * US;
+	pair.lay = 300 * US; /* asleep */
 	pair_give_all(1);
 	pair.now += 5000 * US; /* busy elsewhere */
 	pair_take(1);
-	pair.now += 50 * US;
+	pair.now += 50 * US + 700 * US;
+	pair.lay = 700 * US;
 	pair_give_all(0);
-	assert_true(pair.rt[0]->path[0].srtt == 100 * US);
+	pair.lay = 0;
+	assert_int_equal(pair.rt[0]->path[0].rtt_all, 6100 * US);
+	assert_in_range(pair.rt[0]->path[0].srtt, 800 * US, 900 * US);
+	assert_int_equal(path_base_rtt(&pair.rt[0]->path[0]), 100 * US);
+	assert_int_equal(pair.rt[0]->path[0].cc.round_rtt, 100 * US);
+	assert_int_equal(pair.rt[0]->path[0].cc.round_all, 6100 * US);
 }
 
 /* At once on a gap, on request, on a duplicate and after RT_ACK_EVERY packets; else at the end of a burst. */
