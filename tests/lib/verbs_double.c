@@ -16,6 +16,7 @@
 #define EVENTS	  64
 #define KEYS	  64
 #define JOBS	  16
+#define KEY_STEP  0x100u /* of a key's number, its place is the rest */
 
 struct dev {
 	struct ibv_context ctx; /* first */
@@ -51,6 +52,8 @@ struct srq {
 
 struct qp {
 	struct ibv_qp pub; /* first */
+	struct ibv_pd *pd;
+	unsigned access, incarnation;
 	bool used, gone;
 	struct dev *dev;
 	struct cq *scq, *rcq;
@@ -73,7 +76,17 @@ static struct {
 		struct ibv_mr mr; /* first */
 		bool used;
 		unsigned access;
+		uint64_t iova;
 	} key[KEYS];
+	uint32_t next_key; /* numbers are not used again */
+	struct {
+		bool armed, flying;
+		uint32_t qpn;
+		unsigned incarnation;
+		struct ibv_send_wr wr;
+		uint8_t data[65536];
+		uint32_t len;
+	} late;
 	bool hold, fail;
 	enum ibv_wc_status status;
 	struct held held[HELD];
@@ -134,6 +147,11 @@ void vd_port(unsigned device, bool active, unsigned ngids)
 void vd_memlock(unsigned device, uint64_t bytes)
 {
 	w.dev[device].limit = bytes;
+}
+
+void vd_odp(unsigned device, bool on)
+{
+	w.dev[device].odp = on;
 }
 
 void vd_max_inline(uint32_t bytes)
@@ -266,7 +284,7 @@ static int vd_query_device(struct ibv_context *c, struct ibv_device_attr *a)
 	return 0;
 }
 
-static bool vd_odp(struct ibv_context *c)
+static bool has_odp(struct ibv_context *c)
 {
 	return ((struct dev *)c)->odp;
 }
@@ -326,8 +344,7 @@ static struct ibv_mr *vd_reg_mr(struct ibv_pd *pd, void *addr, size_t len, uint6
 {
 	struct dev *d = (struct dev *)pd->context;
 
-	(void)iova;
-	if (d->limit && d->locked + len > d->limit) {
+	if (d->limit && !(access & IBV_ACCESS_ON_DEMAND) && d->locked + len > d->limit) {
 		errno = ENOMEM;
 		return NULL;
 	}
@@ -336,13 +353,15 @@ static struct ibv_mr *vd_reg_mr(struct ibv_pd *pd, void *addr, size_t len, uint6
 			continue;
 		w.key[i].used = true;
 		w.key[i].access = access;
+		w.key[i].iova = iova;
+		w.next_key += KEY_STEP;
 		w.key[i].mr = (struct ibv_mr){.context = pd->context,
 					      .pd = pd,
 					      .addr = addr,
 					      .length = len,
-					      .lkey = 0x100 + i,
-					      .rkey = 0x100 + i};
-		d->locked += len;
+					      .lkey = w.next_key + i,
+					      .rkey = w.next_key + i};
+		d->locked += access & IBV_ACCESS_ON_DEMAND ? 0 : len;
 		w.objects++;
 		return &w.key[i].mr;
 	}
@@ -354,8 +373,9 @@ static int vd_dereg_mr(struct ibv_mr *mr)
 {
 	struct dev *d = (struct dev *)mr->context;
 
-	d->locked -= mr->length;
-	w.key[mr->lkey - 0x100].used = false;
+	if (!(w.key[mr->lkey % KEY_STEP].access & IBV_ACCESS_ON_DEMAND))
+		d->locked -= mr->length;
+	w.key[mr->lkey % KEY_STEP].used = false;
 	w.objects--;
 	return 0;
 }
@@ -459,12 +479,33 @@ static int vd_destroy_srq(struct ibv_srq *srq)
 	return forget(srq);
 }
 
+/* The registration of that number; -1: none now. */
+static int key_of(uint32_t key)
+{
+	unsigned i = key % KEY_STEP;
+
+	return i < KEYS && w.key[i].used && w.key[i].mr.lkey == key ? (int)i : -1;
+}
+
 static bool key_covers(uint32_t lkey, uint64_t addr, uint32_t len)
 {
-	const struct ibv_mr *mr = lkey >= 0x100 && lkey < 0x100 + KEYS ? &w.key[lkey - 0x100].mr : NULL;
+	int i = key_of(lkey);
+	const struct ibv_mr *mr = i < 0 ? NULL : &w.key[i].mr;
 
-	return mr && w.key[lkey - 0x100].used && addr >= (uintptr_t)mr->addr && len <= mr->length &&
+	return mr && addr >= (uintptr_t)mr->addr && len <= mr->length &&
 	       addr - (uintptr_t)mr->addr <= mr->length - len;
+}
+
+/* Where a peer's address lies, with that right; NULL: nowhere. */
+static uint8_t *reach(const struct qp *to, uint32_t rkey, uint64_t addr, uint32_t len, unsigned right)
+{
+	int i = key_of(rkey);
+	uint64_t off = i < 0 ? 0 : addr - w.key[i].iova;
+
+	if (i < 0 || !(w.key[i].access & right) || !(to->access & right) || w.key[i].mr.pd != to->pd ||
+	    addr < w.key[i].iova || len > w.key[i].mr.length || off > w.key[i].mr.length - len)
+		return NULL;
+	return (uint8_t *)w.key[i].mr.addr + off;
 }
 
 static int vd_post_srq_recv(struct ibv_srq *pub, struct ibv_recv_wr *wr, struct ibv_recv_wr **bad)
@@ -491,11 +532,14 @@ static struct ibv_qp *vd_create_qp(struct ibv_pd *pd, struct ibv_qp_init_attr *a
 	}
 	for (unsigned i = 0; i < QPS; i++) {
 		struct qp *q = &w.qp[i];
+		unsigned incarnation = q->incarnation + 1;
 
 		if (q->used)
 			continue;
 		memset(q, 0, sizeof(*q));
 		q->used = true;
+		q->pd = pd;
+		q->incarnation = incarnation;
 		q->dev = (struct dev *)pd->context;
 		q->pub.context = pd->context;
 		q->pub.qp_num = i + 1;
@@ -519,7 +563,8 @@ static int vd_modify_qp(struct ibv_qp *pub, struct ibv_qp_attr *a, int mask)
 		[IBV_QPS_INIT] = IBV_QPS_RESET, [IBV_QPS_RTR] = IBV_QPS_INIT, [IBV_QPS_RTS] = IBV_QPS_RTR};
 
 	assert(mask & IBV_QP_STATE);
-	if (a->qp_state != IBV_QPS_ERR && (int)pub->state != from[a->qp_state])
+	if (a->qp_state != IBV_QPS_ERR && a->qp_state != IBV_QPS_RESET &&
+	    (int)pub->state != from[a->qp_state])
 		return EINVAL;
 	if (a->qp_state == IBV_QPS_RTR && w.unreachable) {
 		w.unreachable = false;
@@ -527,6 +572,8 @@ static int vd_modify_qp(struct ibv_qp *pub, struct ibv_qp_attr *a, int mask)
 	}
 	if (a->qp_state == IBV_QPS_RTR)
 		q->dest = a->dest_qp_num;
+	if (mask & IBV_QP_ACCESS_FLAGS)
+		q->access = a->qp_access_flags;
 	pub->state = a->qp_state;
 	return 0;
 }
@@ -569,6 +616,84 @@ void vd_inject(uint32_t qpn, enum ibv_wc_opcode opcode, enum ibv_wc_status statu
 	take_recv(q, NULL, len, (struct ibv_wc){.opcode = opcode, .status = status, .wc_flags = flags});
 }
 
+static bool alive(const struct qp *q, const struct qp *to)
+{
+	return to && !to->gone && to->dest == q->pub.qp_num &&
+	       (to->pub.state == IBV_QPS_RTR || to->pub.state == IBV_QPS_RTS);
+}
+
+/* Refused by the other end, whose queue pair is broken by it too. */
+static enum ibv_wc_status refused(struct qp *to)
+{
+	to->pub.state = IBV_QPS_ERR;
+	vd_async((unsigned)(to->dev - w.dev), IBV_EVENT_QP_ACCESS_ERR, to->pub.qp_num);
+	return IBV_WC_REM_ACCESS_ERR;
+}
+
+static enum ibv_wc_status move(struct qp *q, struct qp *to, const struct ibv_send_wr *wr)
+{
+	bool write = wr->opcode == IBV_WR_RDMA_WRITE;
+	unsigned right = write ? IBV_ACCESS_REMOTE_WRITE : IBV_ACCESS_REMOTE_READ;
+	uint32_t len = wr->sg_list->length;
+	uint8_t *local = (uint8_t *)(uintptr_t)wr->sg_list->addr, *at;
+
+	w.counts.reads += !write;
+	w.counts.writes += write;
+	if (!alive(q, to))
+		return IBV_WC_RETRY_EXC_ERR;
+	if (write && w.late.armed) {
+		assert(len <= sizeof(w.late.data));
+		w.late.armed = false;
+		w.late.flying = true;
+		w.late.qpn = to->pub.qp_num;
+		w.late.incarnation = to->incarnation;
+		w.late.wr = *wr;
+		w.late.len = len;
+		memcpy(w.late.data, local, len);
+		return IBV_WC_RETRY_EXC_ERR;
+	}
+	at = reach(to, wr->wr.rdma.rkey, wr->wr.rdma.remote_addr, len, right);
+	if (!at)
+		return refused(to);
+	memcpy(write ? at : local, write ? local : at, len);
+	return IBV_WC_SUCCESS;
+}
+
+void vd_delay_write(void)
+{
+	w.late.armed = true;
+}
+
+bool vd_land(void)
+{
+	struct qp *to = by_number(w.late.qpn);
+	uint8_t *at;
+
+	assert(w.late.flying);
+	w.late.flying = false;
+	if (!to || to->incarnation != w.late.incarnation ||
+	    (to->pub.state != IBV_QPS_RTR && to->pub.state != IBV_QPS_RTS))
+		return false;
+	at = reach(to, w.late.wr.wr.rdma.rkey, w.late.wr.wr.rdma.remote_addr, w.late.len,
+		   IBV_ACCESS_REMOTE_WRITE);
+	if (at)
+		memcpy(at, w.late.data, w.late.len);
+	return at != NULL;
+}
+
+enum ibv_wc_status vd_access(uint32_t qpn, bool write, uint64_t addr, uint32_t rkey, void *local,
+			     uint32_t len)
+{
+	struct qp *q = by_number(qpn);
+	struct ibv_sge sge = {(uintptr_t)local, len, 0};
+	struct ibv_send_wr wr = {.sg_list = &sge,
+				 .num_sge = 1,
+				 .opcode = write ? IBV_WR_RDMA_WRITE : IBV_WR_RDMA_READ,
+				 .wr.rdma = {.remote_addr = addr, .rkey = rkey}};
+
+	return move(q, by_number(q->dest), &wr);
+}
+
 static enum ibv_wc_status carry(struct qp *q, const struct ibv_send_wr *wr)
 {
 	struct qp *to = by_number(q->dest);
@@ -581,8 +706,9 @@ static enum ibv_wc_status carry(struct qp *q, const struct ibv_send_wr *wr)
 	}
 	if (sge && !(wr->send_flags & IBV_SEND_INLINE) && !key_covers(sge->lkey, sge->addr, len))
 		return IBV_WC_LOC_PROT_ERR;
-	if (!to || to->gone || to->dest != q->pub.qp_num ||
-	    (to->pub.state != IBV_QPS_RTR && to->pub.state != IBV_QPS_RTS))
+	if (wr->opcode == IBV_WR_RDMA_READ || wr->opcode == IBV_WR_RDMA_WRITE)
+		return move(q, to, wr);
+	if (!alive(q, to))
 		return IBV_WC_RETRY_EXC_ERR;
 	if (!to->srq->count) {
 		w.counts.rnr++;
@@ -704,7 +830,7 @@ const struct verbs_api verbs_double = {
 	.close = vd_close,
 	.list = vd_list,
 	.query_device = vd_query_device,
-	.odp = vd_odp,
+	.odp = has_odp,
 	.query_port = vd_query_port,
 	.query_gid = vd_query_gid,
 	.alloc_pd = vd_alloc_pd,

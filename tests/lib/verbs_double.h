@@ -35,6 +35,15 @@ void vd_hold(void);
 unsigned vd_release(unsigned n);
 /* The next send of any queue pair ends with this status, and with it the queue pair. */
 void vd_fail_next(enum ibv_wc_status status);
+/* The next WRITE ends with IBV_WC_RETRY_EXC_ERR while its packets are still under way: they arrive at
+ * vd_land(), if the end that they were sent to is still there. true: they were written. */
+void vd_delay_write(void);
+bool vd_land(void);
+/* A READ or WRITE of one piece by a peer that posts what it likes: the connection of that queue pair. */
+enum ibv_wc_status vd_access(uint32_t qpn, bool write, uint64_t addr, uint32_t rkey, void *local,
+			     uint32_t len);
+/* Whether memory of a device need not be locked. */
+void vd_odp(unsigned device, bool on);
 /* A receive completion that no send made, of the queue pair of that number: a device gone mad, or a peer that
  * is not ours. Takes a posted buffer. */
 void vd_inject(uint32_t qpn, enum ibv_wc_opcode opcode, enum ibv_wc_status status, uint32_t len,
@@ -56,7 +65,7 @@ void vd_before_notify(void (*fn)(void *arg), void *arg);
 
 /* Counts since vd_world(). */
 struct vd_counts {
-	unsigned posts, sends, inlined, signalled, recv_posts, notifies, rnr;
+	unsigned posts, sends, inlined, signalled, recv_posts, notifies, rnr, reads, writes;
 };
 struct vd_counts vd_counts(void);
 

@@ -28,12 +28,6 @@ static void vlink_local(struct link *l, struct link_addr *addr, uint32_t *max_pa
 	*max_payload = VERBS_BUF_SIZE;
 }
 
-static void free_peers(struct link_verbs *v, struct list *peers)
-{
-	list_for_each_safe (it, peers)
-		vqp_free(v, container_of(it, struct vqp, node));
-}
-
 /* In the order that the library wants: users before what they use. */
 static void vlink_destroy(struct link *l)
 {
@@ -41,9 +35,9 @@ static void vlink_destroy(struct link *l)
 	const struct verbs_api *api = v->dev.api;
 	struct verbs_news news;
 
-	free_peers(v, &v->peers);
-	free_peers(v, &v->dying);
+	vqp_free_all(v);
 	vjob_drain(v);
+	vmove_tell(v);
 	while (link_verbs_news(l, &news))
 		;
 	if (v->srq)
@@ -95,7 +89,7 @@ static int take_memory(struct link_verbs *v)
 	v->posted = calloc(v->rx_depth, sizeof(struct buf *));
 	v->free_index = calloc(v->rx_depth, sizeof(uint32_t));
 	v->free_slot = calloc(v->tx_slots, sizeof(uint16_t));
-	v->tx_memory = aligned_alloc(64, (size_t)v->tx_slots * VERBS_BUF_SIZE);
+	v->tx_memory = aligned_alloc(64, (size_t)v->tx_slots * VERBS_BUF_SIZE + FLUSH_ROOM);
 	if (!v->posted || !v->free_index || !v->free_slot || !v->tx_memory)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < v->rx_depth; i++)
@@ -107,12 +101,13 @@ static int take_memory(struct link_verbs *v)
 
 static int register_memory(struct link_verbs *v, char *why, size_t why_len)
 {
-	size_t rx_len, tx_len = (size_t)v->tx_slots * VERBS_BUF_SIZE;
+	size_t rx_len, tx_len = (size_t)v->tx_slots * VERBS_BUF_SIZE + FLUSH_ROOM;
 	uint8_t *rx = buf_pool_memory(v->pool, &rx_len);
 
 	v->rx_mr = v->dev.api->reg_mr(v->pd, rx, rx_len, (uintptr_t)rx, IBV_ACCESS_LOCAL_WRITE);
 	if (v->rx_mr)
-		v->tx_mr = v->dev.api->reg_mr(v->pd, v->tx_memory, tx_len, (uintptr_t)v->tx_memory, 0);
+		v->tx_mr = v->dev.api->reg_mr(v->pd, v->tx_memory, tx_len, (uintptr_t)v->tx_memory,
+					      IBV_ACCESS_LOCAL_WRITE);
 	if (v->rx_mr && v->tx_mr)
 		return 0;
 	vmem_say_locked(why, why_len, rx_len + tx_len);
@@ -209,6 +204,7 @@ struct link *link_verbs_create(const struct link_verbs_cfg *cfg, int *err, char 
 	list_init(&v->dying);
 	list_init(&v->busy);
 	list_init(&v->news);
+	list_init(&v->moved);
 	/* Ids are random or our own, never chosen by a peer. */
 	idmap_init(&v->by_id, 0);
 	idmap_init(&v->by_gen, 0);

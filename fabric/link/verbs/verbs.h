@@ -56,6 +56,7 @@
 
 #include <stddef.h>
 
+#include "fabric/base/list.h"
 #include "fabric/link/link.h"
 
 struct verbs_api;
@@ -147,6 +148,42 @@ struct verbs_key link_verbs_mem_key(const struct verbs_mem *m);
  * the link does it for all of its memory. */
 void link_verbs_mem_del(struct link *l, struct verbs_mem *m);
 
+/* ---- moving payload between memories, without a message ---- */
+
+#define VERBS_SEGS_MAX 64u
+
+/* A piece of the peer's memory. */
+struct verbs_seg {
+	uint64_t addr;
+	uint32_t rkey, len;
+};
+
+/* One move: READ from the peer's pieces into local memory, or WRITE to them from it. The caller's, and so
+ * is the local memory, from link_verbs_move() until done(): the adapter touches it until then whatever
+ * happens to the connection. */
+struct verbs_move {
+	bool write;
+	uint8_t *local; /* inside memory of link_verbs_mem_add() */
+	unsigned n;	/* pieces, up to VERBS_SEGS_MAX; each of 1 byte at least */
+	const struct verbs_seg *seg;
+	/* Once, from inside recv() or destroy() of the link. 0: done; what was written can be seen by the
+	 * peer's processor, whichever way it hears of it. -EIO: the connection broke, and what was to
+	 * be written may be, now or as long as the peer keeps its end. */
+	void (*done)(struct verbs_move *m, int err);
+	/* The link's. */
+	uint32_t qpn; /* of the peer's end */
+	struct list node;
+	uint32_t last;
+	int err;
+};
+
+/* 0: done() follows. -ENOTCONN: no such peer, or not connected; -EFAULT: not local memory that was added;
+ * -EINVAL. */
+int link_verbs_move(struct link *l, uint64_t id, struct verbs_move *m);
+/* Destroys the queue pair of that number if the peer's is (still) that: nothing that the other end had under
+ * way through it is carried out after this. It is a broken one then, link_verbs_broken() tells of it. */
+void link_verbs_fence(struct link *l, uint64_t id, uint32_t qpn);
+
 #define VERBS_COUNTERS(X)                                                                                    \
 	X(tx_inline)	/* datagrams inside the work request */                                              \
 	X(tx_copied)	/* datagrams copied into a slot */                                                   \
@@ -162,7 +199,14 @@ void link_verbs_mem_del(struct link *l, struct verbs_mem *m);
 	X(device_gone)                                                                                       \
 	X(mem_regions) /* registered, ever */                                                                \
 	X(mem_failed)  /* not registered: the copied path stays */                                           \
-	X(tx_copied_bytes)
+	X(tx_copied_bytes)                                                                                   \
+	X(moves) /* of payload, by READ or WRITE */                                                          \
+	X(reads) /* pieces */                                                                                \
+	X(writes)                                                                                            \
+	X(read_bytes)                                                                                        \
+	X(write_bytes)                                                                                       \
+	X(moves_failed)                                                                                      \
+	X(qp_fenced)
 
 #define VERBS_COUNTER_ENUM(name) VERBS_C_##name,
 enum verbs_counter { VERBS_COUNTERS(VERBS_COUNTER_ENUM) VERBS_NCOUNTERS };

@@ -58,6 +58,8 @@ struct vqp {
 	uint32_t posted, done;
 	uint32_t psn;
 	struct ibv_qp *qp;
+	uint32_t qpn, dest;	      /* the other end's number */
+	struct list running, waiting; /* moves: posted, in their order; for room */
 	struct link_addr addr;
 	uint16_t sq[VERBS_SQ_DEPTH]; /* slot, or NO_SLOT */
 	struct vqp_note *note;	     /* NULL: nothing more is told */
@@ -81,6 +83,9 @@ struct link_verbs {
 	struct ibv_mr *rx_mr, *tx_mr;
 	int epoll;
 	bool armed, sends_armed, dead, port_down, came_up;
+	bool moves_armed;  /* sends_armed, for all completions */
+	uint32_t nmoves;   /* running and waiting, of all peers */
+	struct list moved; /* moves whose done() is due */
 	uint32_t spins;
 	uint32_t idle;	/* polls in vain, in a row */
 	uint32_t polls; /* all of them */
@@ -137,6 +142,15 @@ void vqp_free(struct link_verbs *v, struct vqp *q);
 void vqp_gone(struct link_verbs *v, struct vqp *q);
 /* A thread ended connecting it. */
 void vqp_connected(struct link_verbs *v, struct vqp *q);
+void vqp_free_all(struct link_verbs *v);
+/* Bytes after the slots of tx_memory, that a move reads to be sure of its writes. */
+#define FLUSH_ROOM 64u
+
+static inline uint8_t *v_flush_room(const struct link_verbs *v)
+{
+	return v->tx_memory + (size_t)v->tx_slots * VERBS_BUF_SIZE;
+}
+
 /* Sends up to position pos are over. */
 void vqp_release(struct link_verbs *v, struct vqp *q, uint32_t pos);
 
@@ -153,7 +167,17 @@ void vmem_say_locked(char *why, size_t why_len, size_t need);
 int vjob_connect(struct link_verbs *v, struct vqp *q);
 void vjob_destroy(struct link_verbs *v, struct vqp *q);
 void vjob_reap(struct link_verbs *v);
-void vjob_drain(struct link_verbs *v); /* waits for all */
+void vjob_take(struct link_verbs *v, struct vqp *q); /* waits for that one */
+void vjob_drain(struct link_verbs *v);		     /* waits for all */
+/* verbs_move.c */
+/* Posted positions up to pos are over, and well. */
+void vmove_over(struct link_verbs *v, struct vqp *q, uint32_t pos);
+/* Those that wait for room, as far as there is some. */
+void vmove_start(struct link_verbs *v, struct vqp *q);
+/* The queue pair is destroyed: nothing of it touches memory now. */
+void vmove_fail(struct link_verbs *v, struct vqp *q);
+/* Calls done() of those that are over; their number. */
+int vmove_tell(struct link_verbs *v);
 
 /* verbs_io.c */
 int vio_recv(struct link *l, struct link_rx *rx, int max);

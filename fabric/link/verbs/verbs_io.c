@@ -22,6 +22,24 @@ static struct vqp *by_gen(struct link_verbs *v, uint64_t wr_id)
 	return idmap_get(&v->by_gen, wr_id >> 32);
 }
 
+/* A completion tells of all posts before it, too. Of those that are flushed it is not known whether they were
+ * carried out. */
+static void send_over(struct link_verbs *v, struct vqp *q, const struct ibv_wc *wc)
+{
+	uint32_t pos = (uint32_t)wc->wr_id;
+	bool good = wc->status == IBV_WC_SUCCESS;
+
+	if (good || q->state == VQP_READY)
+		vmove_over(v, q, good ? pos : pos - 1);
+	vqp_release(v, q, pos);
+	if (q->state == VQP_DYING && q->done == q->posted)
+		vqp_free(v, q);
+	else if (!good)
+		vqp_break(v, q);
+	else if (!list_empty(&q->waiting))
+		vmove_start(v, q);
+}
+
 void vio_poll_sends(struct link_verbs *v)
 {
 	struct ibv_wc wc[WC_BURST];
@@ -32,13 +50,8 @@ void vio_poll_sends(struct link_verbs *v)
 		for (int i = 0; i < n; i++) {
 			struct vqp *q = by_gen(v, wc[i].wr_id);
 
-			if (!q)
-				continue;
-			vqp_release(v, q, (uint32_t)wc[i].wr_id);
-			if (q->state == VQP_DYING && q->done == q->posted)
-				vqp_free(v, q);
-			else if (wc[i].status != IBV_WC_SUCCESS)
-				vqp_break(v, q);
+			if (q)
+				send_over(v, q, &wc[i]);
 		}
 	} while (n == WC_BURST);
 	if (n < 0)
@@ -306,7 +319,7 @@ static void take_events(struct link_verbs *v, bool messages)
 		v_count(v, VERBS_C_wakeups, 1);
 		v->dev.api->ack_cq_events(cq, 1);
 		if (cq == v->scq)
-			v->sends_armed = false;
+			v->sends_armed = v->moves_armed = false;
 		else if (messages)
 			return; /* it was that: whatever else there is wakes again */
 	}
@@ -324,10 +337,16 @@ static void take_events(struct link_verbs *v, bool messages)
 
 static bool arm(struct link_verbs *v)
 {
-	/* Of sends only those that fail give an event. */
-	if (v->dev.api->req_notify(v->rcq, 0) || (!v->sends_armed && v->dev.api->req_notify(v->scq, 1)))
+	/* Of sends only those that fail give an event, unless somebody waits for one. */
+	bool moves = v->nmoves > 0;
+
+	if (v->dev.api->req_notify(v->rcq, 0) ||
+	    ((!v->sends_armed || (moves && !v->moves_armed)) && v->dev.api->req_notify(v->scq, !moves)))
 		v->dead = true;
 	v->armed = v->sends_armed = true;
+	v->moves_armed |= moves;
+	if (moves)
+		vio_poll_sends(v); /* what came before gives no event */
 	v->idle = 0;
 	return !v->dead;
 }
@@ -339,7 +358,9 @@ static int gone(struct link_verbs *v)
 		v_count(v, VERBS_C_device_gone, 1);
 		epoll_ctl(v->epoll, EPOLL_CTL_DEL, v->channel->fd, NULL);
 		epoll_ctl(v->epoll, EPOLL_CTL_DEL, v->dev.ctx->async_fd, NULL);
+		vqp_free_all(v);
 	}
+	vmove_tell(v);
 	return -ENODEV;
 }
 
@@ -354,6 +375,8 @@ int vio_recv(struct link *l, struct link_rx *rx, int max)
 	l_count(v, LINK_C_rx_calls, 1);
 	n = poll_receives(v, rx, max);
 	vio_poll_sends(v);
+	if (vmove_tell(v))
+		v->idle = 0;
 	/* Who does not spin was perhaps woken by an event; who spins must not pay for looking. */
 	if (++v->polls % BUSY_POLLS == 0 ||
 	    (v->armed && (n || ++v->idle % (v->spins ? EVENT_POLLS : EVENT_POLLS_WOKEN) == 0)))
@@ -372,5 +395,5 @@ uint64_t vio_deadline(struct link *l)
 {
 	const struct link_verbs *v = verbs_of(l);
 
-	return v->armed || v->dead ? UINT64_MAX : 0;
+	return (v->armed || v->dead) && list_empty(&v->moved) ? UINT64_MAX : 0;
 }

@@ -75,7 +75,7 @@ void vjob_destroy(struct link_verbs *v, struct vqp *q)
 	vqp_gone(v, q);
 }
 
-static void take(struct link_verbs *v, struct vqp *q)
+void vjob_take(struct link_verbs *v, struct vqp *q)
 {
 	uint64_t one;
 
@@ -98,7 +98,7 @@ void vjob_reap(struct link_verbs *v)
 		struct vqp *q = container_of(it, struct vqp, node);
 
 		if (atomic_load_explicit(&q->ended, memory_order_acquire))
-			take(v, q);
+			vjob_take(v, q);
 	}
 }
 
@@ -108,6 +108,6 @@ void vjob_drain(struct link_verbs *v)
 		struct vqp *q = container_of(v->busy.next, struct vqp, node);
 
 		q->closed = true;
-		take(v, q);
+		vjob_take(v, q);
 	}
 }

@@ -178,6 +178,15 @@ void vqp_release(struct link_verbs *v, struct vqp *q, uint32_t pos)
 	}
 }
 
+/* Destroying may take long; what peers could still do to our memory ends now. */
+static void reset(struct link_verbs *v, struct vqp *q)
+{
+	struct ibv_qp_attr a = {.qp_state = IBV_QPS_RESET};
+
+	if (v->serves)
+		v->dev.api->modify_qp(q->qp, &a, IBV_QP_STATE);
+}
+
 void vqp_free(struct link_verbs *v, struct vqp *q)
 {
 	list_del(&q->node);
@@ -192,8 +201,12 @@ void vqp_free(struct link_verbs *v, struct vqp *q)
 		vqp_gone(v, q);
 		return;
 	}
-	if (idmap_get(&v->by_qpn, q->qp->qp_num) == q)
-		idmap_remove(&v->by_qpn, q->qp->qp_num);
+	if (idmap_get(&v->by_qpn, q->qpn) == q)
+		idmap_remove(&v->by_qpn, q->qpn);
+	/* The device is through with them if all came back; else when it is destroyed. */
+	if (q->done == q->posted)
+		vmove_fail(v, q);
+	reset(v, q);
 	vjob_destroy(v, q);
 }
 
@@ -202,8 +215,17 @@ void vqp_gone(struct link_verbs *v, struct vqp *q)
 	list_del(&q->node);
 	/* Nothing reads them now. */
 	vqp_release(v, q, q->posted);
+	vmove_fail(v, q);
 	v->nqps--;
 	free(q);
+}
+
+void vqp_free_all(struct link_verbs *v)
+{
+	list_for_each_safe (it, &v->peers)
+		vqp_free(v, container_of(it, struct vqp, node));
+	list_for_each_safe (it, &v->dying)
+		vqp_free(v, container_of(it, struct vqp, node));
 }
 
 /* The last send, which comes back when all others have. */
@@ -245,6 +267,31 @@ void vqp_break(struct link_verbs *v, struct vqp *q)
 	die(v, q);
 }
 
+/* One that a thread destroys was reset before. One that a thread connects is waited for. */
+void link_verbs_fence(struct link *l, uint64_t id, uint32_t qpn)
+{
+	struct link_verbs *v = verbs_of(l);
+	struct vqp *q;
+
+	list_for_each_safe (it, &v->dying) {
+		q = container_of(it, struct vqp, node);
+		if (q->id == id && q->qpn == qpn)
+			vqp_free(v, q);
+	}
+	q = idmap_get(&v->by_id, id);
+	if (!q || q->qpn != qpn)
+		return;
+	if (q->state == VQP_CONNECTING)
+		vjob_take(v, q);
+	q = idmap_get(&v->by_id, id);
+	if (!q || q->qpn != qpn)
+		return;
+	v_count(v, VERBS_C_qp_fenced, 1);
+	v_count(v, VERBS_C_qp_broken, 1);
+	tell(v, q, VERBS_BROKEN, 0);
+	vqp_free(v, q);
+}
+
 void vqp_connected(struct link_verbs *v, struct vqp *q)
 {
 	list_del(&q->node);
@@ -266,6 +313,7 @@ static int add(struct link_verbs *v, struct vqp *q)
 {
 	int r = idmap_insert(&v->by_gen, q->gen, q);
 
+	q->qpn = q->qp->qp_num;
 	if (!r)
 		r = idmap_insert(&v->by_qpn, q->qp->qp_num, q);
 	return r ? r : idmap_insert(&v->by_id, q->id, q);
@@ -291,6 +339,8 @@ int link_verbs_open(struct link *l, uint64_t id, uint32_t psn, struct verbs_end 
 		return -ENOMEM;
 	*q = (struct vqp){.state = VQP_OPEN, .id = id, .psn = psn & QPN_MAX, .gen = ++v->next_gen};
 	link_verbs_address(&q->addr, id);
+	list_init(&q->running);
+	list_init(&q->waiting);
 	list_add_tail(&v->peers, &q->node);
 	v->nqps++;
 	q->note = calloc(1, sizeof(*q->note));
@@ -329,6 +379,7 @@ int link_verbs_connect(struct link *l, uint64_t id, const struct verbs_end *to)
 	    to->mtu > IBV_MTU_4096)
 		r = -EINVAL;
 	else {
+		q->dest = to->qpn;
 		to_receive(v, q, to);
 		to_send(v, q);
 		r = vjob_connect(v, q);
