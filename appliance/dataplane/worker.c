@@ -56,7 +56,7 @@ static void count(struct worker *w, enum worker_counter c, uint64_t n)
 	counter_add(&w->counters[c], n);
 }
 
-static void mark(struct wsession *s)
+void worker_mark(struct wsession *s)
 {
 	if (list_empty(&s->marked))
 		list_add_tail(&s->w->marked, &s->marked);
@@ -64,7 +64,7 @@ static void mark(struct wsession *s)
 
 static void touched(void *session)
 {
-	mark(session);
+	worker_mark(session);
 }
 
 /* ---- frames ---- */
@@ -121,7 +121,7 @@ static void on_record(void *ctx, enum rt_class cls, uint32_t psn, const struct r
 		if (buf_pool_available(*rx) < RX_BUFS_LOW)
 			owner = NULL;
 	vqt_peer_record(s->peer, cls, psn, rec, data, owner);
-	mark(s);
+	worker_mark(s);
 }
 
 static void on_settled(void *ctx, enum rt_class cls, uint32_t base)
@@ -129,7 +129,7 @@ static void on_settled(void *ctx, enum rt_class cls, uint32_t base)
 	struct wsession *s = ctx;
 
 	vqt_peer_settled(s->peer, cls, base);
-	mark(s);
+	worker_mark(s);
 }
 
 static void on_writable(void *ctx, enum rt_class cls)
@@ -137,7 +137,7 @@ static void on_writable(void *ctx, enum rt_class cls)
 	struct wsession *s = ctx;
 
 	vqt_peer_writable(s->peer, cls);
-	mark(s);
+	worker_mark(s);
 }
 
 static const struct rt_ops rt_calls = {
@@ -177,6 +177,7 @@ int worker_session_add(struct worker *w, const struct wsession_cfg *cfg, struct 
 	struct vqt_peer_cfg pc = {
 		.ops = &device_tunnel_ops,
 		.mem = reqmem_door(&w->reqmem),
+		.move = {.start = w->moves ? worker_move : NULL, .ctx = s},
 		.mem_max = MEM_PER_SESSION,
 		.net_pending = SESSION_PENDING,
 		.seed = cfg->seed,
@@ -228,6 +229,8 @@ void worker_session_del(struct worker *w, struct wsession *s)
 	list_del(&s->node);
 	list_del(&s->marked);
 	worker_rdma_close(s);
+	list_for_each_safe (it, &s->moves)
+		container_of(it, struct wmove, node)->s = NULL;
 	vqt_peer_destroy(s->peer);
 	ep_session_del(s->eps);
 	session_free(s);
@@ -235,7 +238,7 @@ void worker_session_del(struct worker *w, struct wsession *s)
 
 int worker_session_rekey(struct worker *w, struct wsession *s, unsigned path, const struct rt_path_cfg *next)
 {
-	mark(s);
+	worker_mark(s);
 	return ep_session_rekey(s->eps, path, next, true, w->now);
 }
 
@@ -384,8 +387,9 @@ static int backends(struct worker *w)
 	struct list needy, *it;
 	struct vdisk *d;
 
-	if (n <= 0)
+	if (n <= 0 && !w->moved)
 		return n;
+	w->moved = false;
 	list_init(&needy);
 	/* Those that need it once more go on the list that is walked next time. */
 	while ((it = list_pop(&w->needy)) != NULL)
@@ -503,6 +507,7 @@ int worker_init(struct worker *w, const struct dp_cfg *cfg, struct dp *dp, uint6
 	w->port_wait = PORT_WAIT_MIN_NS;
 	list_init(&w->rdma_waits);
 	reqmem_init(&w->reqmem);
+	list_init(&w->free_moves);
 	r = mailbox_init(&w->down);
 	if (r)
 		return r;
@@ -531,6 +536,7 @@ int worker_init(struct worker *w, const struct dp_cfg *cfg, struct dp *dp, uint6
 		return w->bdevs ? -ENOMEM : r;
 	ep_set_clock(w->ep, clock_now_ns);
 	memcpy(w->verbs, cfg->verbs, sizeof(w->verbs));
+	worker_arena_open(w, seed);
 	for (unsigned i = 0; i < cfg->nlinks; i++) {
 		r = ep_link_add(w->ep, cfg->link[i]);
 		if (r < 0)
@@ -562,6 +568,7 @@ void worker_fini(struct worker *w)
 	buf_pool_destroy(w->pipe_bufs);
 	buf_pool_destroy(w->waiting);
 	frame_pool_destroy(w->frames);
+	worker_arena_close(w);
 	reqmem_fini(&w->reqmem);
 	if (w->epoll > 0)
 		close(w->epoll);

@@ -43,7 +43,20 @@ struct wsession {
 	struct link *verbs[RT_PATHS]; /* by path: its RDMA port; NULL: none */
 	struct idmap regions;	      /* guests' memory, by device and id: struct wregion */
 	struct list region_list;      /* the same */
+	struct list moves;	      /* under way: struct wmove */
+	unsigned move_turn;	      /* the path that is tried first */
 	bool given_up;		      /* control was told */
+};
+
+/* One move between the arena of requests and a guest. */
+struct wmove {
+	struct list node; /* on wsession->moves, or worker->free_moves */
+	struct verbs_move vm;
+	struct vqt_move *of;
+	struct worker *w;
+	struct wsession *s;
+	unsigned path;
+	struct verbs_seg seg[VERBS_SEGS_MAX];
 };
 
 struct worker {
@@ -70,6 +83,9 @@ struct worker {
 	/* Of the fabric links; up to the first NULL. */
 	const struct buf_pool *rx_bufs[EP_LINKS + 2];
 	struct reqmem reqmem;
+	struct wmove *moves; /* NULL: no RDMA port reaches the arena */
+	struct list free_moves;
+	bool moved; /* some are over: disks may wait for that */
 	struct bdev_group *bdevs;
 	struct list needy; /* disks that vdisk_service() is for */
 	struct vdisk *disks[WORKER_DISKS];
@@ -107,7 +123,16 @@ void worker_rdma_close(struct wsession *s);
 /* With each tick of the worker, and with each turn while somebody waits. */
 void worker_rdma_news(struct worker *w);
 
+/* worker.c */
+/* The session is served at the end of this turn. */
+void worker_mark(struct wsession *s);
+
 /* worker_memory.c */
+/* The arena of requests, known to all RDMA ports. Without it payload goes in messages, and a line says why.
+ */
+void worker_arena_open(struct worker *w, uint64_t seed);
+void worker_arena_close(struct worker *w);	    /* links are gone */
+int worker_move(void *session, struct vqt_move *m); /* vqt_move_door.start */
 void worker_memory_init(struct wsession *s, uint64_t seed);
 void worker_memory_fini(struct wsession *s);
 

@@ -2,6 +2,7 @@
 #include "appliance/device/reqmem.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <stdlib.h>
 
 #define PAGE 4096u
@@ -24,6 +25,34 @@ void reqmem_init(struct reqmem *m)
 	}
 }
 
+static bool in_arena(const struct reqmem *m, const void *p)
+{
+	return (size_t)((const uint8_t *)p - m->arena) < m->arena_len;
+}
+
+int reqmem_arena(struct reqmem *m)
+{
+	uint8_t *at;
+
+	for (int i = 0; i < REQMEM_CLASSES; i++)
+		m->arena_len += (size_t)m->cls[i].size * m->cls[i].stock;
+	m->arena = at = aligned_alloc(PAGE, m->arena_len);
+	if (!at) {
+		m->arena_len = 0;
+		return -ENOMEM;
+	}
+	for (int i = 0; i < REQMEM_CLASSES; i++) {
+		struct reqmem_class *c = &m->cls[i];
+
+		for (; c->nfree < c->stock; c->nfree++, at += c->size) {
+			*(void **)(void *)at = c->free;
+			c->free = at;
+		}
+		c->stock = 0; /* of others */
+	}
+	return 0;
+}
+
 void reqmem_fini(struct reqmem *m)
 {
 	assert(m->out == 0);
@@ -32,9 +61,11 @@ void reqmem_fini(struct reqmem *m)
 			void *p = m->cls[i].free;
 
 			m->cls[i].free = *(void **)p;
-			free(p);
+			if (!in_arena(m, p))
+				free(p);
 		}
 	}
+	free(m->arena);
 }
 
 /* Bytes before the caller's, so that caller + align_off is a multiple of PAGE. */
@@ -79,7 +110,7 @@ static void put(void *ctx, void *ptr, size_t size, size_t align_off)
 	char *p = (char *)ptr - shift(align_off);
 
 	m->out--;
-	if (c->nfree >= c->stock) {
+	if (c->nfree >= c->stock && !in_arena(m, p)) {
 		free(p);
 		return;
 	}

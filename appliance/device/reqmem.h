@@ -23,9 +23,14 @@ struct reqmem {
 		void *free; /* linked through their first word */
 	} cls[REQMEM_CLASSES];
 	uint64_t out; /* pieces handed out */
+	uint8_t *arena;
+	size_t arena_len;
 };
 
 void reqmem_init(struct reqmem *m);
+/* All pieces of the stocks at once, in one range that does not move: what adapters are to reach must be known
+ * to them (link_verbs_mem_add()). Pieces beyond the stock still come from the C library. -ENOMEM. */
+int reqmem_arena(struct reqmem *m);
 /* Nothing may be handed out (asserted). */
 void reqmem_fini(struct reqmem *m);
 /* The door for vqt_peer_cfg.mem. */

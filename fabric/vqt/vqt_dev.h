@@ -51,6 +51,28 @@ struct vqt_mem {
 	void *ctx;
 };
 
+/* Bytes between our memory and a guest's, by an adapter. */
+struct vqt_move {
+	bool write;	/* to the guest */
+	uint16_t wire;	/* of the device */
+	uint8_t *local; /* of vqt_mem */
+	uint32_t len;
+	unsigned n; /* pieces, in order; the call's alone */
+	const struct vqt_seg *seg;
+	/* The door's word when it failed: the path, and the agent's number of the queue pair, by which some
+	 * of it may still be carried out. */
+	unsigned path;
+	uint32_t qpn;
+};
+
+/* Regions are those that the agent announced; the door checks each piece against them. */
+struct vqt_move_door {
+	/* 0: vqt_dev_moved() follows, not from inside. -errno: not now, nothing was done. The move and its
+	 * local memory stay until then, also when the device is detached. */
+	int (*start)(void *ctx, struct vqt_move *m);
+	void *ctx;
+};
+
 /* Effects upward; user is vqt_dev_cfg.user. All required. They may call vqt_dev_send(), vqt_dev_complete() of
  * any device of this or another peer, not vqt_peer_detach(). */
 struct vqt_dev_ops {
@@ -71,6 +93,7 @@ struct vqt_peer_cfg {
 	struct buf_pool *bufs; /* for pieces that cannot be referenced (no owner) or are too many; buffers of
 				  any size >= 2048; outlives the peer */
 	struct vqt_mem mem;
+	struct vqt_move_door move; /* start NULL: there is none */
 	uint64_t mem_max; /* bytes for granted writes and read buffers of this session, >= 4 * VQT_REQ_MAX */
 	uint32_t net_pending; /* frames waiting for an earlier one, per session; 0: 1024 */
 	uint64_t seed;	      /* random, secret from the peer */
@@ -111,9 +134,14 @@ struct vqt_dev_cfg {
 	X(tx_no_room)	     /* vqt_dev_send() refused: the transport is full */                             \
 	X(marks)                                                                                             \
 	X(requests)                                                                                          \
+	X(requests_keyed)                                                                                    \
 	X(request_bytes)                                                                                     \
+	X(request_copied_bytes) /* of those, payload that came in messages */                                \
 	X(completions)                                                                                       \
 	X(completion_bytes)                                                                                  \
+	X(completion_copied_bytes) /* of those, payload in messages */                                       \
+	X(moves_refused)	   /* not by key now: the bytes go in messages */                            \
+	X(moves_failed)                                                                                      \
 	X(grants)                                                                                            \
 	X(grants_waited) /* requests that waited for memory */                                               \
 	X(cancels)                                                                                           \
@@ -156,12 +184,12 @@ const char *vqt_peer_bad(const struct vqt_peer *p);
 
 /* NULL and *err = -EINVAL, -EEXIST, -ENOMEM. All memory of the device (but request buffers) is taken here. */
 struct vqt_dev *vqt_peer_attach(struct vqt_peer *p, const struct vqt_dev_cfg *cfg, int *err);
-/* Requests at the backend are orphaned: vqt_dev_complete() on them only frees. Gives their number; 0: the
- * handle is gone. Else it is gone after drained(), and old-epoch I/O is over then: only now may the volume be
- * attached under a new epoch. */
+/* Requests at the backend and on the move are orphaned: vqt_dev_complete() and vqt_dev_moved() only free.
+ * Gives their number; 0: the handle is gone. Else it is gone after drained(), and old-epoch I/O is over then:
+ * only now may the volume be attached under a new epoch. */
 unsigned vqt_peer_detach(struct vqt_dev *d);
 const uint64_t *vqt_dev_counters(const struct vqt_dev *d);
-unsigned vqt_dev_outstanding(const struct vqt_dev *d); /* requests at the backend */
+unsigned vqt_dev_outstanding(const struct vqt_dev *d); /* requests at the backend, or on the move */
 
 /* rt_ops of the session's rt: the glue forwards, ctx being the peer (vqt_peer_rt_ops does just that). */
 void vqt_peer_record(struct vqt_peer *p, enum rt_class cls, uint32_t psn, const struct rt_rec *rec,
@@ -184,5 +212,8 @@ uint32_t vqt_dev_credit(const struct vqt_dev *d, unsigned pair);
  * for a status alone), `written` is what the used ring will say. Ownership of r and its memory passes; they
  * may be kept until the transport took all bytes. sent, written <= in_len (asserted). */
 void vqt_dev_complete(struct vqt_req *r, uint32_t sent, uint32_t written, uint64_t now);
+
+/* A move is over: 0, or -errno. vqt_peer_service() is due. May end in drained(). */
+void vqt_dev_moved(struct vqt_move *m, int err);
 
 #endif

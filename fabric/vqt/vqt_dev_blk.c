@@ -4,6 +4,7 @@
  *
  *	FREE -> ARRIVING (unscheduled bytes) -> [WAITING for memory -> GRANTING -> GRANTED] -> [WAITING] ->
  *BACKEND
+ *	FREE -> ARRIVING (KEYED) -> [WAITING] -> [FETCHING, or as from GRANTING on] -> [WAITING] -> BACKEND
  *
  * Memory. Unscheduled bytes are always taken in: both ends know max_inflight, so they are bounded, and an
  * agent that sends more has broken the protocol. What goes beyond (the whole of a long write, the
@@ -30,12 +31,12 @@ static void breach(struct vqt_dev *d, enum vqt_dev_counter c, const char *why)
 	peer_bad(d->peer, why);
 }
 
-static bool may_hold(const struct vqt_peer *p, uint32_t n)
+bool req_may_hold(const struct vqt_peer *p, uint32_t n)
 {
 	return n <= p->cfg.mem_max - p->mem_used;
 }
 
-static void hold(struct req_slot *s, uint32_t n)
+void req_hold(struct req_slot *s, uint32_t n)
 {
 	s->held += n;
 	s->pub.dev->peer->mem_used += n;
@@ -43,7 +44,7 @@ static void hold(struct req_slot *s, uint32_t n)
 
 /* A buffer for n readable bytes; data begins on a page after virtio-blk's 16-byte header (virtio 1.2 5.2.6).
  */
-static bool get_out(struct req_slot *s, uint32_t n)
+bool req_get_out(struct req_slot *s, uint32_t n)
 {
 	struct vqt_mem *m = &s->pub.dev->mem;
 
@@ -63,13 +64,14 @@ static bool grow(struct req_slot *s)
 
 	if (had >= s->pub.out_len)
 		return true;
-	if (!may_hold(d->peer, s->pub.out_len) || !get_out(s, s->pub.out_len)) {
+	if (!req_may_hold(d->peer, s->pub.out_len) || !req_get_out(s, s->pub.out_len)) {
 		s->pub.out = old;
 		s->out_size = had;
 		return false;
 	}
-	hold(s, s->pub.out_len);
+	req_hold(s, s->pub.out_len);
 	memcpy(s->pub.out, old, VQT_UNSCHED - VQT_HEAD);
+	d_count(d, VQT_D_request_copied_bytes, VQT_UNSCHED - VQT_HEAD - VQT_LEAD);
 	d->mem.put(d->mem.ctx, old, had, VQT_OUT_ALIGN_OFF);
 	return true;
 }
@@ -84,13 +86,13 @@ static bool get_in(struct req_slot *s)
 		s->pub.in = s->small;
 		return true;
 	}
-	if (!may_hold(d->peer, s->pub.in_len))
+	if (!req_may_hold(d->peer, s->pub.in_len))
 		return false;
 	s->pub.in = d->mem.get(d->mem.ctx, s->pub.in_len, 0);
 	if (!s->pub.in)
 		return false;
 	s->in_size = s->pub.in_len;
-	hold(s, s->in_size);
+	req_hold(s, s->in_size);
 	return true;
 }
 
@@ -110,6 +112,8 @@ static bool step(struct req_slot *s)
 {
 	struct vqt_peer *p = s->pub.dev->peer;
 
+	if (s->keyed && !s->fetched)
+		return keyed_fetch(s);
 	if (s->cover.got < s->total) {
 		if (!grow(s))
 			return false;
@@ -123,12 +127,12 @@ static bool step(struct req_slot *s)
 	return true;
 }
 
-static void step_or_wait(struct req_slot *s)
+void req_step_or_wait(struct req_slot *s)
 {
 	struct vqt_peer *p = s->pub.dev->peer;
 
 	/* Nobody overtakes those who wait, but for what needs no memory. */
-	bool small = s->cover.got == s->total && s->pub.in_len <= VQT_IN_SMALL;
+	bool small = s->cover.got == s->total && s->pub.in_len <= VQT_IN_SMALL && (!s->keyed || s->fetched);
 
 	if ((list_empty(&p->waiting) || small) && step(s))
 		return;
@@ -180,21 +184,26 @@ static bool head_valid(struct req_slot *s)
 		d_count(d, VQT_D_drop_req_epoch, 1);
 		return false;
 	}
-	if (h.flags || h.out_len != s->pub.out_len || !vqt_req_fits(h.out_len, h.in_len)) {
+	if (s->keyed) {
+		s->pub.out_len = h.out_len;
+		s->nout = (uint8_t)VQT_KEYED_NOUT(h.flags);
+		s->nin = (uint8_t)VQT_KEYED_NIN(h.flags);
+		h.flags &= ~VQT_KEYED_FLAGS(0xff, 0xff);
+	}
+	s->pub.in_len = h.in_len;
+	if (h.flags || h.out_len != s->pub.out_len || !vqt_req_fits(h.out_len, h.in_len) ||
+	    (s->keyed && !keyed_valid(s))) {
 		breach(d, VQT_D_drop_req_malformed, "request head contradicts its message");
 		return false;
 	}
 	s->pub.epoch = h.epoch;
-	s->pub.in_len = h.in_len;
 	return true;
 }
 
-/* First piece of a new request: NULL: refused, counted. */
-static struct req_slot *begin(struct vqt_dev *d, struct req_slot *s, const struct rt_rec *rec)
+/* A slot for a new request with so many unscheduled bytes: NULL: refused, counted. */
+static struct req_slot *take_slot(struct vqt_dev *d, struct req_slot *s, const struct rt_rec *rec,
+				  uint32_t charge)
 {
-	uint32_t out_len = rec->total - VQT_HEAD, charge = vqt_unsched(out_len);
-	uint32_t now = charge - VQT_HEAD;
-
 	if (!GUARD(inflight_limit, charge <= d->cfg.max_inflight - d->inflight_bytes)) {
 		breach(d, VQT_D_drop_req_limit, "more unscheduled bytes than agreed");
 		return NULL;
@@ -204,20 +213,38 @@ static struct req_slot *begin(struct vqt_dev *d, struct req_slot *s, const struc
 	s->pub.dev = d;
 	s->pub.user = d->cfg.user;
 	s->pub.queue = rec->queue;
-	s->pub.out_len = out_len;
 	s->id = rec->id;
 	s->total = rec->total;
-	/* A long request gets all its room at once where there is some, and need not be moved later. */
-	if (out_len > now && list_empty(&d->peer->waiting) && may_hold(d->peer, out_len) &&
-	    get_out(s, out_len))
-		hold(s, out_len);
-	else if (now && !get_out(s, now)) {
-		breach(d, VQT_D_drop_req_no_mem, "no memory for unscheduled bytes");
-		return NULL;
-	}
 	s->charge = charge;
 	d->inflight_bytes += charge;
 	s->state = REQ_ARRIVING;
+	return s;
+}
+
+/* First piece of a new request: NULL: refused, counted. */
+static struct req_slot *begin(struct vqt_dev *d, struct req_slot *s, const struct rt_rec *rec)
+{
+	uint32_t out_len = rec->total - VQT_HEAD, now = vqt_unsched(out_len) - VQT_HEAD;
+
+	if (rec->kind == VQT_KEYED) {
+		s = take_slot(d, s, rec, rec->total);
+		if (s)
+			s->keyed = true;
+		return s;
+	}
+	s = take_slot(d, s, rec, vqt_unsched(out_len));
+	if (!s)
+		return NULL;
+	s->pub.out_len = out_len;
+	/* A long request gets all its room at once where there is some, and need not be moved later. */
+	if (out_len > now && list_empty(&d->peer->waiting) && req_may_hold(d->peer, out_len) &&
+	    req_get_out(s, out_len)) {
+		req_hold(s, out_len);
+	} else if (now && !req_get_out(s, now)) {
+		breach(d, VQT_D_drop_req_no_mem, "no memory for unscheduled bytes");
+		req_free(s);
+		return NULL;
+	}
 	return s;
 }
 
@@ -231,34 +258,46 @@ static void copy_in(struct req_slot *s, uint32_t off, const uint8_t *data, uint3
 		data += n;
 		len -= n;
 	}
-	if (len)
-		memcpy(s->pub.out + off - VQT_HEAD, data, len);
+	if (!len)
+		return;
+	off -= VQT_HEAD;
+	if (s->keyed && s->state == REQ_ARRIVING) {
+		memcpy(s->places + off, data, len);
+		return;
+	}
+	memcpy(s->pub.out + off, data, len);
+	if (off + len > VQT_LEAD)
+		d_count(s->pub.dev, VQT_D_request_copied_bytes,
+			off + len - (off > VQT_LEAD ? off : VQT_LEAD));
 }
 
 /* What lies in the request's state at most: bytes [from, to) of its message. */
 static bool in_range(const struct req_slot *s, const struct rt_rec *rec)
 {
-	uint32_t unsched = vqt_unsched(s->pub.out_len), end = rec->offset + rec->len;
+	uint32_t unsched = s->keyed ? VQT_HEAD + VQT_LEAD : vqt_unsched(s->pub.out_len);
+	uint32_t end = rec->offset + rec->len;
 
-	if (rec->kind == VQT_REQ)
-		return s->state == REQ_ARRIVING && end <= unsched;
+	if (rec->kind != VQT_REQDATA)
+		return s->state == REQ_ARRIVING && s->keyed == (rec->kind == VQT_KEYED) &&
+		       (s->keyed || end <= unsched);
 	return GUARD(grant, s->state == REQ_GRANTED && rec->offset >= unsched);
 }
 
 static void arrived(struct req_slot *s)
 {
 	struct vqt_dev *d = s->pub.dev;
-	uint32_t want = s->state == REQ_ARRIVING ? vqt_unsched(s->pub.out_len) : s->total;
+	bool first = s->state == REQ_ARRIVING;
+	uint32_t want = first && !s->keyed ? vqt_unsched(s->pub.out_len) : s->total;
 
 	if (s->cover.got < want)
 		return;
 	if (!GUARD(request_cover, vqt_cover_full(&s->cover, d->peer->cfg.seed, want))) {
 		breach(d, VQT_D_drop_req_malformed, "pieces of a request overlap");
 		req_free(s);
-	} else if (s->state == REQ_ARRIVING && !head_valid(s)) {
+	} else if (first && !head_valid(s)) {
 		req_free(s);
 	} else {
-		step_or_wait(s);
+		req_step_or_wait(s);
 	}
 }
 
@@ -268,21 +307,22 @@ void req_piece(struct vqt_dev *d, const struct rt_rec *rec, const uint8_t *data)
 
 	if (!s || rec->total < VQT_HEAD || rec->total - VQT_HEAD > VQT_REQ_MAX || !rec->len ||
 	    rec->offset > rec->total || rec->len > rec->total - rec->offset ||
-	    (rec->kind == VQT_REQ && rec->offset + rec->len > VQT_UNSCHED)) {
+	    (rec->kind == VQT_REQ && rec->offset + rec->len > VQT_UNSCHED) ||
+	    (rec->kind == VQT_KEYED && !keyed_total_valid(rec->total))) {
 		breach(d, VQT_D_drop_req_malformed, "request outside its bounds");
 		return;
 	}
-	if (s->state == REQ_FREE && rec->kind == VQT_REQ)
+	if (s->state == REQ_FREE && rec->kind != VQT_REQDATA)
 		s = begin(d, s, rec);
 	if (!s)
 		return;
 	if (s->state == REQ_FREE || s->id != rec->id) {
 		/* Data after a CANCEL comes so, too. */
-		d_count(d, rec->kind == VQT_REQ ? VQT_D_drop_req_duplicate : VQT_D_drop_req_ungranted, 1);
+		d_count(d, rec->kind == VQT_REQDATA ? VQT_D_drop_req_ungranted : VQT_D_drop_req_duplicate, 1);
 		return;
 	}
 	if (s->total != rec->total || !in_range(s, rec)) {
-		d_count(d, rec->kind == VQT_REQ ? VQT_D_drop_req_duplicate : VQT_D_drop_req_ungranted, 1);
+		d_count(d, rec->kind == VQT_REQDATA ? VQT_D_drop_req_ungranted : VQT_D_drop_req_duplicate, 1);
 		return;
 	}
 	vqt_cover_add(&s->cover, d->peer->cfg.seed, rec->offset, rec->len);

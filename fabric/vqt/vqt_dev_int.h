@@ -86,7 +86,9 @@ enum req_state {
 	REQ_WAITING,  /* for memory */
 	REQ_GRANTING, /* the GRANT is to be sent */
 	REQ_GRANTED,  /* the rest arrives */
+	REQ_FETCHING, /* bytes by key */
 	REQ_BACKEND,  /* with the device model */
+	REQ_PLACING,  /* bytes by key */
 	REQ_SENDING,  /* completion */
 };
 
@@ -103,9 +105,15 @@ struct req_slot {
 	uint32_t reply;	   /* bytes after the completion's head */
 	uint32_t written;
 	uint32_t reply_sent; /* message bytes of the completion sent */
+	uint32_t cpl_flags;
+	bool keyed;	   /* came as KEYED */
+	bool fetched;	   /* all readable bytes are here */
+	uint8_t nout, nin; /* pieces */
+	struct vqt_move move;
 	struct vqt_cover cover;
 	uint8_t head[VQT_HEAD];
 	uint8_t small[VQT_IN_SMALL];
+	uint8_t places[VQT_LEAD + VQT_SEGS_MAX * VQT_SEG]; /* of a KEYED message, behind its head */
 };
 
 struct vqt_dev {
@@ -205,10 +213,30 @@ void req_cancel(struct vqt_dev *d, const struct rt_rec *rec);
 void req_serve_waiting(struct vqt_peer *p);
 void req_serve_granting(struct vqt_peer *p, uint64_t now);
 
+/* vqt_dev_key.c: requests that say where their bytes are */
+/* What a message of that length may be. */
+bool keyed_total_valid(uint32_t total);
+/* Do the head's lengths and numbers fit the places? */
+bool keyed_valid(const struct req_slot *s);
+/* Gets the readable bytes, or asks the agent for them; false: no memory now. */
+bool keyed_fetch(struct req_slot *s);
+/* Places `sent` bytes with the guest; false: they go in messages. */
+bool keyed_place(struct req_slot *s, uint32_t sent, uint32_t written);
+
+/* vqt_dev_blk.c, for the one above */
+bool req_may_hold(const struct vqt_peer *p, uint32_t n);
+void req_hold(struct req_slot *s, uint32_t n);
+bool req_get_out(struct req_slot *s, uint32_t n);
+void req_step_or_wait(struct req_slot *s);
+
 /* vqt_dev_reply.c: completions, and the end of a request */
 void req_free(struct req_slot *s);
 /* Answer s: queued, sent by req_serve_sending(). */
 void req_reply(struct req_slot *s, uint32_t sent, uint32_t written);
+/* Readable bytes, and the agent's room for unscheduled ones, are given back. */
+void req_release(struct req_slot *s);
+/* One whose device is gone is over. */
+void req_orphan_done(struct req_slot *s);
 void req_serve_sending(struct vqt_peer *p, uint64_t now);
 
 #endif

@@ -43,7 +43,7 @@ void req_free(struct req_slot *s)
 static bool send_piece(struct req_slot *s, uint64_t now)
 {
 	struct vqt_dev *d = s->pub.dev;
-	struct vqt_cpl_head head = {d->cfg.epoch, 0, s->written, s->reply};
+	struct vqt_cpl_head head = {d->cfg.epoch, s->cpl_flags, s->written, s->reply};
 	struct rt_rec rec = {.kind = VQT_CPL,
 			     .queue = (uint8_t)s->pub.queue,
 			     .id = s->id,
@@ -80,15 +80,21 @@ static bool send_reply(struct req_slot *s, uint64_t now)
 			return false;
 	d_count(d, VQT_D_completions, 1);
 	d_count(d, VQT_D_completion_bytes, s->reply);
+	d_count(d, VQT_D_completion_copied_bytes, s->reply > VQT_TAIL ? s->reply - VQT_TAIL : 0);
 	req_free(s);
 	return true;
 }
 
-void req_reply(struct req_slot *s, uint32_t sent, uint32_t written)
+void req_release(struct req_slot *s)
 {
 	/* The agent's room for unscheduled bytes comes back with the completion; give ours back before. */
 	uncharge(s);
 	put_out(s);
+}
+
+void req_reply(struct req_slot *s, uint32_t sent, uint32_t written)
+{
+	req_release(s);
 	s->reply = sent;
 	s->written = written;
 	s->reply_sent = 0;
@@ -103,8 +109,7 @@ void req_serve_sending(struct vqt_peer *p, uint64_t now)
 			return;
 }
 
-/* A request whose device is gone. */
-static void orphan_done(struct req_slot *s)
+void req_orphan_done(struct req_slot *s)
 {
 	struct vqt_dev *d = s->pub.dev;
 
@@ -122,9 +127,11 @@ void vqt_dev_complete(struct vqt_req *r, uint32_t sent, uint32_t written, uint64
 	struct vqt_dev *d = r->dev;
 
 	assert(s->state == REQ_BACKEND && sent <= r->in_len && written <= r->in_len);
+	if (d->peer && keyed_place(s, sent, written))
+		return;
 	d->outstanding--;
 	if (!d->peer) {
-		orphan_done(s);
+		req_orphan_done(s);
 		return;
 	}
 	req_reply(s, sent, written);

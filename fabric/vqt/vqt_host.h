@@ -59,6 +59,19 @@ struct vqt_host_ops {
 	void (*fence)(void *user, const struct vqt_fence *fence);
 };
 
+/* Guests' memory that the appliance's adapters reach. user is vqt_hdev_cfg.user. */
+struct vqt_key_ops {
+	/* The iovecs as pieces of regions that the appliance knows, at most max; their number. 0: it cannot
+	 * reach them now. */
+	unsigned (*pieces)(void *user, const struct iovec *iov, unsigned n, struct vqt_seg *out,
+			   unsigned max);
+	/* Requests with the appliance are given up: no adapter touches memory of the device when this
+	 * returns. */
+	void (*revoke)(void *user);
+	/* A queue pair may still carry out what is taken for failed: it is destroyed when this returns. */
+	void (*fence)(void *user, unsigned path, uint32_t qpn);
+};
+
 enum vqt_type { VQT_NET, VQT_BLK };
 
 struct vqt_hdev_cfg {
@@ -69,6 +82,7 @@ struct vqt_hdev_cfg {
 			       (virtio 1.2 5.1.2) */
 	void *const *rings; /* nvq ring pointers; the array is copied */
 	uint32_t depth;	    /* VQT_BLK: requests in flight per vq, the ring's size; 1..VQT_DEPTH_MAX */
+	const struct vqt_key_ops *keys; /* VQT_BLK; NULL: bytes cross in messages alone */
 	uint32_t window; /* VQT_NET: staging bytes per pair, a power of 2, VQT_WINDOW_MIN..MAX; 0: VQT_WINDOW
 			  */
 };
@@ -105,9 +119,13 @@ struct vqt_bind {
 	X(credits)                                                                                           \
 	X(requests)                                                                                          \
 	X(requests_resent)                                                                                   \
+	X(requests_keyed) /* of those sent, with places instead of bytes */                                  \
 	X(request_bytes)                                                                                     \
+	X(request_copied_bytes) /* of those, payload: behind the first VQT_LEAD */                           \
 	X(completions)                                                                                       \
+	X(completions_torn)                                                                                  \
 	X(completion_bytes)                                                                                  \
+	X(completion_copied_bytes) /* of those, payload: before the last VQT_TAIL */                         \
 	X(grants)                                                                                            \
 	X(cancels)                                                                                           \
 	X(broken)                                                                                            \

@@ -118,11 +118,13 @@ static void check_done(struct vqt_vq *q)
 static bool send_request(struct vqt_vq *q, struct vqt_slot *s)
 {
 	struct vqt_hdev *d = q->dev;
-	uint32_t len = vqt_unsched(s->chain.out_len);
+	uint8_t bytes[VQT_KEYED_BYTES];
+	uint32_t keyed = keyed_message(q, s, bytes), len = keyed ? keyed : vqt_unsched(s->chain.out_len);
 	struct vqt_req_head head = {d->b.epoch, s->chain.out_len, s->chain.in_len, 0};
-	struct rt_rec rec = {.kind = VQT_REQ, .queue = (uint8_t)q->index, .total = msg_len(s)};
+	struct rt_rec rec = {.kind = keyed ? VQT_KEYED : VQT_REQ,
+			     .queue = (uint8_t)q->index,
+			     .total = keyed ? keyed : msg_len(s)};
 	struct iovec *iov = d->host->iov;
-	uint8_t bytes[VQT_HEAD];
 	unsigned n;
 
 	if (len > d->b.max_inflight - d->inflight_bytes) {
@@ -134,12 +136,19 @@ static bool send_request(struct vqt_vq *q, struct vqt_slot *s)
 	s->out_at = s->in_at = (struct vqt_at){0, 0};
 	s->cpl = s->cancel = false;
 	rec.id = id_of(q->bq, s);
-	vqt_req_head_put(bytes, &head);
-	iov[0] = (struct iovec){bytes, VQT_HEAD};
-	n = 1 + vqt_iov_slice(s->chain.iov, s->chain.nout, &s->out_at, 0, len - VQT_HEAD, iov + 1);
+	iov[0] = (struct iovec){bytes, keyed ? keyed : VQT_HEAD};
+	n = 1;
+	if (!keyed) {
+		vqt_req_head_put(bytes, &head);
+		n += vqt_iov_slice(s->chain.iov, s->chain.nout, &s->out_at, 0, len - VQT_HEAD, iov + 1);
+	}
 	if (hd_send(q, RT_CMD, RT_REL_FULL, &rec, iov, n))
 		return false;
-	s->granted = s->sent = len;
+	s->keyed = keyed > 0;
+	hd_count(d, VQT_HD_requests_keyed, s->keyed);
+	s->granted = s->sent = keyed ? VQT_HEAD + VQT_LEAD : len;
+	hd_count(d, VQT_HD_request_copied_bytes,
+		 s->sent > VQT_HEAD + VQT_LEAD ? s->sent - VQT_HEAD - VQT_LEAD : 0);
 	s->charge = len;
 	d->inflight_bytes += len;
 	s->state = SLOT_SENT;
@@ -194,6 +203,7 @@ static bool work_one(struct vqt_vq *q, struct vqt_slot *s)
 		return false;
 	s->sent += len;
 	hd_count(d, VQT_HD_request_bytes, len);
+	hd_count(d, VQT_HD_request_copied_bytes, len);
 	return true;
 }
 
@@ -238,7 +248,7 @@ static int take(struct vqt_vq *q)
 	}
 	b->nfree--;
 	s->state = SLOT_UNSENT;
-	s->again = false;
+	s->again = s->keyed = false;
 	b->nunsent++;
 	list_init(&s->work);
 	list_add_tail(&b->inflight, &s->order);
@@ -338,8 +348,9 @@ static void place(struct vqt_slot *s, const struct rt_rec *rec, const uint8_t *d
 /* All of it came: is it true? */
 static bool cpl_valid(struct vqt_hdev *d, const struct vqt_slot *s, const struct vqt_cpl_head *h)
 {
-	if (!vqt_cover_full(&s->cover, d->host->seed, s->cpl_total) || h->flags ||
-	    h->sent != s->cpl_total - VQT_HEAD || h->written > s->chain.in_len) {
+	if (!vqt_cover_full(&s->cover, d->host->seed, s->cpl_total) ||
+	    (h->flags && !(s->keyed && VQT_CPL_IS_TORN(h->flags))) || h->sent != s->cpl_total - VQT_HEAD ||
+	    h->written > s->chain.in_len) {
 		hd_count(d, VQT_HD_drop_cpl_malformed, 1);
 		return false;
 	}
@@ -364,10 +375,15 @@ static void complete(struct vqt_vq *q, struct vqt_slot *s)
 		slot_free(q, s);
 		return;
 	}
+	if (!GUARD(torn_fence, !h.flags)) {
+		hd_count(d, VQT_HD_completions_torn, 1);
+		d->cfg.keys->fence(d->cfg.user, VQT_CPL_PATH(h.flags), VQT_CPL_QPN(h.flags));
+	}
 	d->cfg.ring_ops->push(q->ring, &s->chain, h.written);
 	vq_dirty(q);
 	hd_count(d, VQT_HD_completions, 1);
 	hd_count(d, VQT_HD_completion_bytes, h.sent);
+	hd_count(d, VQT_HD_completion_copied_bytes, h.sent > VQT_TAIL ? h.sent - VQT_TAIL : 0);
 	slot_free(q, s);
 	check_done(q);
 }
@@ -403,6 +419,7 @@ void bq_session_lost(struct vqt_vq *q)
 {
 	struct vqt_bq *b = q->bq;
 
+	keyed_revoke(q);
 	list_for_each_safe (it, &b->inflight) {
 		struct vqt_slot *s = container_of(it, struct vqt_slot, order);
 
@@ -425,6 +442,7 @@ void bq_fence(struct vqt_vq *q)
 {
 	struct vqt_bq *b = q->bq;
 
+	keyed_revoke(q);
 	list_for_each_safe (it, &b->inflight) {
 		struct vqt_slot *s = container_of(it, struct vqt_slot, order);
 

@@ -83,6 +83,7 @@ struct vqt_slot {
 	enum slot_state state;
 	uint16_t gen;
 	bool again;	    /* was sent in an earlier session */
+	bool keyed;	    /* was sent with places: the appliance's adapters may touch them */
 	bool cancel;	    /* a CANCEL has to be sent */
 	bool cpl;	    /* a piece of its completion came */
 	uint32_t charge;    /* unscheduled bytes, while sent */
@@ -243,6 +244,13 @@ int rx_reserve(struct vqt_vq *q, uint32_t total);
 void rx_unreserve(struct vqt_vq *q);
 void rx_write(struct vqt_rx *rx, uint32_t off, const uint8_t *data, uint32_t len);
 void rx_commit(struct vqt_vq *q, uint32_t total);
+
+/* vqt_host_key.c */
+#define VQT_KEYED_BYTES (VQT_HEAD + VQT_LEAD + VQT_SEGS_MAX * VQT_SEG)
+/* The KEYED message of s; its length, 0: it goes as REQ. */
+uint32_t keyed_message(struct vqt_vq *q, struct vqt_slot *s, uint8_t bytes[VQT_KEYED_BYTES]);
+/* Requests that were sent are no longer waited for. */
+void keyed_revoke(struct vqt_vq *q);
 
 /* vqt_host_blk.c */
 int bq_create(struct vqt_vq *q, uint32_t depth);

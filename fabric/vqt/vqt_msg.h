@@ -20,6 +20,7 @@
  *	GONE	RT_CTL	 agent	     pair	 position	 0		 none
  *	PLACED	RT_NET	 appliance   pair	 position	 16		 a frame that was placed
  *	RESENT	RT_NET	 appliance   pair	 position	 frame length	 as FRAME
+ *	KEYED	RT_CMD	 agent	     virtqueue	 request id	 32 + 16n	 head, 16 bytes, n pieces
  *
  * Positions. Each (device, pair, direction) is a stream of frames; a frame takes its length rounded up to
  * VQT_POS_ALIGN bytes of it, and rec.id is the position, mod 2^32, of its first byte. Both start at 0 when
@@ -45,6 +46,17 @@
  * anything behind it, so that the gap is not taken for a loss, and is followed by PLACED, or by FAILED and
  *the bytes as RESENT. All but FRAME are sent with RT_REL_FULL. A LENT takes vqt_span() of its own length of
  *the stream.
+ *
+ * By key. Where an adapter of the appliance can reach the guest's memory (RDMA), a request may say where its
+ * bytes are, as KEYED: a kind of its own, so that its first piece alone tells what it takes to hold it. The
+ * message has the first VQT_LEAD readable bytes (a command) and pieces of regions announced before: those of
+ * the other readable bytes, if there are any, then those of the writable bytes but the last VQT_TAIL (a
+ * status), if they are many. The appliance fetches the former before the request is delivered. If it cannot,
+ * it sends GRANT, and they come as REQDATA from offset VQT_HEAD + VQT_LEAD on, by whatever path. It
+ * places the latter before it sends CPL, which then has VQT_TAIL bytes. If it cannot, CPL has them all. When
+ * it tried and failed, CPL says so (VQT_CPL_TORN): what was to be placed may still arrive through that
+ * connection, which the agent destroys before the guest gets its buffers back. A lost session or
+ * a fenced queue ends the keys themselves, so nothing of an earlier attachment reaches the guest.
  */
 #ifndef OUTRIGGER_VQT_MSG_H
 #define OUTRIGGER_VQT_MSG_H
@@ -71,6 +83,7 @@ enum vqt_kind {
 	VQT_GONE,
 	VQT_PLACED,
 	VQT_RESENT,
+	VQT_KEYED,
 	VQT_KIND_END
 };
 
@@ -95,6 +108,19 @@ enum vqt_kind {
 #define VQT_QUEUES_MAX	 64u   /* virtqueues of a device */
 #define VQT_DEPTH_MAX	 1024u /* requests in flight of a virtqueue */
 
+#define VQT_LEAD      16u
+#define VQT_TAIL      1u
+#define VQT_SEGS_MAX  64u
+#define VQT_SEG	      16u   /* bytes of a piece in a message */
+#define VQT_KEYED_MIN 2048u /* bytes to move from which it pays */
+
+/* A piece of a guest's memory. */
+struct vqt_seg {
+	uint32_t region; /* as announced */
+	uint32_t len;	 /* > 0 */
+	uint64_t off;	 /* in the region */
+};
+
 /* A request id: slot in the queue's table, and a generation that changes with each use of it. */
 #define VQT_ID(slot, gen) ((uint32_t)(slot) | (uint32_t)(gen) << 16)
 #define VQT_ID_SLOT(id)	  ((id)&0xffffu)
@@ -104,13 +130,23 @@ struct vqt_req_head {
 	uint32_t epoch;
 	uint32_t out_len;
 	uint32_t in_len;
-	uint32_t flags; /* 0 */
+	uint32_t flags; /* 0; KEYED: numbers of pieces, VQT_KEYED_FLAGS */
 };
+
+#define VQT_KEYED_FLAGS(nout, nin) ((uint32_t)(nout) | (uint32_t)(nin) << 8)
+#define VQT_KEYED_NOUT(flags)	   ((flags)&0xffu)
+#define VQT_KEYED_NIN(flags)	   ((flags) >> 8 & 0xffu)
+
+/* In the flags of a CPL of a KEYED request: path of the session, and the agent's number of the queue pair. */
+#define VQT_CPL_TORN(path, qpn) (1u << 31 | (uint32_t)(path) << 24 | (qpn))
+#define VQT_CPL_IS_TORN(flags)	((flags) >> 31)
+#define VQT_CPL_PATH(flags)	((flags) >> 24 & 0x7fu)
+#define VQT_CPL_QPN(flags)	((flags)&0xffffffu)
 
 /* The head of a CPL. */
 struct vqt_cpl_head {
 	uint32_t epoch;
-	uint32_t flags;	  /* 0 */
+	uint32_t flags;	  /* 0, or VQT_CPL_TORN */
 	uint32_t written; /* for the used ring, <= in_len */
 	uint32_t sent;	  /* bytes that follow, <= in_len */
 };
@@ -160,6 +196,19 @@ static inline void vqt_cpl_head_get(const uint8_t p[VQT_HEAD], struct vqt_cpl_he
 
 	vqt_get_words(p, w);
 	*h = (struct vqt_cpl_head){w[0], w[1], w[2], w[3]};
+}
+
+static inline void vqt_seg_put(uint8_t p[VQT_SEG], const struct vqt_seg *s)
+{
+	vqt_put_words(p, (const uint32_t[4]){s->region, s->len, (uint32_t)(s->off >> 32), (uint32_t)s->off});
+}
+
+static inline void vqt_seg_get(const uint8_t p[VQT_SEG], struct vqt_seg *s)
+{
+	uint32_t w[4];
+
+	vqt_get_words(p, w);
+	*s = (struct vqt_seg){w[0], w[1], (uint64_t)w[2] << 32 | w[3]};
 }
 
 /* Stream bytes that a frame of len bytes takes. */

@@ -187,7 +187,7 @@ unsigned vqt_peer_detach(struct vqt_dev *d)
 	for (uint32_t i = 0; d->slots && i < d->cfg.nvq * d->cfg.depth; i++) {
 		struct req_slot *s = &d->slots[i];
 
-		if (s->state == REQ_BACKEND) {
+		if (s->state == REQ_BACKEND || s->state == REQ_FETCHING || s->state == REQ_PLACING) {
 			/* Its memory is no longer this session's to count. */
 			d->peer->mem_used -= s->held;
 			s->held = 0;
@@ -249,6 +249,7 @@ static enum rt_class class_of(uint8_t kind)
 	case VQT_CANCEL:
 		return RT_CTL;
 	case VQT_REQ:
+	case VQT_KEYED:
 		return RT_CMD;
 	case VQT_REQDATA:
 		return RT_DATA;

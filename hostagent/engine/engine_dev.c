@@ -47,6 +47,7 @@ static void fe_up_attached(void *arg, const struct fe_queue *queues, unsigned n)
 		.rings = rings,
 		.depth = d->kind == FE_BLK ? d->queue_size : 0,
 		.window = d->kind == FE_NET ? d->credit : 0,
+		.keys = d->kind == FE_BLK && !d->tap && d->e->nrdma ? &emem_keys : NULL,
 	};
 	int r;
 

@@ -81,6 +81,7 @@ struct engine {
 	unsigned nrdma;
 	struct link *rdma[RT_PATHS]; /* by path, without what is stacked on it; NULL: not RDMA */
 	struct buf_pool *rdma_bufs[RT_PATHS];
+	unsigned rdma_up;	     /* bit per path: connected */
 	uint32_t mem_id, mem_serial; /* of regions and of their lists: the last that were given */
 	struct event *work;  /* made active by hand: there is something to do in this turn of the loop */
 	struct event *timer; /* ep_deadline() */
@@ -122,6 +123,10 @@ void emem_free(struct edev *d);
 void emem_session(struct edev *d, bool up);
 /* From the run: registers what is not yet, and makes the list; true: it is to be told. */
 bool emem_settle(struct edev *d);
+
+extern const struct vqt_key_ops emem_keys;
+/* engine_rdma.c: the path's queue pair is destroyed if it has that number. */
+void engine_rdma_fence(struct engine *e, unsigned path, uint32_t qpn);
 
 /* engine_dev.c */
 struct edev *edev_find(const struct engine *e, uint32_t dev);

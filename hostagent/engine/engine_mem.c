@@ -141,6 +141,64 @@ bool emem_settle(struct edev *d)
 	return d->kind == FE_BLK;
 }
 
+/* ---- for requests ---- */
+
+/* The region that all of it lies in, reached by a path that is up; NULL: none. */
+static const struct emem *find(const struct edev *d, const uint8_t *at, size_t len)
+{
+	list_for_each (it, &d->mem) {
+		const struct emem *m = container_of(it, struct emem, node);
+
+		if (at < m->at || (size_t)(at - m->at) >= m->len)
+			continue;
+		for (unsigned i = 0; m->id && len <= m->len - (size_t)(at - m->at) && i < RT_PATHS; i++)
+			if (m->on[i] && d->e->rdma_up >> i & 1)
+				return m;
+		return NULL;
+	}
+	return NULL;
+}
+
+static unsigned keys_pieces(void *user, const struct iovec *iov, unsigned n, struct vqt_seg *out,
+			    unsigned max)
+{
+	const struct edev *d = user;
+	unsigned count = 0;
+
+	if (!d->e->rdma_up || d->mem_news || d->mem_taken != d->mem_serial)
+		return 0;
+	for (unsigned i = 0; i < n; i++) {
+		const uint8_t *at = iov[i].iov_base;
+		const struct emem *m = find(d, at, iov[i].iov_len);
+		struct vqt_seg *last = count ? &out[count - 1] : NULL;
+
+		if (!m)
+			return 0;
+		if (last && last->region == m->id && last->off + last->len == (uint64_t)(at - m->at)) {
+			last->len += (uint32_t)iov[i].iov_len;
+			continue;
+		}
+		if (count == max)
+			return 0;
+		out[count++] = (struct vqt_seg){m->id, (uint32_t)iov[i].iov_len, (uint64_t)(at - m->at)};
+	}
+	return count;
+}
+
+static void keys_revoke(void *user)
+{
+	emem_revoke(user);
+}
+
+static void keys_fence(void *user, unsigned path, uint32_t qpn)
+{
+	const struct edev *d = user;
+
+	engine_rdma_fence(d->e, path, qpn);
+}
+
+const struct vqt_key_ops emem_keys = {.pieces = keys_pieces, .revoke = keys_revoke, .fence = keys_fence};
+
 /* ---- what the session tells ---- */
 
 static void describe(const struct emem *m, struct engine_region *r)

@@ -62,6 +62,7 @@ int engine_rdma_up(struct engine *e, const struct engine_path *p, uint64_t now)
 
 void engine_rdma_down(struct engine *e)
 {
+	e->rdma_up = 0;
 	for (unsigned i = 0; i < RT_PATHS; i++) {
 		buf_pool_destroy(e->rdma_bufs[i]);
 		e->rdma_bufs[i] = NULL;
@@ -78,6 +79,8 @@ int engine_rdma_open(struct engine *e, unsigned path, uint32_t psn, struct verbs
 {
 	struct link *l = of_path(e, path);
 
+	if (l)
+		e->rdma_up &= ~(1u << path);
 	return l ? link_verbs_open(l, PEER, psn, ours) : -ENOENT;
 }
 
@@ -90,13 +93,26 @@ int engine_rdma_connect(struct engine *e, unsigned path, const struct verbs_end 
 	return r;
 }
 
+void engine_rdma_fence(struct engine *e, unsigned path, uint32_t qpn)
+{
+	struct link *l = of_path(e, path);
+
+	if (l)
+		link_verbs_fence(l, PEER, qpn);
+}
+
 void engine_rdma_settle(struct engine *e)
 {
 	struct verbs_news news;
 
 	for (unsigned i = 0; i < RT_PATHS; i++)
-		while (e->rdma[i] && link_verbs_news(e->rdma[i], &news))
+		while (e->rdma[i] && link_verbs_news(e->rdma[i], &news)) {
+			if (news.what == VERBS_CONNECTED)
+				e->rdma_up |= 1u << i;
+			else if (news.what == VERBS_BROKEN)
+				e->rdma_up &= ~(1u << i);
 			e->up->rdma_news(e->ctx, i, &news);
+		}
 }
 
 void engine_rdma_stats(const struct engine *e,

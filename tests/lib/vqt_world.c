@@ -213,6 +213,29 @@ unsigned vw_moves(struct vw *w, unsigned n)
 	return done;
 }
 
+static unsigned keys_pieces(void *user, const struct iovec *iov, unsigned n, struct vqt_seg *out,
+			    unsigned max)
+{
+	return adapter_pieces(((struct vw *)user)->adapter, iov, n, out, max);
+}
+
+static void keys_revoke(void *user)
+{
+	adapter_revoke(((struct vw *)user)->adapter);
+}
+
+static void keys_fence(void *user, unsigned path, uint32_t qpn)
+{
+	adapter_fence(((struct vw *)user)->adapter, path, qpn);
+}
+
+const struct vqt_key_ops vw_keys = {keys_pieces, keys_revoke, keys_fence};
+
+static int move_start(void *ctx, struct vqt_move *m)
+{
+	return adapter_start(ctx, m);
+}
+
 /* ---- sessions ---- */
 
 static const struct rt_ops *rt_ops_of(unsigned end)
@@ -274,6 +297,9 @@ void vw_session_up(struct vw *w, const struct vw_cfg *cfg)
 	};
 	int err;
 
+	w->adapter = cfg ? cfg->adapter : NULL;
+	if (w->adapter)
+		pc.move = (struct vqt_move_door){move_start, w->adapter};
 	for (unsigned e = 0; e < 2; e++)
 		w->rt[e] = make_rt(w, e, cfg);
 	pc.rt = w->rt[1];
@@ -374,6 +400,8 @@ static bool exchange(struct vw *w, struct vw_datagram *wire)
 		n = take(w, 0, wire, n);
 	if (!w->moves_wait && vw_moves(w, VW_MOVES))
 		moved = true;
+	if (w->adapter)
+		adapter_run(w->adapter);
 	vqt_peer_service(w->peer, w->now);
 	n = take(w, 0, wire, n);
 	n = take(w, 1, wire, n);

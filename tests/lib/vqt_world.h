@@ -13,6 +13,7 @@
 #include "fabric/vqt/vqt_dev.h"
 #include "fabric/vqt/vqt_host.h"
 #include "tests/lib/fake_ring.h"
+#include "tests/lib/vqt_adapter.h"
 
 #define VW_FRAMES 4096
 #define VW_LOG	  4096
@@ -46,6 +47,7 @@ struct vw {
 	struct rng rng;
 	uint32_t loss[2], reorder; /* ppm; loss[end]: of datagrams sent by end */
 	bool cut;
+	struct adapter *adapter;
 	bool no_owner; /* datagrams are given to the device end without an owner */
 	/* Memory of requests. */
 	uint64_t mem_live;
@@ -74,6 +76,7 @@ struct vw_cfg {
 	uint64_t mem_max;
 	uint32_t net_pending;
 	bool bulk;			   /* frames by key, over an adapter in memory */
+	struct adapter *adapter;	   /* requests may go by key: the test's; NULL: none */
 	const struct vqt_dev_ops *dev_ops; /* NULL: the world's own, which keep what is delivered */
 };
 
@@ -90,6 +93,9 @@ void vw_run(struct vw *w, uint64_t ns);
 void vw_forget(struct vw *w);
 uint64_t vw_hd(const struct vqt_hdev *d, enum vqt_hdev_counter c);
 uint64_t vw_d(const struct vqt_dev *d, enum vqt_dev_counter c);
+
+/* For vqt_hdev_cfg.keys, user being the world. */
+extern const struct vqt_key_ops vw_keys;
 
 /* A frame of len bytes whose content follows from seed, header included. */
 void vw_pattern(uint8_t *p, uint32_t len, uint32_t seed);

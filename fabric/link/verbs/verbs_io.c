@@ -360,6 +360,7 @@ static int gone(struct link_verbs *v)
 		epoll_ctl(v->epoll, EPOLL_CTL_DEL, v->dev.ctx->async_fd, NULL);
 		vqp_free_all(v);
 	}
+	vjob_reap(v);
 	vmove_tell(v);
 	return -ENODEV;
 }

@@ -61,6 +61,7 @@ static inline void setup_hdev(struct setup *s)
 				  .nvq = s->nvq,
 				  .rings = rings,
 				  .depth = s->depth,
+				  .keys = s->w.adapter ? &vw_keys : NULL,
 				  .window = s->window};
 	int err;
 
