@@ -9,8 +9,9 @@
 #include "fabric/rt/impl.h"
 
 /* Where nothing came to ride on, waiting costs a wake-up of the timer's instead of saving one: it is tried
- * again after so many bursts. */
-#define ACK_HURRY 16u
+ * again after so many bursts, twice as many after each time in a row. */
+#define ACK_HURRY    16u
+#define ACK_VAIN_MAX 4u
 
 static uint16_t delay_us(uint64_t since, uint64_t now)
 {
@@ -83,8 +84,10 @@ unsigned ack_write(struct rt *rt, struct cur_w *out, bool due, uint64_t now)
 		if ((w->due || (!due && w->owed)) && write_class(rt, c, out, now))
 			written |= 1u << c;
 	}
-	if (!ack_any_owed(rt))
+	if (rt->ack_at != RT_NEVER && !ack_any_owed(rt)) {
 		rt->ack_at = RT_NEVER;
+		rt->ack_vain = 0;
+	}
 	return written;
 }
 
@@ -112,7 +115,9 @@ void ack_tick(struct rt *rt, uint64_t now)
 	if (now < rt->ack_at)
 		return;
 	rt->ack_at = RT_NEVER;
-	rt->ack_hurry = ACK_HURRY;
+	rt->ack_hurry = ACK_HURRY << rt->ack_vain;
+	if (rt->ack_vain < ACK_VAIN_MAX)
+		rt->ack_vain++;
 	for (unsigned c = 0; c < RT_NCLASS; c++)
 		rt->rx[c].due |= rt->rx[c].owed > 0;
 }
@@ -277,6 +282,17 @@ void ack_hdr_apply(struct rt *rt, const struct wire_hdr *hd, uint64_t now)
 	settle(rt, t, hd->cls, &h, RT_PATHS, 0, now);
 }
 
+/* The peer took so long to acknowledge, beyond the round trip: probe timeouts allow for it, within reason. */
+static void waited(const struct rt *rt, struct path *p, uint64_t delay)
+{
+	if (delay > 2 * rt->cfg.rto_floor_ns)
+		delay = 2 * rt->cfg.rto_floor_ns;
+	if (delay > p->ack_wait)
+		p->ack_wait = delay;
+	else
+		p->ack_wait -= (p->ack_wait - delay) / 8;
+}
+
 void ack_blocks_apply(struct rt *rt, struct cur_r c, uint64_t now)
 {
 	struct wire_ack a;
@@ -290,6 +306,8 @@ void ack_blocks_apply(struct rt *rt, struct cur_r c, uint64_t now)
 		harvest_cum(rt, t, a.cum_ack, a.path, a.largest_txn, &h);
 		harvest_bitmap(rt, t, &a, &h);
 		window_update(t, a.cum_ack, a.rwnd);
+		if (h.echo_sent)
+			waited(rt, p, a.delay_us * 1000ull);
 		if (h.echo_sent && a.delay_us != UINT16_MAX)
 			rtt = path_rtt(p, now - h.echo_sent, a.delay_us * 1000ull + rt->lay, now);
 		if (a.largest_txn > t->echo[a.path])

@@ -182,8 +182,9 @@ struct path {
 	uint16_t ce_seen, ce_peer;
 	uint8_t phase_peer; /* the peer's clock as last seen; 2: not yet */
 
-	uint64_t srtt, rttvar;			   /* of round trips with all that hosts add: timers */
-	uint64_t rtt_all;			   /* the last of them */
+	uint64_t ack_wait;     /* how long the peer takes to acknowledge, at most, lately */
+	uint64_t srtt, rttvar; /* of round trips with all that hosts add: timers */
+	uint64_t rtt_all;      /* the last of them */
 	uint64_t min_rtt, min_rtt_old, min_rtt_at; /* without: the path's own */
 	uint32_t proven;    /* payload that was seen to get through; at least cfg.chunk */
 	uint64_t mtu_at;    /* next probe of a larger one, or RT_NEVER */
@@ -219,6 +220,7 @@ struct rt {
 	uint32_t turn;	    /* class that is served first by the next rt_output() */
 	uint64_t keep_at;   /* next keepalive */
 	uint64_t ack_at;    /* acknowledgements that wait for company are due then; or RT_NEVER */
+	uint32_t ack_vain;  /* times in a row that they waited in vain, ACK_VAIN_MAX at most */
 	uint32_t ack_hurry; /* bursts whose acknowledgements do not wait, after one that waited in vain */
 	uint64_t pace_at;   /* something waits for this time only, since the last rt_output(); or RT_NEVER */
 	uint8_t phase;	    /* own clock as last seen */

@@ -46,6 +46,8 @@ uint64_t loss_rto(const struct rt *rt, const struct tx_ring *t)
 		rto = 2 * rt->path[p].srtt + rt->path[p].rttvar;
 	if (rto < rt->cfg.rto_floor_ns)
 		rto = rt->cfg.rto_floor_ns;
+	if (p >= 0)
+		rto += rt->path[p].ack_wait;
 	return rto << t->backoff;
 }
 

@@ -249,6 +249,7 @@ static void waits_for_company(void **state)
 		assert_int_equal(pair_take(1), i < 16 ? 1 : 0);
 		pair_give_all(0);
 	}
+	assert_in_range(pair.rt[0]->path[0].ack_wait, 1, 50 * US);
 }
 
 /* Whose window is filling needs acknowledgements to go on: they come at the end of the burst. */
