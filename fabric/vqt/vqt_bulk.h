@@ -23,27 +23,20 @@
 
 #include "fabric/base/cursor.h"
 #include "fabric/buf/buf.h"
+#include "fabric/vqt/vqt_msg.h"
 
 #define VQT_KEYS_MAX 16u /* of one frame */
 /* First bytes of a lent frame that are in its message: headers that the guest keeps apart. */
 #define VQT_HEAD_MAX   128u
 #define VQT_LENT_FIXED 8u
-#define VQT_KEY_LEN    16u
-#define VQT_LENT_MSG   (VQT_LENT_FIXED + VQT_KEYS_MAX * VQT_KEY_LEN + VQT_HEAD_MAX)
+#define VQT_LENT_MSG   (VQT_LENT_FIXED + VQT_KEYS_MAX * VQT_SEG + VQT_HEAD_MAX)
 #define VQT_PLACED_LEN 16u
-
-/* len bytes at offset of a region. */
-struct vqt_key {
-	uint32_t region;
-	uint32_t len;
-	uint64_t offset;
-};
 
 /* What LENT says: the frame is `head` bytes that follow, then those of n keys; len of all. */
 struct vqt_lent {
 	uint32_t len;
 	uint16_t head, n;
-	struct vqt_key key[VQT_KEYS_MAX];
+	struct vqt_seg key[VQT_KEYS_MAX];
 };
 
 /* A queue pair of the agent over which a move may still come. */
@@ -87,7 +80,7 @@ struct vqt_bulk {
 	void *ctx;
 };
 
-/* out: VQT_LENT_FIXED + n * VQT_KEY_LEN bytes; their number. The head's bytes follow. */
+/* out: VQT_LENT_FIXED + n * VQT_SEG bytes; their number. The head's bytes follow. */
 static inline uint32_t vqt_lent_put(uint8_t *out, const struct vqt_lent *k)
 {
 	struct cur_w c;
@@ -96,12 +89,9 @@ static inline uint32_t vqt_lent_put(uint8_t *out, const struct vqt_lent *k)
 	cur_put_u32(&c, k->len);
 	cur_put_u16(&c, k->head);
 	cur_put_u16(&c, k->n);
-	for (unsigned i = 0; i < k->n; i++) {
-		cur_put_u32(&c, k->key[i].region);
-		cur_put_u32(&c, k->key[i].len);
-		cur_put_u64(&c, k->key[i].offset);
-	}
-	return VQT_LENT_FIXED + k->n * VQT_KEY_LEN;
+	for (unsigned i = 0; i < k->n; i++)
+		vqt_seg_put(out + VQT_LENT_FIXED + i * VQT_SEG, &k->key[i]);
+	return VQT_LENT_FIXED + k->n * VQT_SEG;
 }
 
 /* false: it is not what it says it is. *head: where the head's bytes are. */
@@ -117,13 +107,11 @@ static inline bool vqt_lent_get(const uint8_t *in, uint32_t len, struct vqt_lent
 	k->head = cur_u16(&c);
 	k->n = cur_u16(&c);
 	if (!k->n || k->n > VQT_KEYS_MAX || k->head > VQT_HEAD_MAX ||
-	    len != VQT_LENT_FIXED + k->n * VQT_KEY_LEN + k->head)
+	    len != VQT_LENT_FIXED + k->n * VQT_SEG + k->head)
 		return false;
 	sum = k->head;
 	for (unsigned i = 0; i < k->n; i++) {
-		k->key[i].region = cur_u32(&c);
-		k->key[i].len = cur_u32(&c);
-		k->key[i].offset = cur_u64(&c);
+		vqt_seg_get(in + VQT_LENT_FIXED + i * VQT_SEG, &k->key[i]);
 		if (!k->key[i].len)
 			return false;
 		sum += k->key[i].len;

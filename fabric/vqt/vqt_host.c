@@ -172,7 +172,7 @@ struct vqt_hdev *vqt_host_attach(struct vqt_host *h, const struct vqt_hdev_cfg *
 			*err = bq_create(&d->vq[i], cfg->depth);
 		else if (i % 2 == 0)
 			*err = rx_create(&d->vq[i], d->cfg.window);
-		else if (h->ops->keys)
+		else if (cfg->keys)
 			*err = lent_create(&d->vq[i]);
 	}
 	if (*err) {

@@ -40,7 +40,7 @@ struct vqt_host;
 struct vqt_hdev;
 
 /* Effects upward. Called from inside the functions below; they may call vqt_host_queue_start(),
- * vqt_host_queue_stop() and nothing else of the host. All but the last two are required; user is
+ * vqt_host_queue_stop() and nothing else of the host. All required; user is
  * vqt_hdev_cfg.user. */
 struct vqt_host_ops {
 	/* The guest broke virtqueue vq: it is fenced (see vqt_host_queue_stop) until it is stopped and
@@ -51,12 +51,6 @@ struct vqt_host_ops {
 	/* The last request in flight of the device was completed (and nothing is queued), or the last frame
 	 * that was lent. */
 	void (*idle)(void *user);
-	/* What the appliance knows the n pieces as (vqt_bulk.h): false: it does not, or cannot fetch now.
-	 * NULL: never. */
-	bool (*keys)(void *user, const struct iovec *iov, unsigned n, struct vqt_key *out);
-	/* Before it returns nothing comes any more over this queue pair, if there still is one of that
-	 * number. NULL: nothing ever did. */
-	void (*fence)(void *user, const struct vqt_fence *fence);
 };
 
 /* Guests' memory that the appliance's adapters reach. user is vqt_hdev_cfg.user. */
@@ -82,7 +76,7 @@ struct vqt_hdev_cfg {
 			       (virtio 1.2 5.1.2) */
 	void *const *rings; /* nvq ring pointers; the array is copied */
 	uint32_t depth;	    /* VQT_BLK: requests in flight per vq, the ring's size; 1..VQT_DEPTH_MAX */
-	const struct vqt_key_ops *keys; /* VQT_BLK; NULL: bytes cross in messages alone */
+	const struct vqt_key_ops *keys; /* NULL: bytes cross in messages alone */
 	uint32_t window; /* VQT_NET: staging bytes per pair, a power of 2, VQT_WINDOW_MIN..MAX; 0: VQT_WINDOW
 			  */
 };

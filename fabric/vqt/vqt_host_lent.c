@@ -108,8 +108,8 @@ int lent_send(struct vqt_vq *q, const struct vqt_chain *c)
 		if (!c->iov[i].iov_len)
 			return 0;
 	k.head = (uint16_t)head;
-	k.n = (uint16_t)(c->nout - n);
-	if (k.n > VQT_KEYS_MAX || !d->host->ops->keys(d->cfg.user, c->iov + n, k.n, k.key))
+	k.n = (uint16_t)d->cfg.keys->pieces(d->cfg.user, c->iov + n, c->nout - n, k.key, VQT_KEYS_MAX);
+	if (!k.n)
 		return 0;
 	iov[0] = (struct iovec){fixed, vqt_lent_put(fixed, &k)};
 	memcpy(iov + 1, c->iov, n * sizeof(struct iovec));
@@ -254,10 +254,21 @@ bool lent_again(struct vqt_vq *q)
 	return true;
 }
 
+/* Nobody fetches any more what the guest gets back without the appliance's word. */
+static void revoke(struct vqt_vq *q)
+{
+	for (unsigned i = 0; i < q->tx->count; i++)
+		if (at(q->tx, i)->state == LENT_OUT) {
+			q->dev->cfg.keys->revoke(q->dev->cfg.user);
+			return;
+		}
+}
+
 void lent_fence(struct vqt_vq *q)
 {
 	struct vqt_tx *t = q->tx;
 
+	revoke(q);
 	for (unsigned i = 0; i < t->count; i++)
 		at(t, i)->dead = true;
 	q->dev->nlent -= t->nlive;
@@ -269,6 +280,7 @@ void lent_fence(struct vqt_vq *q)
 
 void lent_lost(struct vqt_vq *q)
 {
+	revoke(q);
 	for (unsigned i = 0; i < q->tx->count; i++)
 		not_out(q, at(q->tx, i));
 	if (q->tx->count)

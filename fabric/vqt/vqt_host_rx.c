@@ -331,7 +331,7 @@ void rx_frame(struct vqt_vq *q, uint32_t psn, const struct rt_rec *rec, const ui
 /* The adapter's word for it, or that there will be one. */
 void rx_placed(struct vqt_vq *q, uint32_t psn, const struct rt_rec *rec, const uint8_t *data)
 {
-	const struct vqt_host_ops *ops = q->dev->host->ops;
+	const struct vqt_key_ops *keys = q->dev->cfg.keys;
 	struct vqt_rx *rx = q->rx;
 	struct vqt_placed p;
 	struct rx_entry *e;
@@ -342,9 +342,9 @@ void rx_placed(struct vqt_vq *q, uint32_t psn, const struct rt_rec *rec, const u
 	}
 	vqt_placed_get(data, &p);
 	/* Before anything else can come to stand where it may still write. */
-	if (p.state == VQT_PLACE_FAILED && ops->fence) {
+	if (p.state == VQT_PLACE_FAILED && keys) {
 		hd_count(q->dev, VQT_HD_rx_fences, 1);
-		ops->fence(q->dev->cfg.user, &p.fence);
+		keys->fence(q->dev->cfg.user, p.fence.path, p.fence.qpn);
 	}
 	if (!in_window(q, rec->id, p.len))
 		return;

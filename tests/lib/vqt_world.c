@@ -34,24 +34,32 @@ static void host_idle(void *user)
 	((struct vw *)user)->idle++;
 }
 
-/* Memory of the host is one region, an address its offset. */
-static bool host_keys(void *user, const struct iovec *iov, unsigned n, struct vqt_key *out)
-{
-	for (unsigned i = 0; i < n; i++)
-		out[i] = (struct vqt_key){1, (uint32_t)iov[i].iov_len, (uintptr_t)iov[i].iov_base};
-	return !((struct vw *)user)->no_keys;
-}
-
-static void host_fence(void *user, const struct vqt_fence *fence)
-{
-	((struct vw *)user)->fences++;
-	((struct vw *)user)->fence = *fence;
-}
-
 static const struct vqt_host_ops host_ops = {
 	.broken = host_broken, .stopped = host_stopped, .idle = host_idle};
-static const struct vqt_host_ops host_bulk_ops = {host_broken, host_stopped, host_idle, host_keys,
-						  host_fence};
+
+/* Memory of the host is one region, an address its offset. */
+static unsigned bulk_pieces(void *user, const struct iovec *iov, unsigned n, struct vqt_seg *out,
+			    unsigned max)
+{
+	if (n > max || ((struct vw *)user)->no_keys)
+		return 0;
+	for (unsigned i = 0; i < n; i++)
+		out[i] = (struct vqt_seg){1, (uint32_t)iov[i].iov_len, (uintptr_t)iov[i].iov_base};
+	return n;
+}
+
+static void bulk_revoke(void *user)
+{
+	((struct vw *)user)->revoked++;
+}
+
+static void bulk_fence(void *user, unsigned path, uint32_t qpn)
+{
+	((struct vw *)user)->fences++;
+	((struct vw *)user)->fence = (struct vqt_fence){path, qpn};
+}
+
+const struct vqt_key_ops vw_bulk_keys = {bulk_pieces, bulk_revoke, bulk_fence};
 
 static void dev_frame(void *user, unsigned pair, struct frame *f)
 {
@@ -179,7 +187,7 @@ static void move(struct vw_move *v)
 	for (unsigned k = 0; k < v->keys.n; k++)
 		for (uint32_t i = 0; i < v->keys.key[k].len; i++) {
 			((uint8_t *)(uintptr_t)v->frame->seg[seg].data)[at++] =
-				((const uint8_t *)(uintptr_t)v->keys.key[k].offset)[i];
+				((const uint8_t *)(uintptr_t)v->keys.key[k].off)[i];
 			if (at == v->frame->seg[seg].len) {
 				seg++;
 				at = 0;
@@ -325,7 +333,8 @@ void vw_init(struct vw *w, const struct vw_cfg *cfg)
 	memset(w, 0, sizeof(*w));
 	w->now = 1000000000;
 	rng_init(&w->rng, 1);
-	w->host = vqt_host_create(cfg && cfg->bulk ? &host_bulk_ops : &host_ops, 815);
+	w->host = vqt_host_create(&host_ops, 815);
+	w->bulk = cfg && cfg->bulk;
 	w->frames = frame_pool_create(VW_FRAMES);
 	w->bufs = buf_pool_create(4096, 2048);
 	w->datagrams = buf_pool_create(DATAGRAMS, (cfg && cfg->chunk ? cfg->chunk : RT_CHUNK_DEFAULT) + 128);

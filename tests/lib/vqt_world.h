@@ -53,6 +53,7 @@ struct vw {
 	uint64_t mem_live;
 	unsigned mem_gets, mem_fail_after; /* fail the n-th get and later; 0: never */
 	/* The adapter. */
+	bool bulk;
 	struct vw_move *moves[VW_MOVES]; /* under way, oldest first */
 	unsigned nmoves;
 	bool moves_wait;     /* until vw_moves() */
@@ -60,7 +61,7 @@ struct vw {
 	int moves_refuse;    /* what fetch() and place() give, if not 0 */
 	bool no_keys;
 	struct vqt_hdev *stage_of; /* whose stage place() writes to */
-	unsigned fences;
+	unsigned fences, revoked;
 	struct vqt_fence fence; /* the last */
 	/* What happened. */
 	struct frame *got[VW_FRAMES]; /* from guests, in order */
@@ -85,6 +86,7 @@ void vw_fini(struct vw *w);
 /* The session is lost at both ends; then a new one. Devices must be attached and bound again. */
 void vw_session_down(struct vw *w);
 void vw_session_up(struct vw *w, const struct vw_cfg *cfg);
+extern const struct vqt_key_ops vw_bulk_keys; /* vqt_hdev_cfg.keys of such a world */
 /* Ends the oldest n moves; their number. */
 unsigned vw_moves(struct vw *w, unsigned n);
 /* Until both transports are idle, or `ns` have passed. */

@@ -196,6 +196,7 @@ static void a_fence_forgets_what_is_lent(void **state)
 	run(s);
 	vqt_host_queue_stop(s->hd, 1, VQT_STOP_FENCE);
 	assert_string_equal(s->w.log, "stopped 1; ");
+	assert_int_equal(s->w.revoked, 1);
 	assert_int_equal(vqt_hdev_inflight(s->hd), 0);
 	fake_ring_retake(&s->ring[1]);
 	s->ring[1].closed = true;
@@ -226,6 +227,7 @@ static void a_lost_session_gives_back_what_was_lent(void **state)
 	put(s, 60, 2);
 	run(s);
 	vw_session_down(&s->w);
+	assert_int_equal(s->w.revoked, 1);
 	assert_int_equal(vqt_hdev_inflight(s->hd), 0);
 	vw_moves(&s->w, 1); /* and nobody is there to be told */
 	s->w.moves_wait = false;

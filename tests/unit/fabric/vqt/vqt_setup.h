@@ -61,7 +61,9 @@ static inline void setup_hdev(struct setup *s)
 				  .nvq = s->nvq,
 				  .rings = rings,
 				  .depth = s->depth,
-				  .keys = s->w.adapter ? &vw_keys : NULL,
+				  .keys = s->w.adapter ? &vw_keys
+					  : s->w.bulk  ? &vw_bulk_keys
+						       : NULL,
 				  .window = s->window};
 	int err;
 
