@@ -219,6 +219,7 @@ struct rt {
 	unsigned npath;	    /* 1 + the highest number of a path there ever was: the others need no look */
 	uint32_t turn;	    /* class that is served first by the next rt_output() */
 	uint64_t keep_at;   /* next keepalive */
+	bool quiet;	    /* nothing but keepalives was sent since the last but one */
 	uint64_t ack_at;    /* acknowledgements that wait for company are due then; or RT_NEVER */
 	uint32_t ack_vain;  /* times in a row that they waited in vain, ACK_VAIN_MAX at most */
 	uint32_t ack_hurry; /* bursts whose acknowledgements do not wait, after one that waited in vain */

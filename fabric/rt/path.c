@@ -14,7 +14,8 @@
  * follows: it cannot know better, and two ends with opinions of their own would never agree. Alone
  * it suspects a path too (nobody acknowledges), until its own probe or the active end's word.
  *
- * Idle, the active end sends one probe per path and keepalive, all at one moment.
+ * The active end sends one probe per path and keepalive, all at one moment; where nothing else was sent since
+ * the last one, the next comes after two: a host that idles is woken for them and nothing else.
  */
 #include "fabric/rt/impl.h"
 
@@ -225,18 +226,23 @@ static void probe_missed(struct rt *rt, unsigned path, uint64_t now)
 	}
 }
 
-static void shares(struct rt *rt)
+/* Returns whether no more was sent since the last keepalive than that one itself. */
+static bool shares(struct rt *rt)
 {
 	uint64_t sum = 0;
+	unsigned used = 0;
 
-	for (unsigned i = 0; i < RT_PATHS; i++)
+	for (unsigned i = 0; i < RT_PATHS; i++) {
 		sum += rt->path[i].tx_packets - rt->path[i].tx_mark;
+		used += rt->path[i].used;
+	}
 	for (unsigned i = 0; i < RT_PATHS; i++) {
 		struct path *p = &rt->path[i];
 
 		p->share_permille = sum ? (uint32_t)((p->tx_packets - p->tx_mark) * 1000 / sum) : 0;
 		p->tx_mark = p->tx_packets;
 	}
+	return sum <= used;
 }
 
 /* The passive end hears of each path at every keepalive of the active one: a path that was silent for two and
@@ -244,17 +250,22 @@ static void shares(struct rt *rt)
  */
 static bool gone_silent(const struct rt *rt, const struct path *p, uint64_t now)
 {
-	uint64_t limit = rt->cfg.keepalive_ns * 5 / 2;
+	uint64_t limit = rt->cfg.keepalive_ns * 5 / 2 * (rt->quiet ? 2 : 1);
 
 	return !rt->cfg.active && p->used && p->state == RT_PATH_UP && now - p->last_rx > limit &&
-	       now - rt->last_rx < rt->cfg.keepalive_ns * 3 / 2;
+	       now - rt->last_rx < limit * 3 / 5;
 }
 
 static void keepalive(struct rt *rt, uint64_t now)
 {
-	rt->keep_at += rt->cfg.keepalive_ns;
+	uint64_t gap;
+
+	/* Not where two of them come near to what passes for a lost session. */
+	rt->quiet = shares(rt) && 3 * rt->cfg.keepalive_ns <= rt->cfg.lost_ns;
+	gap = rt->cfg.keepalive_ns * (rt->quiet ? 2 : 1);
+	rt->keep_at += gap;
 	if (rt->keep_at <= now)
-		rt->keep_at = now + rt->cfg.keepalive_ns;
+		rt->keep_at = now + gap;
 	for (unsigned i = 0; i < RT_PATHS; i++) {
 		struct path *p = &rt->path[i];
 
@@ -268,7 +279,6 @@ static void keepalive(struct rt *rt, uint64_t now)
 			p->reo_mult /= 2;
 		p->reo_recent = false;
 	}
-	shares(rt);
 	path_choose(rt);
 }
 

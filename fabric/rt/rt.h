@@ -120,12 +120,13 @@ struct rt_cfg {
 	 * wake-up. Who waited in vain does not for a while. Well below the peer's rto_floor_ns. 0: they go at
 	 * the end of each burst. */
 	uint64_t ack_delay_ns;
-	uint64_t keepalive_ns; /* an authenticated packet at least this often on each path while idle; 0: 1 s
-				*/
-	uint64_t lost_ns;      /* no authenticated packet on any path for so long: rt_lost(); 0: 3 s */
-	bool active;	       /* this end sends the idle probes (the agent); the other end answers */
-	uint32_t psn_start;    /* tests start counters near their wrap; both ends alike; 0 in production */
-	uint64_t txn_start;    /* likewise; 0 means 1 */
+	/* An authenticated packet at least this often on each path; every other time while idle, if lost_ns
+	 * is three of these at least. 0: 1 s. */
+	uint64_t keepalive_ns;
+	uint64_t lost_ns;   /* no authenticated packet on any path for so long: rt_lost(); 0: 3 s */
+	bool active;	    /* this end sends the idle probes (the agent); the other end answers */
+	uint32_t psn_start; /* tests start counters near their wrap; both ends alike; 0 in production */
+	uint64_t txn_start; /* likewise; 0 means 1 */
 };
 
 struct rt_path_cfg {
@@ -230,7 +231,7 @@ int rt_input_late(struct rt *rt, uint8_t *data, uint32_t len, struct buf *owner,
 void rt_input_end(struct rt *rt, uint64_t now);
 
 /* When rt_tick() must be called next, absolute; UINT64_MAX: never (does not happen while paths exist). An
- * idle session has one deadline per keepalive_ns. Times already past mean at once. */
+ * idle session has one deadline per two keepalive_ns. Times already past mean at once. */
 uint64_t rt_deadline(const struct rt *rt);
 void rt_tick(struct rt *rt, uint64_t now);
 bool rt_lost(const struct rt *rt); /* nothing authentic heard for lost_ns */
