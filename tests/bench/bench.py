@@ -10,8 +10,16 @@ import json
 import os
 import statistics
 import subprocess
+import sys
+import time
 
 BUILD = os.environ.get("BUILD", "build/gcc")
+BEGAN = time.monotonic()
+
+
+def progress(text):
+    """What is under way, for who waits: not part of the table."""
+    print(f"  {time.monotonic() - BEGAN:5.0f} s  {text}", file=sys.stderr, flush=True)
 
 
 def program(name):
@@ -50,8 +58,9 @@ def softirq_pids():
     return found
 
 
-def take_turns(contestants, rounds):
+def take_turns(contestants, rounds, case=""):
     """contestants: {name: function that measures once}. {name: [what it gave in each round]}"""
+    progress(f"{case}: {', '.join(contestants)}" if case else ", ".join(contestants))
     results = {name: [] for name in contestants}
     for _ in range(rounds):
         for name, measure in contestants.items():
@@ -80,7 +89,8 @@ def short(value):
 
 
 class Report:
-    """Rows of case, ours, peer, unit; a goal is text for the reader and whether it was met."""
+    """Rows of case, ours, peer, unit; a goal is text for the reader and whether it was met. The floor is what the least
+    program that does the same costs on this machine in the same run: what no peer and no goal can be below."""
 
     def __init__(self, name, note=""):
         self.name = name
@@ -88,11 +98,10 @@ class Report:
         self.rows = []
         self.failed = []
 
-    def add(self, case, ours, unit, peer=None, peer_name="", goal="", met=None):
-        ours = ours if isinstance(ours, Figure) else Figure([ours])
-        if peer is not None and not isinstance(peer, Figure):
-            peer = Figure([peer])
-        self.rows.append((case, ours, peer, peer_name, unit, goal, met))
+    def add(self, case, ours, unit, peer=None, peer_name="", goal="", met=None, floor=None):
+        ours, peer, floor = (value if value is None or isinstance(value, Figure) else Figure([value])
+                             for value in (ours, peer, floor))
+        self.rows.append((case, ours, peer, peer_name, unit, goal, met, floor))
 
     def fail(self, case, why):
         """A row that could not be measured, and why."""
@@ -102,14 +111,17 @@ class Report:
         return ours.median / peer.median if peer is not None and peer.median else None
 
     def show(self):
-        head = ("case", "ours", "peer", "ours/peer", "unit", "goal")
+        head = ("case", "ours", "peer", "ours/peer", "floor", "ours/floor", "unit", "goal")
         lines = [head]
-        for case, ours, peer, peer_name, unit, goal, met in self.rows:
-            ratio = self.ratio(ours, peer)
+        for case, ours, peer, peer_name, unit, goal, met, floor in self.rows:
+            ratio, of_floor = self.ratio(ours, peer), self.ratio(ours, floor)
             mark = "" if met is None else "  met" if met else "  MISSED"
             lines.append((case, str(ours), f"{peer} {peer_name}" if peer is not None else "",
-                          "" if ratio is None else f"{ratio:.2f}", unit, goal + mark))
-        widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
+                          "" if ratio is None else f"{ratio:.2f}", "" if floor is None else str(floor),
+                          "" if of_floor is None else f"{of_floor:.2f}", unit, goal + mark))
+        empty = [i for i in range(len(head)) if not any(line[i] for line in lines[1:])]
+        lines = [[cell for i, cell in enumerate(line) if i not in empty] for line in lines]
+        widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
         for line in lines:
             print("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip())
         for case, why in self.failed:
@@ -120,7 +132,7 @@ class Report:
 
     def json(self):
         rows = []
-        for case, ours, peer, peer_name, unit, goal, met in self.rows:
+        for case, ours, peer, peer_name, unit, goal, met, floor in self.rows:
             ratio = self.ratio(ours, peer)
             row = {"case": case, "ours": rounded(ours.median), "peer": rounded(peer.median) if peer is not None else None,
                    "unit": unit, "ratio": None if ratio is None else round(ratio, 3)}
@@ -130,6 +142,10 @@ class Report:
                 row["peer_name"] = peer_name
                 if len(peer.values) > 1:
                     row["peer_spread"] = [rounded(peer.values[0]), rounded(peer.values[-1])]
+            if floor is not None:
+                of_floor = self.ratio(ours, floor)
+                row["floor"] = rounded(floor.median)
+                row["of_floor"] = None if of_floor is None else round(of_floor, 3)
             if goal:
                 row["goal"] = goal
             if met is not None:

@@ -9,7 +9,7 @@ import os
 import subprocess
 import time
 
-from bench import Figure, Report, take_turns
+from bench import Figure, Report, progress, take_turns
 from vms import BenchWorld, Costs, Run, Vms, WorldError, wait_for
 from world import API_PORT
 
@@ -86,6 +86,7 @@ def own_kib(pid):
 
 def idle_rows(report, crowd, empty_kib):
     """All guests connected and quiet; the memory of each in KiB."""
+    progress(f"{crowd.vms} VMs idle")
     agent = crowd.world.agent.pid
     start = time.monotonic()
     guests = Vms(*crowd.words(crowd.vms), "idle=1")
@@ -119,7 +120,7 @@ def load_rows(report, crowd):
 
     for case, words, alone, frames in LOADS:
         results = take_turns({"all": lambda: crowd.run(VMS, words, frames),
-                              "one": lambda: crowd.run(alone, (*words, "depth=128"), frames)}, ROUNDS)
+                              "one": lambda: crowd.run(alone, (*words, "depth=128"), frames)}, ROUNDS, case)
         shares = Figure([share(one) for one in results["all"]])
         report.add(f"{case}, {VMS} VMs: least share/most", shares, "", goal=f">= {SHARE}", met=shares.median >= SHARE)
         for name in ("host", "gateway"):

@@ -39,7 +39,7 @@ class Many(Outrigger):
     """One agent; grow() adds VMs to it."""
 
     def __init__(self):
-        Outrigger.__init__(self, "a", pairs=0)
+        Outrigger.__init__(self, "a", pair_words=())
         self.host_names = ("h1",)
         self.count = 0
         self.vms = None

@@ -3,44 +3,59 @@
 
 from bench import Report
 from contest import ROUNDS, SECONDS, Contest
-from peers import Bridge, Ovs
-from rig import Outrigger, measure
+from peers import Bridge, Floor, Ovs
+from rig import Outrigger, Pair, measure
 
 FRAME = 64
-MOST = {"integrity only": 0.05, "encrypted": 0.06}
+MOST = {"integrity only": 0.05, "encrypted": 0.06, "packed rings": 0.05}
+FLOOR = {"integrity only": "floor:crc", "encrypted": "floor:aes", "packed rings": "floor:crc"}
+
+
+def per_mpkt(load):
+    return load.per_mpkt
+
+
+def rows(contest, case, pps):
+    def once(rig):
+        return measure(rig, FRAME, pps, seconds=SECONDS)
+
+    def ovs(sleep):
+        def asleep(rig):
+            rig.sleepy(sleep)
+            return once(rig)
+        return asleep
+
+    def floor(seal):
+        return lambda rig: rig.stream(seal, frame=FRAME, pps=pps, seconds=SECONDS / 2)
+
+    loads = contest.loads(case, {"integrity only": once, "Linux bridge": once, "OVS-DPDK": ovs(0), "encrypted": once,
+                                 "packed rings": once, "OVS-DPDK:500": ovs(500), "floor:crc": floor("crc"),
+                                 "floor:aes": floor("aes")})
+    for name in ("integrity only", "encrypted"):
+        contest.row(f"{case}, {name}: host", "s/Mpkt", loads, name, "OVS-DPDK", per_mpkt,
+                    absolute=None if pps else MOST[name], floor=FLOOR[name])
+        contest.row(f"{case}, {name}: host", "s/Mpkt", loads, name, "OVS-DPDK:500", per_mpkt, floor=FLOOR[name])
+        contest.row(f"{case}, {name}: host", "s/Mpkt", loads, name, "Linux bridge", per_mpkt, most=0.1 if pps else None,
+                    floor=FLOOR[name])
+        contest.row(f"{case}, {name}: packets per train of an agent", "", loads, name, None, lambda load: load.train)
+        contest.row(f"{case}, {name}: appliance", "s/Mpkt", loads, name, None, lambda load: load.appliance_per_mpkt)
+        contest.row(f"{case}, {name}: arrived", "Mpps", loads, name, "Linux bridge", lambda load: load.mpps,
+                    floor=FLOOR[name])
+    contest.row(f"{case}, packed rings, integrity only: host", "s/Mpkt", loads, "packed rings", "Linux bridge", per_mpkt,
+                most=0.1 if pps else None, floor=FLOOR["packed rings"])
 
 
 def main():
     report = Report("host-small", f"CPU seconds of the host per million frames; {ROUNDS} rounds of {SECONDS:g} s in turns. "
                     "The bridge has the same ring guests on TAPs; OVS-DPDK is one switch on one host, :500 with "
-                    "pmd-maxsleep=500.")
-
-    def per_mpkt(load):
-        return load.per_mpkt
-
+                    "pmd-maxsleep=500. Floor: the frames packed into UDP trains and taken out again, nothing else.")
     with Contest(report) as contest:
-        contest.enter("integrity only", lambda: Outrigger("a", clear=True))
+        contest.enter("integrity only", lambda: Outrigger("a", clear=True, pair_words=((), ("packed",))))
+        contest.enter("packed rings", lambda: Pair(contest.rigs["integrity only"], 1))
         contest.enter("encrypted", lambda: Outrigger("b"))
         contest.enter("Linux bridge", lambda: Bridge(False))
         contest.enter("OVS-DPDK", Ovs)
+        contest.enter("floor", Floor)
         for case, pps in (("flat out", 0), ("0.1 Mpps", 100000), ("1 Mpps", 1000000)):
-            def once(rig, pps=pps):
-                return measure(rig, FRAME, pps, seconds=SECONDS)
-
-            def ovs(sleep, once=once):
-                def asleep(rig):
-                    rig.sleepy(sleep)
-                    return once(rig)
-                return asleep
-
-            loads = contest.loads(case, {"integrity only": once, "Linux bridge": once, "OVS-DPDK": ovs(0), "encrypted": once,
-                                         "OVS-DPDK:500": ovs(500)})
-            for name in ("integrity only", "encrypted"):
-                contest.row(f"{case}, {name}: host", "s/Mpkt", loads, name, "OVS-DPDK", per_mpkt,
-                            absolute=None if pps else MOST[name])
-                contest.row(f"{case}, {name}: host", "s/Mpkt", loads, name, "OVS-DPDK:500", per_mpkt)
-                contest.row(f"{case}, {name}: host", "s/Mpkt", loads, name, "Linux bridge", per_mpkt, most=0.1 if pps else None)
-                contest.row(f"{case}, {name}: packets per train of an agent", "", loads, name, None, lambda load: load.train)
-                contest.row(f"{case}, {name}: appliance", "s/Mpkt", loads, name, None, lambda load: load.appliance_per_mpkt)
-                contest.row(f"{case}, {name}: arrived", "Mpps", loads, name, "Linux bridge", lambda load: load.mpps)
+            rows(contest, case, pps)
     return report

@@ -1,37 +1,55 @@
 # SPDX-License-Identifier: Apache-2.0
 """How often a host's processes are woken per million packets of 1500 bytes; and how long a frame is under way for it.
 
-Voluntary context switches of the agents, or of the processes that feed a bridge's TAPs for the same guests.
+Voluntary context switches of the agents, or of the processes that feed a bridge's TAPs for the same guests. What polling
+(`--poll-us 50`) gives and costs stands in rows of its own.
 """
 
 from bench import Report
 from contest import ROUNDS, SECONDS, Contest
-from peers import Bridge
-from rig import FULL_FRAME, Outrigger, measure
+from peers import Bridge, Floor
+from rig import FULL_FRAME, POLL, Outrigger, measure
 
 GBPS = 1e9 / 8 / FULL_FRAME
 FLAT_OUT_MOST = 4000
+FLOOR = {"integrity only": "floor:crc", "encrypted": "floor:aes", "agents poll": "floor:crc"}
+
+
+def rows(contest, case, gbps):
+    pps = round(gbps * GBPS)
+
+    def once(rig):
+        return measure(rig, 0, pps, seconds=SECONDS)
+
+    def floor(seal):
+        return lambda rig: rig.stream(seal, pps=pps, seconds=SECONDS / 2)
+
+    loads = contest.loads(case, {**dict.fromkeys(("integrity only", "Linux bridge", "encrypted", "agents poll"), once),
+                                 "floor:crc": floor("crc"), "floor:aes": floor("aes")})
+    for name in ("integrity only", "encrypted", "agents poll"):
+        contest.row(f"{case}, {name}: wake-ups", "per M", loads, name, "Linux bridge", lambda load: load.wakeups_per_m,
+                    most=1.0 if gbps else None, absolute=None if gbps else FLAT_OUT_MOST, floor=FLOOR[name])
+        contest.row(f"{case}, {name}: guest interrupts", "per M", loads, name, "Linux bridge",
+                    lambda load: load.calls / load.bytes * 1500e6)
+        if gbps:
+            contest.row(f"{case}, {name}: one way, p50", "us", loads, name, "Linux bridge", lambda load: load.p50)
+            contest.row(f"{case}, {name}: one way, p99", "us", loads, name, "Linux bridge", lambda load: load.p99)
+    # Against its like that sleeps.
+    loads["asleep"] = loads["integrity only"]
+    contest.row(f"{case}, agents poll: host", "s/GB", loads, "agents poll", "asleep", lambda load: load.per_gb)
+    contest.row(f"{case}, agents poll: rate", "Gb/s", loads, "agents poll", "asleep", lambda load: load.gbps)
 
 
 def main():
     report = Report("host-wakeups", f"Per million 1500-byte packets' worth of 64 KiB super-frames; {ROUNDS} rounds of "
-                    f"{SECONDS:g} s in turns; the bridge has the same ring guests on TAPs.")
+                    f"{SECONDS:g} s in turns; the bridge has the same ring guests on TAPs. Agents that poll are integrity "
+                    "only, each bound to a processor that the others use too.")
     with Contest(report) as contest:
         contest.enter("integrity only", lambda: Outrigger("a", clear=True))
         contest.enter("encrypted", lambda: Outrigger("b"))
+        contest.enter("agents poll", lambda: Outrigger("c", clear=True, agent_words=POLL))
         contest.enter("Linux bridge", lambda: Bridge(False))
+        contest.enter("floor", Floor)
         for case, gbps in (("flat out", 0), ("1 Gb/s", 1), ("5 Gb/s", 5)):
-            def once(rig, pps=round(gbps * GBPS)):
-                return measure(rig, 0, pps, seconds=SECONDS)
-
-            loads = contest.loads(case, dict.fromkeys(("integrity only", "Linux bridge", "encrypted"), once))
-            for name in ("integrity only", "encrypted"):
-                contest.row(f"{case}, {name}: wake-ups", "per M", loads, name, "Linux bridge",
-                            lambda load: load.wakeups_per_m, most=1.0 if gbps else None,
-                            absolute=None if gbps else FLAT_OUT_MOST)
-                contest.row(f"{case}, {name}: guest interrupts", "per M", loads, name, "Linux bridge",
-                            lambda load: load.calls / load.bytes * 1500e6)
-                if gbps:
-                    contest.row(f"{case}, {name}: one way, p50", "us", loads, name, "Linux bridge", lambda load: load.p50)
-                    contest.row(f"{case}, {name}: one way, p99", "us", loads, name, "Linux bridge", lambda load: load.p99)
+            rows(contest, case, gbps)
     return report

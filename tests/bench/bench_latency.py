@@ -1,17 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
 """Round trip of a 64-byte frame from guest to guest over two hosts, one at a time; idle, and beside a load of another
-pair of guests on the same hosts."""
+pair of guests on the same hosts; and the part of each hop, heard on the wires (tests/bench/hops).
 
+The floor is four times one way of the kernel's UDP between two processes that sleep: what the four crossings of the
+fabric cost without anything at their ends.
+"""
+
+import json
+import subprocess
 import time
 
-from bench import Report
+from bench import Report, cpu_s, program
 from contest import ROUNDS, SECONDS, Contest
-from peers import Bridge
-from rig import FULL_FRAME, Outrigger, RigError
+from peers import Bridge, Floor
+from rig import ADDRESS, FULL_FRAME, POLL, Outrigger, RigError
 
 GAP_US = 1000
 LOAD_PPS = round(1e9 / 8 / FULL_FRAME)  # 1 Gb/s
-MORE_US = {"asleep": 90, "appliance polls": 25}
+ASLEEP, POLLING = 90, 25  # us more than VXLAN, at most
+PARTS = (("sender", "the sender's guest and agent"), ("wire_in", "the wire to the appliance"), ("appliance", "appliance"),
+         ("wire_out", "the wire from the appliance"), ("receiver", "the receiver's agent and guest"))
 
 
 def ping(loaded):
@@ -20,9 +28,11 @@ def ping(loaded):
             rig.guests[2].tell(f"send {rig.full_frame} {LOAD_PPS} 100")
         rig.guests[0].tell(f"ping {GAP_US}")
         try:
-            time.sleep(0.3)
+            time.sleep(0.2)
             rig.guests[0].tell("stats")
+            spent, start = cpu_s(rig.pids("host")), time.monotonic()
             time.sleep(SECONDS)
+            spent, elapsed = cpu_s(rig.pids("host")) - spent, time.monotonic() - start
             stats = rig.guests[0].tell("stats")
         finally:
             rig.guests[0].tell("stop")
@@ -30,30 +40,73 @@ def ping(loaded):
             time.sleep(0.1)
         if not stats["rtt_n"]:
             raise RigError(f"{rig.name}: no echo")
-        return stats
+        return {**stats, "cpu": 100 * spent / elapsed}
     return once
 
 
-def contest_of(report, name, options):
-    with Contest(report) as contest:
-        contest.enter(name, lambda: Outrigger("a", pairs=2, options=options))
-        contest.enter("bridge + VXLAN", lambda: Bridge(True, pairs=2))
-        for case, loaded in (("idle", False), ("beside 1 Gb/s", True)):
-            loads = contest.loads(case, {name: ping(loaded), "bridge + VXLAN": ping(loaded)})
+def floor(rig):
+    figures = rig.store(depth=1, size=64, seconds=SECONDS / 2)
+    return {"rtt_p50": 2 * figures.p50_us, "rtt_p99": 2 * figures.p99_us}
+
+
+def hops(rig):
+    """The medians of the parts of the way there."""
+    prefix = rig.net.prefix
+    rig.guests[0].tell(f"ping {GAP_US}")
+    try:
+        time.sleep(0.2)
+        done = subprocess.run([program("bench_hops"), str(SECONDS), ADDRESS[0][0],
+                               *(f"{prefix}-{node}/fab0" for node in ("h1", "app", "h2"))], stdout=subprocess.PIPE,
+                              text=True, timeout=60, check=True)
+    finally:
+        rig.guests[0].tell("stop")
+        time.sleep(0.1)
+    figures = json.loads(done.stdout)
+    if not figures["pings"]:
+        raise RigError(f"{rig.name}: no ping was heard on the wires")
+    return figures
+
+
+def hop_rows(contest, name):
+    loads = contest.loads(f"{name}: hops", {name: hops})
+    for part, words in PARTS:
+        contest.row(f"idle, {name}: one way, {words}", "us", loads, name, None, lambda figures, part=part: figures[part])
+
+
+def rows(contest, names, floors=()):
+    """names: {contestant: how much more than VXLAN it may be}"""
+    for case, loaded in (("idle", False), ("beside 1 Gb/s", True)):
+        loads = contest.loads(case, {**dict.fromkeys((*names, "bridge + VXLAN"), ping(loaded)),
+                                     **dict.fromkeys(floors, floor)})
+        for name, most in names.items():
             for quantile in ("p50", "p99"):
                 def pick(stats, key=f"rtt_{quantile}"):
                     return stats[key]
-                contest.row(f"{case}, {name}: round trip, {quantile}", "us", loads, name, "bridge + VXLAN", pick)
-                if quantile == "p50":
-                    more = [mine[f"rtt_{quantile}"] - theirs[f"rtt_{quantile}"]
-                            for mine, theirs in zip(loads[name], loads["bridge + VXLAN"])]
-                    contest.row(f"{case}, {name}: more than VXLAN, {quantile}", "us", {"more": more}, "more", None,
-                                lambda value: value, absolute=MORE_US[name])
+                contest.row(f"{case}, {name}: round trip, {quantile}", "us", loads, name, "bridge + VXLAN", pick,
+                            floor="floor" if floors and not loaded else None)
+            more = [mine["rtt_p50"] - theirs["rtt_p50"] for mine, theirs in zip(loads[name], loads["bridge + VXLAN"])]
+            contest.row(f"{case}, {name}: more than VXLAN, p50", "us", {"more": more}, "more", None, lambda value: value,
+                        absolute=most)
+            contest.row(f"{case}, {name}: both agents", "% of a core", loads, name, None, lambda stats: stats["cpu"])
 
 
 def main():
-    report = Report("latency", f"Encrypted; one ping each {GAP_US} us; {ROUNDS} rounds of {SECONDS:g} s in turns; the "
-                    "bridge has the same ring guests on TAPs. Agents sleep in both cases.")
-    contest_of(report, "asleep", ())
-    contest_of(report, "appliance polls", ("--busy-poll",))
+    report = Report("latency", f"One ping each {GAP_US} us; {ROUNDS} rounds of {SECONDS:g} s in turns; the bridge has the "
+                    "same ring guests on TAPs. Agents poll: --poll-us 50, each bound to a processor that the others use "
+                    "too; appliance polls: --busy-poll.")
+    two = ((), ())
+    with Contest(report) as contest:
+        contest.enter("asleep", lambda: Outrigger("a", clear=True, pair_words=two))
+        contest.enter("asleep, encrypted", lambda: Outrigger("b", pair_words=two))
+        contest.enter("agents poll", lambda: Outrigger("c", clear=True, pair_words=two, agent_words=POLL))
+        contest.enter("bridge + VXLAN", lambda: Bridge(True, pairs=2))
+        contest.enter("floor", Floor)
+        rows(contest, {"asleep": ASLEEP, "asleep, encrypted": ASLEEP, "agents poll": POLLING}, ("floor",))
+        for name in ("asleep", "agents poll"):
+            hop_rows(contest, name)
+    with Contest(report) as contest:
+        contest.enter("appliance polls", lambda: Outrigger("a", clear=True, pair_words=two, options=("--busy-poll",)))
+        contest.enter("bridge + VXLAN", lambda: Bridge(True, pairs=2))
+        rows(contest, {"appliance polls": POLLING})
+        hop_rows(contest, "appliance polls")
     return report

@@ -11,7 +11,7 @@ import os
 import re
 import sys
 
-from bench import Figure, Report, take_turns
+from bench import Figure, Report, progress, take_turns
 
 sys.path.insert(0, f"{os.path.dirname(os.path.abspath(__file__))}/../func")
 sys.path.insert(0, f"{os.path.dirname(os.path.abspath(__file__))}/../world")
@@ -91,6 +91,7 @@ def perftest(stand, program, pattern, *words):
 def main():
     report = Report("rdma", "Emulated guests, RDMA in software: ratios of one run, nothing else. Every frame crosses "
                             "the fabric twice.")
+    progress("two guests boot")
     with stand_of.world() as stand:
         stand_of.setup(stand)
         wait_for("both RDMA paths up", stand.rdma_up, PATIENCE, stand.check, 0.5)

@@ -4,17 +4,19 @@
 Peers, from Debian's packages: qemu-storage-daemon as the guests' back-end, chained to nbdkit (NBD over TCP) and to tgt
 (iSCSI), through the same wire, to a file on the same tmpfs; and for long reads qemu-storage-daemon with the file beside
 it. Same guests (tests/bench/vms), in turns. CPU of the host is that of the agent or of qemu-storage-daemon, kernel
-included; the gateway's is that of the appliance, nbdkit or tgtd. Options, by environment: ROUNDS, SECONDS (of each run).
+included; the gateway's is that of the appliance, nbdkit or tgtd. The floor (tests/bench/floor) is two processes with
+requests and answers in UDP trains between their memories, guest and agent in one. Options, by environment: ROUNDS, SECONDS (of each run).
 """
 
 import os
 
 from bench import Figure, Report, take_turns
 from chain import Chain
+from peers import Floor
 from vms import BenchWorld, Run, fill
 
 ROUNDS = int(os.environ.get("ROUNDS", "3"))
-SECONDS = float(os.environ.get("SECONDS", "0.8"))
+SECONDS = float(os.environ.get("SECONDS", "0.5"))
 VOLUME = 256 << 20
 
 # Host CPU us per request, at most; requests a second of the peers' best, at least.
@@ -33,6 +35,12 @@ CHAIN = (
     ("4 KiB read, qd1, guest polls", ("depth=1", "poll=1"), None),
 )
 VARIANTS = ("encrypted", "jumbo fabric")
+# What the floor does for the same load; a guest that works between its requests has none.
+FLOORS = {
+    "4 KiB read, qd32": {"depth": 32}, "4 KiB write, qd32": {"depth": 32, "write": 1},
+    "4 KiB read, qd1": {"depth": 1}, "4 KiB write, qd1": {"depth": 1, "write": 1},
+    "128 KiB reads in order, qd8": {"depth": 8, "size": 131072},
+}
 SEQUENTIAL = ("128 KiB reads in order, qd8", ("depth=8", "size=131072", "seq=1"))
 
 
@@ -66,26 +74,35 @@ def total_us(one):
     return sum(one.us(name) for name in one.costs)
 
 
+def floor_figure(results, value):
+    return figure(results["floor"], value) if "floor" in results else None
+
+
 def chain_rows(report, case, results, host_goal):
     """The rows of one load; results: {contestant: [Run]}."""
     ours = results["ours"]
-    peers = {name: runs for name, runs in results.items() if not name.startswith("ours")}
+    peers = {name: runs for name, runs in results.items() if not name.startswith(("ours", "floor"))}
+    least_us, least_iops = (floor_figure(results, lambda one, key=key: getattr(one, key)) for key in ("host_us", "iops"))
     best = max(peers, key=lambda name: figure(peers[name], lambda one: one.iops).median)
     alone = "qd1" in case
-    mine, theirs = figure(ours, lambda one: one.iops), figure(peers[best], lambda one: one.iops)
+    mine, theirs_iops = figure(ours, lambda one: one.iops), figure(peers[best], lambda one: one.iops)
     goal = None if alone or host_goal != HOST_US else f">= {IOPS_RATIO:g} x"
-    report.add(f"{case}: requests/s", mine, "1/s", peer=theirs, peer_name=best, goal=goal or "",
-               met=mine.median >= IOPS_RATIO * theirs.median if goal else None)
+    report.add(f"{case}: requests/s", mine, "1/s", peer=theirs_iops, peer_name=best, goal=goal or "",
+               met=mine.median >= IOPS_RATIO * theirs_iops.median if goal else None, floor=least_iops)
     for name in peers:
         mine = figure(ours, lambda one: one.us("host"))
         theirs = figure(peers[name], lambda one: one.us("host"))
         report.add(f"{case}: host CPU, beside {name}", mine, "us", peer=theirs, peer_name=name,
-                   goal=f"<= {host_goal:g}" if host_goal else "", met=mine.median <= host_goal if host_goal else None)
+                   goal=f"<= {host_goal:g}" if host_goal else "", met=mine.median <= host_goal if host_goal else None,
+                   floor=least_us)
     for name in VARIANTS:
         report.add(f"{case}: host CPU, {name}", figure(results[f"ours, {name}"], lambda one: one.us("host")), "us",
-                   peer=figure(peers[best], lambda one: one.us("host")), peer_name=best)
+                   peer=figure(peers[best], lambda one: one.us("host")), peer_name=best, floor=least_us)
+        report.add(f"{case}: requests/s, {name}", figure(results[f"ours, {name}"], lambda one: one.iops), "1/s", peer=theirs_iops,
+                   peer_name=best, floor=least_iops)
     report.add(f"{case}: gateway CPU", figure(ours, lambda one: one.us("gateway")), "us",
-               peer=figure(peers[best], lambda one: one.us("gateway")), peer_name=best)
+               peer=figure(peers[best], lambda one: one.us("gateway")), peer_name=best,
+               floor=floor_figure(results, lambda one: one.gateway_us))
     report.add(f"{case}: host, gateway, softirq", figure(ours, total_us), "us", peer=figure(peers[best], total_us),
                peer_name=best)
     report.add(f"{case}: host wake-ups", figure(ours, lambda one: one.wakes("host")), "1/request",
@@ -97,7 +114,10 @@ def chain_rows(report, case, results, host_goal):
     for part in ("p50", "p99"):
         mine, theirs = (figure(runs, lambda one: one.said[f"{part}_us"]) for runs in (ours, peers[best]))
         report.add(f"{case}: {part}", mine, "us", peer=theirs, peer_name=best, goal="<= peer" if part == "p50" else "",
-                   met=mine.median <= theirs.median if part == "p50" else None)
+                   met=mine.median <= theirs.median if part == "p50" else None,
+                   floor=floor_figure(results, lambda one: getattr(one, f"{part}_us")))
+        report.add(f"{case}: {part}, encrypted", figure(results["ours, encrypted"], lambda one: one.said[f"{part}_us"]), "us",
+                   peer=theirs, peer_name=best)
 
 
 def sequential_rows(report, case, results):
@@ -113,18 +133,23 @@ def sequential_rows(report, case, results):
         mine = figure(results[name], gbps)
         case_name = case + name[len("ours"):]
         report.add(f"{case_name}: throughput", mine, "GB/s", peer=theirs, peer_name=peer, goal=">= peer",
-                   met=mine.median >= theirs.median)
+                   met=mine.median >= theirs.median, floor=floor_figure(results, lambda one: one.gbps))
         report.add(f"{case_name}: host CPU", figure(results[name], per_gb), "s/GB", peer=figure(results[peer], per_gb),
                    peer_name=peer)
     report.add(f"{case}: throughput, beside the chain", figure(results["ours"], gbps), "GB/s",
                peer=figure(results["nbdkit"], gbps), peer_name="nbdkit")
 
 
+def floor_of(floor, case):
+    options = FLOORS.get(case)
+    return {"floor": lambda: floor.store(seconds=SECONDS / 2, **options)} if options else {}
+
+
 def main():
     report = Report("store", f"A file of {VOLUME >> 20} MiB on tmpfs; {ROUNDS} rounds of {SECONDS:g} s in turns. "
                     "Rows are of --integrity-only, since the peers are in the clear, unless they say encrypted.")
     with BenchWorld("i", ["--integrity-only"]) as clear, BenchWorld("e") as sealed, \
-            BenchWorld("j", ["--integrity-only"], mtu=9000) as jumbo:
+            BenchWorld("j", ["--integrity-only"], mtu=9000) as jumbo, Floor() as floor:
         ours = Ours(clear)
         file = f"{clear.volumes}/peer.raw"
         fill(file, VOLUME)
@@ -133,10 +158,11 @@ def main():
                        "tgt": Chain(clear, "iscsi", file), "qemu-storage-daemon, local": Chain(clear, "local", file)}
         remote = [name for name in contestants if not name.endswith("local")]
         for case, words, goal in CHAIN:
-            results = take_turns({name: lambda name=name: run(contestants[name], words) for name in remote}, ROUNDS)
+            results = take_turns({name: lambda name=name: run(contestants[name], words) for name in remote}
+                                 | floor_of(floor, case), ROUNDS, case)
             chain_rows(report, case, results, goal)
         case, words = SEQUENTIAL
         results = take_turns({name: lambda name=name: run(contestants[name], words) for name in contestants
-                              if name != "tgt"}, ROUNDS)
+                              if name != "tgt"} | floor_of(floor, case), ROUNDS, case)
         sequential_rows(report, case, results)
     return report

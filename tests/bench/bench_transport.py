@@ -11,7 +11,7 @@ import os
 import select
 import subprocess
 
-from bench import BUILD, Figure, Report, cpu_s, json_lines, program, short, softirq_pids, take_turns
+from bench import BUILD, Figure, Report, cpu_s, json_lines, program, progress, short, softirq_pids, take_turns
 from wire import ADDRESS, Wire, WireError
 
 ROUNDS = int(os.environ.get("ROUNDS", "3"))
@@ -34,6 +34,7 @@ LOSSES = ("0", "0.1", "1", "5")
 
 def simulate(report, *words):
     """Lines of JSON of a mode of the simulator; a mode that says nothing is named in the report."""
+    progress(f"simulator: {' '.join(words)}")
     try:
         rows = json_lines([program("sim-rt"), *words])
     except subprocess.CalledProcessError:
@@ -171,7 +172,7 @@ def beside_tcp(report):
             runs = {"ours": lambda: Run(wire, "rt")}
             for control in controls:
                 runs[control] = lambda control=control: Run(wire, "tcp", [f"cc={control}"])
-            results = take_turns(runs, ROUNDS)
+            results = take_turns(runs, ROUNDS, f"{loss} % loss")
             ours = results.pop("ours")
             for control, theirs in results.items():
                 mine, peer = Figure([r.gbps for r in ours]), Figure([r.gbps for r in theirs])

@@ -11,11 +11,11 @@ import contextlib
 import os
 import subprocess
 
-from bench import Figure, short
+from bench import Figure, progress, short
 from rig import RigError, WorldError, w
 
 ROUNDS = int(os.environ.get("ROUNDS", "3"))
-SECONDS = float(os.environ.get("SECONDS", "1"))
+SECONDS = float(os.environ.get("SECONDS", "0.6"))
 BROKEN = (RigError, WorldError, w.ControlError, OSError, subprocess.SubprocessError)
 
 
@@ -42,6 +42,7 @@ class Contest:
 
     def loads(self, case, measures):
         """{name: [a result per round]}, A B A B; `measures` takes the rig of its name."""
+        progress(f"{case}: {', '.join(measures)}")
         results = {name: [] for name in measures}
         for _ in range(self.rounds):
             for name, once in measures.items():
@@ -60,10 +61,11 @@ class Contest:
             return None, f"{name}: {self.broken.get(name) or self.broken.get(name.split(':')[0]) or 'not measured'}"
         return Figure([pick(load) for load in loads[name]]), None
 
-    def row(self, case, unit, loads, ours, peer, pick, most=None, pick_peer=None, absolute=None):
-        """A row. most: the ratio to the peer that is to be reached; absolute: what ours itself is to reach."""
+    def row(self, case, unit, loads, ours, peer, pick, most=None, absolute=None, floor=None):
+        """A row. most: the ratio to the peer that is to be reached; absolute: what ours itself is to reach; floor: the
+        contestant that is one."""
         mine, why = self.figure(loads, ours, pick)
-        theirs, why_peer = self.figure(loads, peer, pick_peer or pick) if peer else (None, None)
+        theirs, why_peer = self.figure(loads, peer, pick) if peer else (None, None)
         if why or why_peer:
             self.report.fail(case, why or why_peer)
             return
@@ -72,7 +74,8 @@ class Contest:
             goal, met = f"<= {most:g} x peer", theirs.median > 0 and mine.median <= most * theirs.median
         if absolute is not None:
             goal, met = f"<= {short(absolute)}", mine.median <= absolute
-        self.report.add(case, mine, unit, peer=theirs, peer_name=peer or "", goal=goal, met=met)
+        self.report.add(case, mine, unit, peer=theirs, peer_name=peer or "", goal=goal, met=met,
+                        floor=self.figure(loads, floor, pick)[0] if floor else None)
 
 
 __all__ = ["BROKEN", "ROUNDS", "SECONDS", "Contest"]

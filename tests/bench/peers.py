@@ -5,6 +5,7 @@
     Bridge       Linux bridges, two hosts, guests on TAPs; over VXLAN, or one underlay bridge
     VethTcp      real Linux stacks (iperf3) in namespaces: straight, over a bridge, over bridges and VXLAN
     Udp          the kernel's UDP with GSO and GRO, the limit of every tunnel over it
+    Floor        the same with one pass over the bytes on each side: the least that an agent can cost
 """
 
 import contextlib
@@ -278,7 +279,7 @@ class Udp(Peer):
     name = "kernel UDP"
 
     def __init__(self, mtu=1500):
-        Peer.__init__(self, "u")
+        Peer.__init__(self, self.name[0])
         self.mtu = mtu
 
     def build(self):
@@ -296,3 +297,32 @@ class Udp(Peer):
         if done.returncode:
             raise RigError(f"{self.name}: bench_udp failed")
         return json.loads(done.stdout)
+
+
+class Outcome:
+    """A line of JSON as attributes, so that a floor is picked from as a load is."""
+
+    def __init__(self, figures):
+        self.__dict__.update(figures)
+
+
+class Floor(Udp):
+    """bench_floor between two namespaces."""
+
+    name = "floor"
+
+    def run_once(self, mode, **options):
+        done = subprocess.run([program("bench_floor"), mode, f"{self.prefix}-g0", f"{self.prefix}-g1", "10.96.0.2",
+                               *(f"{name}={value}" for name, value in options.items())], stdout=subprocess.PIPE, text=True,
+                              timeout=60)
+        if done.returncode:
+            raise RigError(f"{self.name}: bench_floor failed")
+        return Outcome(json.loads(done.stdout))
+
+    def stream(self, seal, **options):
+        """seal: copy, crc or aes. Attributes per_gb, per_mpkt, wakeups_per_m, gbps, mpps."""
+        return self.run_once("stream", **{"pass": seal}, **options)
+
+    def store(self, **options):
+        """Attributes iops, host_us, gateway_us, p50_us, p99_us."""
+        return self.run_once("store", **options)

@@ -119,15 +119,19 @@ class Rig:
 
 
 class Outrigger(Rig, w.World):
-    """Two agents and an appliance, everything on: sessions, source checks, counters."""
+    """Two agents and an appliance, everything on: sessions, source checks, counters. pair_words: of each pair of
+    guests; agent_words: of each host's agent."""
 
-    def __init__(self, tag, clear=False, fabric_mtu=1500, words=(), options=(), pairs=1):
-        self.pairs = pairs
+    def __init__(self, tag, clear=False, fabric_mtu=1500, options=(), pair_words=((),), agent_words=((), ())):
+        self.pair_words = pair_words
+        self.agent_words = agent_words
         self.name = "integrity only" if clear else "encrypted"
         options = [*options, *(["--integrity-only"] if clear else [])]
         w.World.__init__(self, f"build/bench/world-{tag}", link="udp", tag=tag, mtu=fabric_mtu,
                          appliance_options=options)
-        self.words = words
+
+    def agent_command(self, host, state=None):
+        return w.World.agent_command(self, host, state) + list(self.agent_words[self.host_names.index(host)])
 
     def __enter__(self):
         w.World.__enter__(self)
@@ -135,7 +139,7 @@ class Outrigger(Rig, w.World):
             self.start()
             self.ctl("network", "create", "blue")
             self.guests = []
-            for number in range(2 * self.pairs):
+            for number in range(2 * len(self.pair_words)):
                 host = self.host_names[number % 2]
                 self.add_nic(f"g{number}", host, ADDRESS[number])
                 self.guests.append(self.plug(f"g{number}", host, number))
@@ -152,7 +156,7 @@ class Outrigger(Rig, w.World):
 
     def plug(self, name, host, number):
         socket = wait_for(f"{name} at {host}", lambda: self.attached("vnic", f"{name}-net", host), 20, self.check)
-        guest = Guest(socket, number, *self.words)
+        guest = Guest(socket, number, *self.pair_words[number // 2])
         self.undo.append(guest.close)
         self.adopt(guest.process.pid)
         return guest
@@ -169,6 +173,31 @@ class Outrigger(Rig, w.World):
 
     def pids(self, part):
         return [agent.pid for agent in self.agents.values()] if part == "host" else [self.appliance.pid]
+
+
+class Pair(Rig):
+    """Another pair of guests of an Outrigger's hosts."""
+
+    def __init__(self, rig, number):
+        self.rig = rig
+        self.name = rig.name
+        self.guests = rig.guests[2 * number:2 * number + 2]
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *unused):
+        pass
+
+    def pids(self, part):
+        return self.rig.pids(part)
+
+    def trains(self):
+        return self.rig.trains()
+
+
+# An agent that polls needs a processor of its own; the machine's two are all there are for both.
+POLL = tuple(("--cpu", str(cpu), "--poll-us", "50") for cpu in (0, 1))
 
 
 class Load:
@@ -227,5 +256,5 @@ def measure(rig, length, pps=0, burst_us=100, seconds=1.5, warm=0.4):
         rig.rest()
 
 
-__all__ = ["ADDRESS", "FULL_FRAME", "SEGMENT", "Guest", "Load", "Outrigger", "Rig", "RigError", "WorldError", "measure",
+__all__ = ["ADDRESS", "FULL_FRAME", "POLL", "SEGMENT", "Guest", "Load", "Outrigger", "Pair", "Rig", "RigError", "WorldError", "measure",
            "switches", "w", "wait_for"]

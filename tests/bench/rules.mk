@@ -13,8 +13,10 @@ $(eval $(call room,tests/bench/aead,fabric/aead,,))
 $(eval $(call room,tests/bench/pump,fabric/base fabric/buf fabric/aead fabric/rt fabric/link fabric/ep proto/wire,,))
 $(eval $(call room,tests/bench/guest,fabric/base tests/lib,,))
 $(eval $(call room,tests/bench/udp,fabric/base,,))
+$(eval $(call room,tests/bench/floor,fabric/base fabric/aead,$(IPSEC_MB),))
+$(eval $(call room,tests/bench/hops,fabric/base,,))
 $(eval $(call room,tests/bench/tap,fabric/base hostagent/frontend,libevent,))
-BENCH_PROGS := aead pump guest udp tap
+BENCH_PROGS := aead pump guest udp floor hops tap
 PROG_ROOMS += $(foreach p,$(BENCH_PROGS),bench_$(p):tests/bench/$(p))
 
 .PHONY: bench bench-deps bench-bdev

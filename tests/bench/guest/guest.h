@@ -17,7 +17,8 @@
  * What is sent flat out is acknowledged by the receiver, one small frame for each burst that came, and
  * GUEST_WINDOW bytes at most are under way: as TCP would have it, without TCP's own work.
  *
- * What is pinged is echoed by any bench_guest. Every frame has a number and the time of its sending; both
+ * What is pinged is echoed by any bench_guest. Every frame has a number and the time of its sending, an echo
+ * those of its own; both
  * guests run on one machine and one clock. One thread: it sleeps in poll() as a guest halts.
  */
 #ifndef OUTRIGGER_BENCH_GUEST_H
@@ -51,10 +52,12 @@ struct guest {
 	/* Sending. */
 	bool sending, pinging;
 	uint32_t len, stride;
+	uint32_t table_len;			 /* of each indirect table */
 	uint64_t pps, burst_ns, started, due_at; /* of the next burst */
 	uint64_t owed;				 /* frames given since `started` */
 	uint64_t gap_ns;
 	uint64_t waiting; /* number of the ping that is under way; 0: none */
+	uint64_t pinged_at;
 
 	/* Receiving: what is left of a frame in several buffers. */
 	unsigned more;

@@ -2,8 +2,11 @@
 /* Frames of the bench's guests: UDP up to 1514 bytes, TCP super-frames above; RFC 768, RFC 793, virtio 1.2
  * section 5.1.6. */
 #include <arpa/inet.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "fabric/base/clock.h"
 #include "fabric/base/inet_csum.h"
 #include "tests/bench/guest/guest.h"
 
@@ -104,15 +107,32 @@ void traffic_init(struct guest *g)
 	gring_publish(&g->rx);
 }
 
+#define LAYOUT_NS 2000000000u
+
+/* One entry of an indirect table; a packed ring's table is as long as it is, without links. */
+static void table_put(const struct guest *g, struct vring_desc *t, unsigned i, uint64_t gpa, uint32_t len,
+		      bool more)
+{
+	t[i] = (struct vring_desc){gpa, len, more ? VRING_DESC_NEXT : 0, (uint16_t)(more ? i + 1 : 0)};
+	if (vfront_packed(&g->front))
+		*(struct vring_packed_desc *)&t[i] = (struct vring_packed_desc){gpa, len, 0, 0};
+}
+
 /* Slots that the device has not given back still lie where the last length put them: wait for them. */
 static void layout(struct guest *g, uint32_t len)
 {
+	uint64_t patience = clock_now_ns() + LAYOUT_NS;
 	uint16_t slot;
 	uint32_t used;
 
 	g->sending = g->pinging = false;
-	while (gring_room(&g->tx) < g->tx.num)
+	while (gring_room(&g->tx) < g->tx.num) {
 		(void)gring_used(&g->tx, &slot, &used);
+		if (clock_now_ns() > patience) {
+			fprintf(stderr, "bench_guest: the device keeps what was sent\n");
+			exit(1);
+		}
+	}
 	g->len = len;
 	g->stride = (VNET_HDR + len + STRIDE_SMALL - 1) / STRIDE_SMALL * STRIDE_SMALL;
 	for (unsigned i = 0; i < g->tx.num; i++) {
@@ -122,12 +142,12 @@ static void layout(struct guest *g, uint32_t len)
 		unsigned n = 1;
 
 		build(g, vfront_ptr(&g->front, gpa), len, false);
-		t[0] = (struct vring_desc){gpa, at, VRING_DESC_NEXT, 1};
+		table_put(g, t, 0, gpa, at, true);
 		for (uint32_t part; at < VNET_HDR + len; at += part, n++) {
 			part = VNET_HDR + len - at < PAGE_FRAG ? VNET_HDR + len - at : PAGE_FRAG;
-			t[n] = (struct vring_desc){gpa + at, part, VRING_DESC_NEXT, (uint16_t)(n + 1)};
+			table_put(g, t, n, gpa + at, part, at + part < VNET_HDR + len);
 		}
-		t[n - 1].flags = t[n - 1].next = 0;
+		g->table_len = n * (uint32_t)sizeof(*t);
 	}
 }
 
@@ -162,16 +182,10 @@ static void put_frame(struct guest *g, uint16_t slot, enum kind kind, uint64_t s
 	uint64_t table = g->tables + (uint64_t)slot * TABLE_BYTES;
 
 	*stamp_of(vfront_ptr(&g->front, gpa), g->len) = (struct stamp){(uint64_t)kind << 56 | seq, now};
-	if (g->len <= MTU_FRAME) {
+	if (g->len <= MTU_FRAME)
 		gring_put(&g->tx, slot, gpa, VNET_HDR + g->len, 0);
-	} else {
-		struct vring_desc *t = vfront_ptr(&g->front, table);
-		uint32_t n = 1;
-
-		while (t[n - 1].flags)
-			n++;
-		gring_put(&g->tx, slot, table, n * (uint32_t)sizeof(*t), VRING_DESC_INDIRECT);
-	}
+	else
+		gring_put(&g->tx, slot, table, g->table_len, VRING_DESC_INDIRECT);
 	g->tx_frames++;
 	g->tx_bytes += g->len;
 }
@@ -215,11 +229,11 @@ static void came(struct guest *g, uint8_t *at, uint64_t bytes, uint64_t now)
 	seq = s.kind_seq & 0xffffffffffffffull;
 	switch (s.kind_seq >> 56) {
 	case K_PING:
-		reply(g, K_ECHO, seq, s.ns);
+		reply(g, K_ECHO, seq, now);
 		break;
 	case K_ECHO:
 		if (seq == g->waiting) {
-			hist_add(&g->round_trip, now - s.ns, 1);
+			hist_add(&g->round_trip, now - g->pinged_at, 1);
 			g->waiting = 0;
 			g->due_at = now + g->gap_ns;
 		}
@@ -327,6 +341,7 @@ bool traffic_turn(struct guest *g, uint64_t now)
 		g->due_at = now + 100000000;
 		if (gring_room(&g->tx)) {
 			g->waiting = ++g->seq;
+			g->pinged_at = now;
 			put_frame(g, gring_take(&g->tx), K_PING, g->seq, now);
 		}
 	}
