@@ -439,32 +439,42 @@ static int out_run(struct batch *b, unsigned cls, int most)
 	return (int)i;
 }
 
-/* Up to quantum packets of cls. Returns their number. */
-static int out_class(struct batch *b, unsigned cls, int quantum)
+/* One packet of cls, a lost one first. False: none is to go, or may. */
+static bool out_one(struct batch *b, unsigned cls)
 {
 	struct rt *rt = b->rt;
 	struct tx_ring *t = &rt->tx[cls];
-	int n;
+	bool again = t->lost.head != SLOT_NIL;
+	const struct tx_slot *s = &t->slots[again ? t->lost.head : t->next & t->mask];
+	bool whole = again || t->next != t->tail; /* else it is being filled, and not too large */
+	int path;
 
-	if (rt->primary < 0 || (t->lost.head == SLOT_NIL && !tx_has_new(t)))
+	if (!again && !(tx_has_new(t) && t->next - t->peer_cum < t->peer_rwnd))
+		return false;
+	path = path_for(b, cls, whole && !s->sliced ? s->len : 0);
+	if (path < 0 || (whole && too_large(rt, s, (unsigned)path) && !slices_fit(b)))
+		return false;
+	if (again)
+		out_again(b, cls, (unsigned)path);
+	else
+		out_new(b, cls, (unsigned)path);
+	return true;
+}
+
+/* Up to quantum packets of cls. Returns their number. */
+static int out_class(struct batch *b, unsigned cls, int quantum)
+{
+	const struct tx_ring *t = &b->rt->tx[cls];
+	int n = 0, run;
+
+	if (b->rt->primary < 0 || (t->lost.head == SLOT_NIL && !tx_has_new(t)))
 		return 0;
-	n = b->n < b->max && cls != RT_CTL ? out_run(b, cls, quantum) : 0;
-
-	for (; n < quantum && b->n < b->max && rt->primary >= 0; n++) {
-		bool again = t->lost.head != SLOT_NIL;
-		const struct tx_slot *s = &t->slots[again ? t->lost.head : t->next & t->mask];
-		bool whole = again || t->next != t->tail; /* else it is being filled, and not too large */
-		int path;
-
-		if (!again && !(tx_has_new(t) && t->next - t->peer_cum < t->peer_rwnd))
+	for (; n < quantum && b->n < b->max; n += run) {
+		run = cls != RT_CTL ? out_run(b, cls, quantum - n) : 0;
+		if (!run)
+			run = out_one(b, cls);
+		if (!run)
 			break;
-		path = path_for(b, cls, whole && !s->sliced ? s->len : 0);
-		if (path < 0 || (whole && too_large(rt, s, (unsigned)path) && !slices_fit(b)))
-			break;
-		if (again)
-			out_again(b, cls, (unsigned)path);
-		else
-			out_new(b, cls, (unsigned)path);
 	}
 	return n;
 }
