@@ -165,12 +165,6 @@ static bool row_lost(const struct cc *cc, uint32_t all)
 	return 4 * pairs * all > 5 * lost * lost || (lost > CC_ROW && 16 * pairs > 15 * lost);
 }
 
-/* A small window on a path that loses no more than full queues do: its cuts do not wait for each other. */
-static bool crowded(const struct cc *cc)
-{
-	return cc_paced(cc) && cc->loss < CC_LOSS_MANY;
-}
-
 static void round_loss(struct path *p)
 {
 	struct cc *cc = &p->cc;
@@ -178,7 +172,7 @@ static void round_loss(struct path *p)
 
 	if (all)
 		average(&cc->loss, (uint32_t)((uint64_t)cc->round_lost * 65536 / all), all, 256);
-	if (!cc->round_lost || cc->cut || (cc->was_cut && !crowded(cc)))
+	if (!cc->round_lost || cc->cut || (cc->was_cut && !cc_paced(cc)))
 		return;
 	if (cc->round_limited && cc->rtt > queued(p) && cc->loss < CC_LOSS_MANY)
 		cut(p, 6 * cc->round_lost < all ? 256 - 3 * 256 * cc->round_lost / all : 128);

@@ -261,6 +261,12 @@ static void busy_hosts_cut_large_windows_only(void **state)
 	setup_window(1000);
 	run_rounds_at_hosts(40);
 	assert_in_range(cc_window(&path.cc), 40, 100);
+	setup_window(1000); /* a few packets of many that might be: they do not wait for each other */
+	path.rtt_all = 50 * MS;
+	path.inflight = 10;
+	cc_acked(&path, 1, BASE);
+	cc_echo(&path, path.txn);
+	assert_int_equal(cc_window(&path.cc), 1000);
 }
 
 int main(void)
