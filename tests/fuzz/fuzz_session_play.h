@@ -405,13 +405,16 @@ int f_worker_session_rekey(struct worker *w, struct wsession *s, unsigned path,
 	return next->tx_spi && next->rx_spi && path < RT_PATHS ? 0 : -EINVAL;
 }
 
-int f_worker_session_rdma(struct worker *w, struct wsession *s, unsigned path, const struct verbs_end *theirs,
+int f_worker_session_rdma(struct worker *w, struct rdma_wait *wait, const struct verbs_end *theirs,
 			  uint32_t psn, struct verbs_end *ours)
 {
 	(void)w;
-	assert(s && path < RT_PATHS && theirs->mtu >= 1 && theirs->mtu <= 5);
+	assert(wait->s && wait->path < RT_PATHS && theirs->mtu >= 1 && theirs->mtu <= 5);
 	*ours = (struct verbs_end){.qpn = 1, .psn = psn & 0xffffff, .mtu = 3};
-	return P.bind_fails ? -ENOSPC : 0;
+	if (P.bind_fails)
+		return -ENOSPC;
+	wait->done(wait, 0);
+	return 0;
 }
 
 int f_worker_session_memory(struct worker *w, struct wsession *s, uint32_t dev,
