@@ -155,14 +155,16 @@ static void average(uint32_t *avg, uint32_t part, uint32_t n, uint32_t over)
 }
 
 /* More neighbours are lost than chance makes of so many, by a quarter: of half of all lost at random half
- * stand beside another. Or many, and hardly one alone. */
+ * stand beside another, and of a few of them often all: then that tells nothing. Or many, and hardly one
+ * alone. */
 static bool row_lost(const struct cc *cc, uint32_t all)
 {
 	uint64_t pairs = cc->round_pairs, lost = cc->round_lost;
 
 	if (pairs < CC_PAIRS || 2 * pairs <= lost)
 		return false;
-	return 4 * pairs * all > 5 * lost * lost || (lost > CC_ROW && 16 * pairs > 15 * lost);
+	return (cc->loss < CC_LOSS_MANY && 4 * pairs * all > 5 * lost * lost) ||
+	       (lost > CC_ROW && 16 * pairs > 15 * lost);
 }
 
 static void round_loss(struct path *p)

@@ -158,6 +158,13 @@ static void neighbours_lost_are_a_full_queue(void **state)
 	setup_window(100);
 	run_round(BASE, 90, 0);
 	assert_in_range(cc_window(&path.cc), 50, 56); /* by half at most */
+	setup_window(10);
+	run_round(BASE, 5, 0);
+	assert_true(cc_window(&path.cc) < 8);
+	setup_window(10); /* half is lost anyway: some of that in a row is chance */
+	path.cc.loss = 65536 / 2;
+	run_round(BASE, 5, 0);
+	assert_true(cc_window(&path.cc) >= 10);
 }
 
 static void the_shortest_round_trip_counts(void **state)
