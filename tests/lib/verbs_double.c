@@ -492,7 +492,8 @@ static bool key_covers(uint32_t lkey, uint64_t addr, uint32_t len)
 	int i = key_of(lkey);
 	const struct ibv_mr *mr = i < 0 ? NULL : &w.key[i].mr;
 
-	return mr && addr >= (uintptr_t)mr->addr && len <= mr->length &&
+	/* Keys take the addresses they were registered with; what is local is used under those it has. */
+	return mr && w.key[i].iova == (uintptr_t)mr->addr && addr >= w.key[i].iova && len <= mr->length &&
 	       addr - (uintptr_t)mr->addr <= mr->length - len;
 }
 

@@ -127,7 +127,8 @@ void link_verbs_address(struct link_addr *a, uint64_t id);
 
 enum verbs_mem_use {
 	VERBS_MEM_LOCAL, /* this end's own sends and moves */
-	VERBS_MEM_PEERS, /* those, and a peer that knows the key reads and writes it (link_verbs_cfg.serves)
+	VERBS_MEM_PEERS, /* a peer that knows the key reads and writes it (link_verbs_cfg.serves), and nobody
+			  * else
 			  */
 };
 

@@ -117,6 +117,9 @@ int link_verbs_mem_add(struct link *l, void *at, size_t len, enum verbs_mem_use 
 	m->len = len;
 	m->base = ((random & ((1ull << BASE_BITS) - 1)) | BASE_ALIGN) & ~(BASE_ALIGN - 1);
 	m->base |= (uintptr_t)at & (BASE_ALIGN - 1);
+	/* Our own requests name it by the addresses we know. */
+	if (use == VERBS_MEM_LOCAL)
+		m->base = (uintptr_t)at;
 	r = v->dead ? -EIO : reg(v, m, use, why, why_len);
 	if (r) {
 		v_count(v, VERBS_C_mem_failed, 1);
