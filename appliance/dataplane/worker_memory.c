@@ -85,7 +85,7 @@ static int reach_arena(struct worker *w, uint64_t seed, char *why, size_t why_le
 	int r = 0;
 
 	for (unsigned i = 0; i < EP_LINKS && !r; i++)
-		if (w->verbs[i])
+		if (w->verbs[i] && link_verbs_moves(w->verbs[i]))
 			r = link_verbs_mem_add(w->verbs[i], w->reqmem.arena, w->reqmem.arena_len,
 					       VERBS_MEM_LOCAL, seed, &mem, why, why_len);
 	return r;

@@ -106,7 +106,7 @@ static void register_one(struct edev *d, struct emem *m)
 	uint64_t random;
 
 	for (unsigned i = 0; i < RT_PATHS; i++) {
-		if (!e->rdma[i])
+		if (!e->rdma[i] || !link_verbs_moves(e->rdma[i]))
 			continue;
 		if (!m->id)
 			m->id = ++e->mem_id;

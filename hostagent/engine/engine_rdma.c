@@ -14,7 +14,7 @@
 static struct link *make_link(const struct verbs_port *port, struct buf_pool **pool, int *err, char *why,
 			      size_t why_len)
 {
-	struct link_verbs_cfg vc = {.port = *port, .rx_depth = RX_DEPTH, .serves = true};
+	struct link_verbs_cfg vc = {.port = *port, .rx_depth = RX_DEPTH, .serves = !port->sealed};
 
 	vc.pool = *pool = buf_pool_create(RX_DEPTH + RX_SPARE, VERBS_BUF_SIZE);
 	if (vc.pool)

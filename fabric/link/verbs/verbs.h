@@ -67,13 +67,14 @@ struct verbs_mem;
 #define VERBS_SQ_DEPTH 256u  /* sends of a peer that are not known to be over */
 #define VERBS_GID_AUTO (-1)
 
-/* "DEVICE[/PORT[/GID]][,tc=N][,sl=N][,pkey=N]": GID is an index, pkey too. */
+/* "DEVICE[/PORT[/GID]][,tc=N][,sl=N][,pkey=N][,sealed=1]": GID is an index, pkey too. */
 struct verbs_port {
 	char device[64];
 	uint8_t port; /* from 1 */
 	int gid;      /* index; VERBS_GID_AUTO: RoCEv2 with an IPv4 address, else RoCEv2, else 0 */
 	uint8_t traffic_class, sl;
 	uint16_t pkey;
+	bool sealed; /* nothing is moved by key: all bytes cross in sealed messages */
 };
 
 /* 0; or -EINVAL and a sentence. */
@@ -144,6 +145,8 @@ struct verbs_key {
  * -EINVAL, errors of the device; with a sentence in why. */
 int link_verbs_mem_add(struct link *l, void *at, size_t len, enum verbs_mem_use use, uint64_t random,
 		       struct verbs_mem **out, char *why, size_t why_len);
+/* Whether memory may be added and bytes moved: not if the port is `sealed`. */
+bool link_verbs_moves(const struct link *l);
 struct verbs_key link_verbs_mem_key(const struct verbs_mem *m);
 /* No device touches it after this: a peer that still tries breaks its queue pair. NULL is fine. Destroying
  * the link does it for all of its memory. */

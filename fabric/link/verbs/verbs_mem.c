@@ -134,6 +134,11 @@ int link_verbs_mem_add(struct link *l, void *at, size_t len, enum verbs_mem_use 
 	return 0;
 }
 
+bool link_verbs_moves(const struct link *l)
+{
+	return !verbs_of(l)->dev.port.sealed;
+}
+
 struct verbs_key link_verbs_mem_key(const struct verbs_mem *m)
 {
 	return (struct verbs_key){.base = m->base, .rkey = m->mr->rkey};

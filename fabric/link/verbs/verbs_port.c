@@ -9,7 +9,7 @@
 
 static int bad(char *why, size_t why_len, const char *text)
 {
-	snprintf(why, why_len, "'%s' is not DEVICE[/PORT[/GID]][,tc=N][,sl=N][,pkey=N]", text);
+	snprintf(why, why_len, "'%s' is not DEVICE[/PORT[/GID]][,tc=N][,sl=N][,pkey=N][,sealed=1]", text);
 	return -EINVAL;
 }
 
@@ -32,10 +32,10 @@ static int option(struct verbs_port *p, const char **at)
 	static const struct {
 		const char *name;
 		unsigned long max;
-	} known[] = {{"tc=", 255}, {"sl=", 15}, {"pkey=", UINT16_MAX}};
+	} known[] = {{"tc=", 255}, {"sl=", 15}, {"pkey=", UINT16_MAX}, {"sealed=", 1}};
 	unsigned long n;
 
-	for (unsigned i = 0; i < 3; i++) {
+	for (unsigned i = 0; i < 4; i++) {
 		size_t len = strlen(known[i].name);
 
 		if (strncmp(*at, known[i].name, len))
@@ -47,8 +47,10 @@ static int option(struct verbs_port *p, const char **at)
 			p->traffic_class = (uint8_t)n;
 		else if (i == 1)
 			p->sl = (uint8_t)n;
-		else
+		else if (i == 2)
 			p->pkey = (uint16_t)n;
+		else
+			p->sealed = n;
 		return 0;
 	}
 	return -EINVAL;

@@ -1209,12 +1209,13 @@ static void test_names(void **state)
 	assert_string_equal(p.device, "mlx5_0");
 	assert_int_equal(p.port, 1);
 	assert_int_equal(p.gid, VERBS_GID_AUTO);
-	assert_int_equal(verbs_port_parse(&p, "mlx5_1/2/3,tc=104,sl=3,pkey=1", why, sizeof(why)), 0);
+	assert_int_equal(verbs_port_parse(&p, "mlx5_1/2/3,tc=104,sl=3,pkey=1,sealed=1", why, sizeof(why)), 0);
 	assert_int_equal(p.port, 2);
 	assert_int_equal(p.gid, 3);
 	assert_int_equal(p.traffic_class, 104);
 	assert_int_equal(p.sl, 3);
 	assert_int_equal(p.pkey, 1);
+	assert_true(p.sealed);
 	for (unsigned i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
 		if (verbs_port_parse(&p, bad[i], why, sizeof(why)) != -EINVAL)
 			fail_msg("'%s' was taken", bad[i]);
