@@ -107,7 +107,7 @@ void traffic_init(struct guest *g)
 	gring_publish(&g->rx);
 }
 
-#define LAYOUT_NS 2000000000u
+#define LAYOUT_NS 10000000000ull
 
 /* One entry of an indirect table; a packed ring's table is as long as it is, without links. */
 static void table_put(const struct guest *g, struct vring_desc *t, unsigned i, uint64_t gpa, uint32_t len,
