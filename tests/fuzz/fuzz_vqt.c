@@ -17,6 +17,8 @@
 #define REQS	64
 #define CHAINS	256
 
+#define GUEST (2u << 20) /* bytes that the adapter reaches */
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 /* A guest's ring: a chain is one allocation of readable and one of writable bytes. */
@@ -39,6 +41,8 @@ struct world {
 	struct ring ring[4]; /* receive, transmit, two of requests */
 	struct vqt_req *reqs[REQS];
 	unsigned nreqs;
+	struct vqt_move *moves[REQS];
+	unsigned nmoves;
 	uint64_t mem;
 	struct frame_pool *frames;
 	struct buf_pool *bufs;
@@ -188,6 +192,56 @@ static void put(void *ctx, void *p, size_t size, size_t off)
 	free(p);
 }
 
+/* An adapter that reaches a region of GUEST bytes, when it is told to. */
+static unsigned pieces(void *user, const struct iovec *iov, unsigned n, struct vqt_seg *out, unsigned max)
+{
+	(void)user;
+	for (unsigned i = 0; i < n && n <= max; i++)
+		out[i] = (struct vqt_seg){1, (uint32_t)iov[i].iov_len, 0};
+	return n <= max ? n : 0;
+}
+
+static void fence(void *user, unsigned path, uint32_t qpn)
+{
+	(void)user;
+	must(path < 128 && qpn < 1u << 24);
+}
+
+static const struct vqt_key_ops keys = {pieces, quiet0, fence};
+
+static int start_move(void *ctx, struct vqt_move *m)
+{
+	struct world *w = ctx;
+	uint64_t sum = 0;
+
+	must(m->n && m->n <= VQT_SEGS_MAX && m->wire == 2);
+	for (unsigned i = 0; i < m->n; i++) {
+		must(m->seg[i].len);
+		sum += m->seg[i].len;
+		if (m->seg[i].len > GUEST || m->seg[i].off > GUEST - m->seg[i].len)
+			return -2;
+	}
+	must(sum == m->len && w->nmoves < REQS);
+	w->moves[w->nmoves++] = m;
+	return 0;
+}
+
+/* All of the local bytes are there to be read or written until now. */
+static void end_move(struct world *w, unsigned k, bool good)
+{
+	struct vqt_move *m = w->moves[k];
+	uint8_t sum = 0;
+
+	w->moves[k] = w->moves[--w->nmoves];
+	for (uint32_t i = 0; i < m->len; i++)
+		sum ^= m->local[i];
+	if (!m->write)
+		memset(m->local, sum, m->len);
+	m->path = 1;
+	m->qpn = 5;
+	vqt_dev_moved(m, good ? 0 : -5);
+}
+
 /* ---- the world ---- */
 
 static struct rt *make_rt(const struct rt_ops *ops, void *ctx)
@@ -210,6 +264,7 @@ static void session_up(struct world *w)
 				  .frames = w->frames,
 				  .bufs = w->bufs,
 				  .mem = {get, put, w},
+				  .move = {start_move, w},
 				  .mem_max = MEM_MAX,
 				  .net_pending = 8,
 				  .seed = 1};
@@ -245,6 +300,8 @@ static void session_down(struct world *w)
 	vqt_peer_destroy(w->peer);
 	rt_destroy(w->rt[0]);
 	rt_destroy(w->rt[1]);
+	while (w->nmoves)
+		end_move(w, 0, w->nmoves & 1);
 	while (w->nreqs)
 		vqt_dev_complete(w->reqs[--w->nreqs], 0, 0, w->now);
 	must(w->mem == 0);
@@ -267,6 +324,7 @@ static void init(struct world *w)
 	w->host = vqt_host_create(&host_ops, 2);
 	w->hnet = vqt_host_attach(w->host, &c, &err);
 	c.type = VQT_BLK;
+	c.keys = &keys;
 	c.rings = rings + 2;
 	w->hblk = vqt_host_attach(w->host, &c, &err);
 	must(w->hnet && w->hblk);
@@ -299,19 +357,33 @@ static uint32_t length(struct cur_r *c)
 	return k < 104 ? near[k % 13] + k / 13 - 1 : cur_u32(c);
 }
 
+/* A message by key of one piece, the readable bytes' or the writable ones'. */
+static void keyed(uint8_t *bytes, uint32_t len, uint8_t k)
+{
+	bool in = k & 1;
+	struct vqt_req_head h = {1, in ? VQT_LEAD : VQT_LEAD + len, in ? len + VQT_TAIL : 1 + k / 8,
+				 VQT_KEYED_FLAGS(!in, in)};
+	struct vqt_seg seg = {1, len, k & 2 ? GUEST - (k & 4) * 1000u : 0};
+
+	vqt_req_head_put(bytes, &h);
+	vqt_seg_put(bytes + VQT_HEAD + VQT_LEAD, &seg);
+}
+
 /* One record; its bytes are what follows in the input, or a head and zeroes, in an exact allocation. */
 static void record(struct world *w, struct cur_r *c, bool to_host)
 {
-	struct rt_rec r = {.kind = cur_u8(c) % 10, .dev = 1, .aux = 1};
+	struct rt_rec r = {.kind = cur_u8(c) % VQT_KIND_END, .dev = 1, .aux = 1};
 	uint8_t cls = cur_u8(c), flags = cur_u8(c);
 	uint32_t psn = cur_u8(c), head[4] = {1, 0, 0, 0};
 	uint8_t *bytes;
 
-	if (r.kind >= VQT_REQ)
+	bool block = r.kind == VQT_KEYED || (r.kind >= VQT_REQ && r.kind <= VQT_CPL);
+
+	if (block)
 		r.dev = 2;
 	r.queue = flags & 1;
-	r.id = r.kind < VQT_REQ ? cur_u16(c) * 64u : VQT_ID(cur_u8(c) % 5, cur_u8(c) % 4);
-	r.total = length(c);
+	r.id = !block ? cur_u16(c) * 64u : VQT_ID(cur_u8(c) % 5, cur_u8(c) % 4);
+	r.total = r.kind == VQT_KEYED && flags & 64 ? VQT_HEAD + VQT_LEAD + VQT_SEG : length(c);
 	r.offset = flags & 2 ? length(c) : 0;
 	r.len = (uint16_t)(r.offset < r.total ? (r.total - r.offset < 65535 ? r.total - r.offset : 65535)
 					      : 0);
@@ -327,8 +399,12 @@ static void record(struct world *w, struct cur_r *c, bool to_host)
 		head[1] = r.kind == VQT_CPL ? 0 : r.total - VQT_HEAD;
 		head[2] = length(c);
 		head[3] = r.kind == VQT_CPL ? r.total - VQT_HEAD : 0;
+		if (r.kind == VQT_CPL && flags & 64)
+			head[1] = VQT_CPL_TORN(1, 5);
 		vqt_put_words(bytes, head);
 	}
+	if (r.kind == VQT_KEYED && flags & 64 && r.len == r.total)
+		keyed(bytes, length(c), cur_u8(c));
 	if (to_host)
 		vqt_host_record(w->host, cls % RT_NCLASS, psn, &r, bytes);
 	else
@@ -368,7 +444,9 @@ static void backend(struct world *w, struct cur_r *c)
 {
 	uint8_t k = cur_u8(c);
 
-	if (w->nreqs) {
+	if (w->nmoves && k & 2) {
+		end_move(w, k % w->nmoves, k & 4);
+	} else if (w->nreqs) {
 		struct vqt_req *r = w->reqs[k % w->nreqs];
 
 		w->reqs[k % w->nreqs] = w->reqs[w->nreqs - 1];
