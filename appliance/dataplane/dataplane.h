@@ -42,11 +42,12 @@ struct dp_call {
 	X(loops)                                                                                             \
 	X(busy_loops)                                                                                        \
 	X(sleeps)                                                                                            \
-	X(frames_in)	 /* into the switch */                                                               \
-	X(frames_out)	 /* to uplinks */                                                                    \
-	X(gro_merged)	 /* packets of uplinks that became part of the frame before them */                  \
-	X(gro_super)	 /* frames made of them */                                                           \
-	X(drop_no_frame) /* flooding met an empty frame pool */                                              \
+	X(frames_in)	     /* into the switch */                                                           \
+	X(frames_out)	     /* to uplinks */                                                                \
+	X(gro_merged)	     /* packets of uplinks that became part of the frame before them */              \
+	X(gro_super)	     /* frames made of them */                                                       \
+	X(bulk_copied_bytes) /* of frames that an RDMA adapter then moved: they lay elsewhere */             \
+	X(drop_no_frame)     /* flooding met an empty frame pool */                                          \
 	X(drop_uplink_gone)
 
 #define WORKER_COUNTER_ENUM(name) WORKER_C_##name,

@@ -163,8 +163,6 @@ static int session_path(struct worker *w, struct wsession *s, const struct wsess
 	int r;
 
 	keys.backup = cfg->rank[i];
-	if (!carrier)
-		s->verbs[cfg->path[i]] = w->verbs[cfg->link[i]];
 	r = ep_session_path(s->eps, cfg->path[i], carrier ? w->pipe_index : cfg->link[i], &keys, NULL,
 			    w->now);
 	OPENSSL_cleanse(&keys, sizeof(keys));
@@ -191,6 +189,11 @@ int worker_session_add(struct worker *w, const struct wsession_cfg *cfg, struct 
 	worker_memory_init(s, cfg->seed);
 	s->w = w;
 	s->id = cfg->id;
+	list_init(&s->starved);
+	for (unsigned i = 0; i < cfg->npaths; i++)
+		if (cfg->link[i] != DP_CARRIER)
+			s->verbs[cfg->path[i]] = w->verbs[cfg->link[i]];
+	pc.bulk = worker_bulk_door(s);
 	pc.frames = s->frames = frame_pool_create(SESSION_FRAMES);
 	pc.bufs = s->bufs = buf_pool_create(SESSION_BUFS, WAITING_SIZE);
 	if (!s->frames || !s->bufs)
@@ -228,6 +231,7 @@ void worker_session_del(struct worker *w, struct wsession *s)
 	(void)w;
 	list_del(&s->node);
 	list_del(&s->marked);
+	list_del(&s->starved);
 	worker_rdma_close(s);
 	list_for_each_safe (it, &s->moves)
 		container_of(it, struct wmove, node)->s = NULL;
@@ -295,6 +299,7 @@ int worker_vnic_bind(struct worker *w, struct wsession *s, struct vnic *v, uint1
 		.frames = w->frames,
 		.bufs = w->shape_bufs,
 		.waiting = w->waiting,
+		.kept = worker_bulk_slots(w),
 	};
 
 	return vnic_bind(v, &world, s->peer, s, wire, epoch, window, rel);
@@ -418,6 +423,7 @@ static int turn(struct worker *w)
 	serve_sessions(w);
 	/* What the tunnels just handed over goes to the kernel now, not a turn later. */
 	news += backends(w);
+	worker_bulk_serve(w);
 	serve_sessions(w);
 	more |= bdev_group_more(w->bdevs);
 	ep_flush(w->ep, more, w->now);
@@ -501,6 +507,7 @@ int worker_init(struct worker *w, const struct dp_cfg *cfg, struct dp *dp, uint6
 	list_init(&w->sessions);
 	list_init(&w->marked);
 	list_init(&w->needy);
+	list_init(&w->starved);
 	w->dp = dp;
 	w->sleep_idle = cfg->sleep_idle;
 	w->now = clock_now_ns();
@@ -537,6 +544,9 @@ int worker_init(struct worker *w, const struct dp_cfg *cfg, struct dp *dp, uint6
 	ep_set_clock(w->ep, clock_now_ns);
 	memcpy(w->verbs, cfg->verbs, sizeof(w->verbs));
 	worker_arena_open(w, seed);
+	r = worker_bulk_open(w);
+	if (r)
+		return r;
 	for (unsigned i = 0; i < cfg->nlinks; i++) {
 		r = ep_link_add(w->ep, cfg->link[i]);
 		if (r < 0)
@@ -563,6 +573,7 @@ void worker_fini(struct worker *w)
 	uplinks_close(w);
 	bdev_group_destroy(w->bdevs);
 	ep_destroy(w->ep);
+	worker_bulk_close(w);
 	sw_destroy(w->sw);
 	buf_pool_destroy(w->shape_bufs);
 	buf_pool_destroy(w->pipe_bufs);

@@ -55,11 +55,13 @@ int worker_session_rdma(struct worker *w, struct rdma_wait *wait, const struct v
  */
 struct guest_region {
 	uint32_t id;
+	unsigned stage; /* 0: a guest's memory; else where frames for pair stage - 1 are placed, a power of 2
+			 */
 	uint64_t length;
 	unsigned paths; /* bit per path */
 	struct verbs_key key[RT_PATHS];
 };
-#define GUEST_REGIONS 8u /* of one device */
+#define GUEST_REGIONS 16u /* of one device: 8 of its guest, 8 stages */
 
 /* The regions of device dev (wire id) are these from now on. -ENOSPC: the session's devices have too many. */
 int worker_session_memory(struct worker *w, struct wsession *s, uint32_t dev,

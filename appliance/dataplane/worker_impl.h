@@ -45,6 +45,8 @@ struct wsession {
 	struct list region_list;      /* the same */
 	struct list moves;	      /* under way: struct wmove */
 	unsigned move_turn;	      /* the path that is tried first */
+	struct list starved;	      /* on worker->starved: waits for slots of the bulk */
+	unsigned slots;		      /* of them, held by moves under way */
 	bool given_up;		      /* control was told */
 };
 
@@ -90,7 +92,8 @@ struct worker {
 	struct list needy; /* disks that vdisk_service() is for */
 	struct vdisk *disks[WORKER_DISKS];
 	unsigned ndisks;
-	struct list sessions, marked;
+	struct list sessions, marked, starved;
+	struct worker_bulk *bulk; /* NULL: no RDMA port */
 	struct uplink_tx uplink_tx[DP_UPLINKS];
 	struct uplink_rx {
 		struct worker *w;
@@ -123,6 +126,15 @@ void worker_rdma_close(struct wsession *s);
 /* With each tick of the worker, and with each turn while somebody waits. */
 void worker_rdma_news(struct worker *w);
 
+/* worker_bulk.c */
+int worker_bulk_open(struct worker *w);	  /* after the ports are known */
+void worker_bulk_close(struct worker *w); /* after they are gone */
+struct vqt_bulk worker_bulk_door(struct wsession *s);
+/* Where frames that adapters moved are; NULL: nowhere. */
+const struct buf_pool *worker_bulk_slots(const struct worker *w);
+/* Sessions that waited for slots go on, if there are some. */
+void worker_bulk_serve(struct worker *w);
+
 /* worker.c */
 /* The session is served at the end of this turn. */
 void worker_mark(struct wsession *s);
@@ -133,6 +145,11 @@ void worker_mark(struct wsession *s);
 void worker_arena_open(struct worker *w, uint64_t seed);
 void worker_arena_close(struct worker *w);	    /* links are gone */
 int worker_move(void *session, struct vqt_move *m); /* vqt_move_door.start */
+/* What the stage of a pair is called among a device's regions: no guest's memory is called so. */
+static inline uint32_t worker_stage_id(unsigned pair)
+{
+	return 1u << 31 | pair;
+}
 void worker_memory_init(struct wsession *s, uint64_t seed);
 void worker_memory_fini(struct wsession *s);
 

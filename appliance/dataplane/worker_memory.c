@@ -22,6 +22,11 @@ static uint64_t key_of(uint32_t dev, uint32_t id)
 	return (uint64_t)dev << 32 | id;
 }
 
+static uint32_t name(const struct guest_region *r)
+{
+	return r->stage ? worker_stage_id(r->stage - 1) : r->id;
+}
+
 void worker_memory_init(struct wsession *s, uint64_t seed)
 {
 	idmap_init(&s->regions, seed);
@@ -31,7 +36,7 @@ void worker_memory_init(struct wsession *s, uint64_t seed)
 
 static void drop(struct wsession *s, struct wregion *g)
 {
-	idmap_remove(&s->regions, key_of(g->dev, g->r.id));
+	idmap_remove(&s->regions, key_of(g->dev, name(&g->r)));
 	list_del(&g->node);
 	free(g);
 }
@@ -50,7 +55,7 @@ static int add(struct wsession *s, uint32_t dev, const struct guest_region *r)
 	if (s->regions.count >= REGIONS_MAX)
 		return -ENOSPC;
 	g = calloc(1, sizeof(*g));
-	if (!g || idmap_insert(&s->regions, key_of(dev, r->id), g)) {
+	if (!g || idmap_insert(&s->regions, key_of(dev, name(r)), g)) {
 		free(g);
 		return -ENOMEM;
 	}

@@ -12,6 +12,8 @@
 
 COUNTERS_DEFINE(vnic, VNIC_COUNTERS)
 
+#define KEPT_FREE 256u /* buffers of vnic_world.kept that frames which wait leave alone */
+
 struct vqueue {
 	struct frame *head, *tail; /* waiting for credit or room: copies, see vnic_world.waiting */
 	uint32_t frames, bytes, bufs;
@@ -126,6 +128,15 @@ static void drain(struct device *d, unsigned pair)
 	}
 }
 
+/* It may wait where it is: there is enough of that for others. */
+static bool may_stay(const struct vnic *v, const struct frame *f)
+{
+	const struct buf_pool *kept = v->world.kept;
+
+	return kept && f->nseg == 1 && f->seg[0].buf && f->seg[0].buf->owner == kept &&
+	       buf_pool_available(kept) > KEPT_FREE;
+}
+
 /* The same bytes in buffers made for waiting; NULL: this queue has its share of them. */
 static struct frame *copy_to_wait(struct vnic *v, const struct vqueue *q, const struct frame *f)
 {
@@ -134,6 +145,11 @@ static struct frame *copy_to_wait(struct vnic *v, const struct vqueue *q, const 
 
 	if (q->frames < frame_pool_available(v->world.frames) / 4)
 		g = frame_get(v->world.frames);
+	if (g && may_stay(v, f)) {
+		frame_add(g, f->seg[0].data, f->len, f->seg[0].buf);
+		return g;
+	}
+	count(v, VNIC_C_rx_wait_copied_bytes, f->len);
 	for (uint32_t at = 0; g && at < f->len;) {
 		struct buf *b = q->bufs + g->nseg < buf_pool_available(bufs) / 4 ? buf_get(bufs) : NULL;
 

@@ -29,7 +29,8 @@
 	X(rx_frames) /* to the guest */                                                                      \
 	X(rx_bytes)                                                                                          \
 	X(rx_super)                                                                                          \
-	X(rx_queued)	  /* waited for the guest's credit */                                                \
+	X(rx_queued) /* waited for the guest's credit */                                                     \
+	X(rx_wait_copied_bytes)                                                                              \
 	X(rx_segmented)	  /* super-frames cut for a guest without segmentation offload */                    \
 	X(rx_checksummed) /* checksums finished for a guest without checksum offload */                      \
 	X(drop_rx_queue_full)                                                                                \
@@ -72,6 +73,8 @@ struct vnic_world {
 	void (*touched)(void *session);
 	void *ctx;
 	struct frame_pool *frames;
+	/* Frames in one buffer of it wait where they are; NULL: all are copied. */
+	const struct buf_pool *kept;
 	struct buf_pool *bufs; /* for finished checksums and segments; 64 KiB + each */
 	/* Bytes of frames that wait for credit: copies, for what they came in belongs to a link or port that
 	 * needs it back. No queue takes more than a quarter of what is left of this and of frames. */

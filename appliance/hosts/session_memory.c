@@ -57,8 +57,10 @@ static bool take_region(const struct session *s, struct memory_call *mc,
 {
 	struct guest_region *r = &mc->region[mc->n];
 
-	*r = (struct guest_region){.id = m->id, .length = m->length};
-	if (!m->id || !m->length || m->n_keys > RT_PATHS)
+	*r = (struct guest_region){.id = m->id, .stage = m->stage, .length = m->length};
+	if (!m->id || m->id >> 31 || !m->length || m->n_keys > RT_PATHS)
+		return false;
+	if (m->stage > VQT_QUEUES_MAX / 2 || (m->stage && m->length & (m->length - 1)))
 		return false;
 	for (size_t i = 0; i < m->n_keys; i++) {
 		const Outrigger__Session__V1__RdmaKey *k = m->keys[i];
@@ -69,7 +71,7 @@ static bool take_region(const struct session *s, struct memory_call *mc,
 		r->key[k->path] = (struct verbs_key){.base = k->address, .rkey = k->rkey};
 	}
 	for (unsigned i = 0; i < mc->n; i++)
-		if (mc->region[i].id == m->id)
+		if (mc->region[i].id == m->id || (m->stage && mc->region[i].stage == m->stage))
 			return false;
 	mc->n++;
 	return true;
@@ -83,7 +85,7 @@ const char *session_on_rdma_memory(struct session *s, const Outrigger__Session__
 	if (m->n_regions > GUEST_REGIONS)
 		return "more regions of a guest's memory than a device has";
 	/* It was taken from this session, and the agent will hear of it. */
-	if (!d || d->a.session != s->id || d->kind != KIND_VDISK)
+	if (!d || d->a.session != s->id)
 		return NULL;
 	mc = calloc(1, sizeof(*mc));
 	if (!mc)

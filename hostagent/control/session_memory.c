@@ -15,6 +15,7 @@ static void put_region(struct list_message *l, unsigned n, const struct engine_r
 	outrigger__session__v1__rdma_region__init(m);
 	m->id = r->id;
 	m->length = r->length;
+	m->stage = r->stage;
 	m->keys = l->keys[n];
 	for (; m->n_keys < r->nkeys; m->n_keys++) {
 		Outrigger__Session__V1__RdmaKey *k = l->keys[n][m->n_keys] = &l->key[n][m->n_keys];

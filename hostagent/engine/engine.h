@@ -102,9 +102,11 @@ struct engine_dev_state {
 };
 
 /* Memory of a device that the appliance may READ and WRITE over RDMA, with a key per path. */
-#define ENGINE_REGIONS 8u
+#define ENGINE_STAGES  8u
+#define ENGINE_REGIONS (8u + ENGINE_STAGES)
 struct engine_region {
-	uint32_t id; /* never used twice by a device of this process */
+	uint32_t id;	/* never used twice by a device of this process */
+	unsigned stage; /* 0: a guest's memory; else what the appliance places for receive pair stage - 1 */
 	uint64_t length;
 	unsigned nkeys;
 	struct {

@@ -47,7 +47,7 @@ static void fe_up_attached(void *arg, const struct fe_queue *queues, unsigned n)
 		.rings = rings,
 		.depth = d->kind == FE_BLK ? d->queue_size : 0,
 		.window = d->kind == FE_NET ? d->credit : 0,
-		.keys = d->kind == FE_BLK && !d->tap && d->e->nrdma ? &emem_keys : NULL,
+		.keys = d->e->nrdma ? &emem_keys : NULL,
 	};
 	int r;
 
@@ -65,6 +65,8 @@ static void fe_up_attached(void *arg, const struct fe_queue *queues, unsigned n)
 		log_err("device %s: %s", d->name, d->broken);
 		return;
 	}
+	if (d->kind == FE_NET && d->e->nrdma)
+		emem_stages(d);
 	try_bind(d);
 }
 
@@ -432,7 +434,7 @@ void edev_session_down(struct edev *d)
 void edev_destroy(struct edev *d)
 {
 	list_del(&d->node);
-	emem_revoke(d);
+	emem_free(d);
 	if (d->hdev)
 		vqt_host_detach(d->hdev);
 	fe_destroy(d->fe);

@@ -19,7 +19,8 @@ struct emem {
 	struct list node; /* on edev->mem */
 	uint8_t *at;
 	uint64_t len;
-	uint32_t id; /* of the registration under way; 0: there is none */
+	unsigned stage; /* 0: a guest's; else of receive pair stage - 1, ours */
+	uint32_t id;	/* of the registration under way; 0: there is none */
 	struct verbs_mem *on[RT_PATHS];
 };
 
@@ -116,6 +117,8 @@ void engine_rdma_settle(struct engine *e); /* tells the news; from the run alone
 /* engine_mem.c */
 /* From a front-end: see fe_config.memory; arg is the edev. */
 void emem_memory(void *arg, void *at, uint64_t len, bool there);
+/* The stages of the device's receive queues are memory of it too. */
+void emem_stages(struct edev *d);
 /* No device reaches the guest's memory when this returns; it is registered afresh later. */
 void emem_revoke(struct edev *d);
 void emem_free(struct edev *d);

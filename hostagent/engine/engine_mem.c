@@ -3,9 +3,10 @@
  * Guests' memory at the RDMA adapters.
  *
  * Each region of a vhost-user device is registered with every RDMA path of the session (a protection domain
- * each), and deregistered before it is unmapped, which is when the last chain in it was given back. A disk's
+ * each), and deregistered before it is unmapped, which is when the last chain in it was given back. It
  * may be reached by the appliance, under keys that are told on the control session and used for nothing but
- * that device; a NIC's is for this end's own sends. What cannot be registered stays with the copied path.
+ * that device. So are the stages of a NIC's receive queues, which are ours. What cannot be registered stays
+ * with the copied path.
  *
  * A request that was sent names regions, and until it is answered the appliance may write there. The guest
  * gets its buffers back with the answer alone, or when the keys are gone: see emem_revoke().
@@ -33,20 +34,39 @@ static void unregister(struct engine *e, struct emem *m)
 	m->id = 0;
 }
 
+static void add(struct edev *d, void *at, uint64_t len, unsigned stage)
+{
+	struct emem *m = calloc(1, sizeof(*m));
+
+	if (!m)
+		return; /* it is copied then */
+	m->at = at;
+	m->len = len;
+	m->stage = stage;
+	/* The latest first: when there are more than a list takes, the rest is on its way out. */
+	list_add_head(&d->mem, &m->node);
+	news(d);
+}
+
+void emem_stages(struct edev *d)
+{
+	uint32_t len;
+	uint8_t *at;
+
+	for (unsigned i = 0; i < ENGINE_STAGES; i++) {
+		at = vqt_hdev_stage(d->hdev, i, &len);
+		if (at)
+			add(d, at, len, i + 1);
+	}
+}
+
 void emem_memory(void *arg, void *at, uint64_t len, bool there)
 {
 	struct edev *d = arg;
 	struct emem *m;
 
 	if (there) {
-		m = calloc(1, sizeof(*m));
-		if (!m)
-			return; /* it is copied then */
-		m->at = at;
-		m->len = len;
-		/* The latest first: when there are more than a list takes, the rest is on its way out. */
-		list_add_head(&d->mem, &m->node);
-		news(d);
+		add(d, at, len, 0);
 		return;
 	}
 	list_for_each_safe (it, &d->mem) {
@@ -65,6 +85,8 @@ void emem_revoke(struct edev *d)
 	list_for_each (it, &d->mem) {
 		struct emem *m = container_of(it, struct emem, node);
 
+		if (m->stage)
+			continue;
 		if (m->id)
 			news(d);
 		unregister(d->e, m);
@@ -111,9 +133,8 @@ static void register_one(struct edev *d, struct emem *m)
 		if (!m->id)
 			m->id = ++e->mem_id;
 		RAND_bytes((uint8_t *)&random, sizeof(random));
-		if (!link_verbs_mem_add(e->rdma[i], m->at, m->len,
-					d->kind == FE_BLK ? VERBS_MEM_PEERS : VERBS_MEM_LOCAL, random,
-					&m->on[i], why, sizeof(why)))
+		if (!link_verbs_mem_add(e->rdma[i], m->at, m->len, VERBS_MEM_PEERS, random, &m->on[i], why,
+					sizeof(why)))
 			continue;
 		if (!d->mem_said)
 			log_warn("device %s: its data is copied, not moved by the RDMA adapter: %s", d->name,
@@ -138,7 +159,7 @@ bool emem_settle(struct edev *d)
 			register_one(d, m);
 	}
 	d->mem_serial = ++d->e->mem_serial;
-	return d->kind == FE_BLK;
+	return true;
 }
 
 /* ---- for requests ---- */
@@ -149,7 +170,7 @@ static const struct emem *find(const struct edev *d, const uint8_t *at, size_t l
 	list_for_each (it, &d->mem) {
 		const struct emem *m = container_of(it, struct emem, node);
 
-		if (at < m->at || (size_t)(at - m->at) >= m->len)
+		if (m->stage || at < m->at || (size_t)(at - m->at) >= m->len)
 			continue;
 		for (unsigned i = 0; m->id && len <= m->len - (size_t)(at - m->at) && i < RT_PATHS; i++)
 			if (m->on[i] && d->e->rdma_up >> i & 1)
@@ -203,7 +224,7 @@ const struct vqt_key_ops emem_keys = {.pieces = keys_pieces, .revoke = keys_revo
 
 static void describe(const struct emem *m, struct engine_region *r)
 {
-	*r = (struct engine_region){.id = m->id, .length = m->len};
+	*r = (struct engine_region){.id = m->id, .stage = m->stage, .length = m->len};
 	for (unsigned i = 0; i < RT_PATHS; i++) {
 		if (!m->on[i])
 			continue;
@@ -222,7 +243,7 @@ int engine_memory(const struct engine *e, uint32_t dev, struct engine_region out
 		return -ENOENT;
 	*serial = d->mem_serial;
 	list_for_each (it, &d->mem) {
-		if (d->kind != FE_BLK || *n == ENGINE_REGIONS)
+		if (*n == ENGINE_REGIONS)
 			break;
 		describe(container_of(it, struct emem, node), &out[*n]);
 		*n += out[*n].nkeys > 0;

@@ -89,6 +89,7 @@ struct tap_pair {
 struct fe_tap {
 	struct fe fe;
 	const struct fe_up *up;
+	void (*memory)(void *arg, void *at, uint64_t len, bool there); /* as fe_config.memory */
 	void *arg;
 	uint64_t features;
 	bool started;
@@ -283,6 +284,9 @@ static void on_start(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
+	/* Frames to the network stand where they were read until they are given back. */
+	for (unsigned i = 0; t->memory && i < t->npairs; i++)
+		t->memory(t->arg, t->rings[t->pairs[i].tx].bytes, (uint64_t)SLOTS * SLOT_BYTES, true);
 	t->up->attached(t->arg, t->queues, 2 * t->npairs);
 	t->up->features(t->arg, t->features);
 	t->started = true;
@@ -391,7 +395,7 @@ static int open_ring(struct fe_tap *t, unsigned q)
 	r->t = t;
 	r->pair = &t->pairs[q / 2];
 	r->ops = q % 2 ? &tx_ops : &rx_ops;
-	r->bytes = malloc((size_t)SLOTS * SLOT_BYTES);
+	r->bytes = aligned_alloc(4096, (size_t)SLOTS * SLOT_BYTES);
 	for (unsigned i = 0; i < SLOTS; i++)
 		put(&r->idle, (uint8_t)(SLOTS - 1 - i));
 	t->queues[q] = (struct fe_queue){&ring_ops, r};
@@ -450,6 +454,7 @@ static int tap_create(struct fe **out, struct event_base *base, const struct fe_
 		return -ENOMEM;
 	t->fe.ops = &fe_tap;
 	t->up = up;
+	t->memory = cfg->memory;
 	t->arg = arg;
 	t->npairs = cfg->nqueues / 2u;
 	for (unsigned i = 0; i < t->npairs; i++)

@@ -61,7 +61,7 @@ struct fe_config {
 	const void *config;  /* device configuration space, little endian; copied */
 	uint16_t config_len;
 	uint8_t mac[6]; /* TAP only: set when not all zero */
-	/* vhost-user: guest memory at [at, at + len) of this process: iovecs of chains may lie in it from now
+	/* Memory at [at, at + len) of this process: iovecs of chains may lie in it from now
 	 * on (there), or are over and it is about to be unmapped. A call up with fe_create()'s arg; the one
 	 * that may come from a vqt_ring_ops call. NULL: nobody asks. */
 	void (*memory)(void *arg, void *at, uint64_t len, bool there);
