@@ -51,7 +51,7 @@ int worker_bulk_open(struct worker *w)
 	bool any = false;
 
 	for (unsigned i = 0; i < EP_LINKS; i++)
-		any |= w->verbs[i] != NULL;
+		any |= w->verbs[i] && link_verbs_moves(w->verbs[i]);
 	if (!any)
 		return 0;
 	w->bulk = b = calloc(1, sizeof(*b));
@@ -69,8 +69,9 @@ int worker_bulk_open(struct worker *w)
 	}
 	at = buf_pool_memory(b->slots, &len);
 	for (unsigned i = 0; i < EP_LINKS; i++)
-		if (w->verbs[i] && link_verbs_mem_add(w->verbs[i], at, len, VERBS_MEM_LOCAL, 0, &b->mem[i],
-						      why, sizeof(why)))
+		if (w->verbs[i] && link_verbs_moves(w->verbs[i]) &&
+		    link_verbs_mem_add(w->verbs[i], at, len, VERBS_MEM_LOCAL, 0, &b->mem[i], why,
+				       sizeof(why)))
 			log_warn("frames are copied, not moved by the RDMA adapter: %s", why);
 	return 0;
 }
