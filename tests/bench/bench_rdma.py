@@ -67,13 +67,28 @@ def over_udp(stand):
 def over_rdma(stand):
     restart_agent(stand, RDMA_OPTIONS, stand.rdma_up)
     before = counters(stand)
+    frames = stand.vnic("a"), stand.vnic("b")
     measured = traffic(stand)
     # Counters come once a second with the statistics.
     wait_for("fresh counters", lambda: counters(stand)["host_rdma_tx_doorbells"] > before["host_rdma_tx_doorbells"],
              PATIENCE, stand.check, 0.5)
     after = counters(stand)
     measured["counted"] = {name: after[name] - before.get(name, 0) for name in after}
+    measured["frames"] = by_key(frames, (stand.vnic("a"), stand.vnic("b")))
     return measured
+
+
+def by_key(before, after):
+    """How a's frames reached b. The agent was just started: its counters began at 0 with it."""
+    a, b = ({name: value if name.startswith("host_") else value - was.get(name, 0) for name, value in now.items()}
+            for was, now in zip(before, after))
+    sent, received = max(1, a["tunnel_rx_bytes"]), max(1, b["tunnel_tx_bytes"])
+    return {"fetched": a["tunnel_rx_fetched_bytes"] / sent, "placed": b["tunnel_tx_placed_bytes"] / received,
+            "READ frames": a["tunnel_rx_fetched"], "WRITE frames": b["tunnel_tx_placed"],
+            "agent, transmit": a["host_tx_copied_bytes"] / max(1, a["host_tx_bytes"]),
+            "appliance": (a["tunnel_rx_copied_bytes"] + b["tunnel_tx_copied_bytes"]) / sent,
+            "agent, receive": b["host_rx_copied_bytes"] / max(1, b["host_rx_bytes"]),
+            "frames": a["tunnel_rx_frames"] + b["tunnel_rx_frames"]}
 
 
 def perftest(stand, program, pattern, *words):
@@ -108,7 +123,16 @@ def main():
         report.add("agent CPU, all", figure["rdma", "all"], "s/GB", peer=figure["udp", "all"], peer_name="UDP link")
         counted = runs["rdma"][-1]["counted"]
         copied, inlined = counted["host_rdma_tx_copied"], counted["host_rdma_tx_inline"]
-        report.add("messages copied by the agent into a slot", copied, "", goal="0", met=copied == 0)
+        frames = runs["rdma"][-1]["frames"]
+        for place in ("agent, transmit", "appliance", "agent, receive"):
+            goal = 1 if place == "agent, receive" else 0
+            report.add(f"bytes copied per byte: {place}", frames[place], "", goal=f"<= {goal}", met=frames[place] <= goal)
+        report.add("bytes fetched by READ per byte", frames["fetched"], "")
+        report.add("bytes placed by WRITE per byte", frames["placed"], "")
+        report.add("messages of the agent per frame", (copied + inlined) / max(1, frames["frames"]), "")
+        report.add("doorbells of the agent per frame",
+                   counted["host_rdma_tx_doorbells"] / max(1, frames["frames"]), "")
+        report.add("messages copied by the agent into a slot", copied, "")
         report.add("messages sent inline", inlined, "")
         report.add("doorbells per message sent", counted["host_rdma_tx_doorbells"] / max(1, copied + inlined), "")
         report.add("wake-ups per message sent", counted["host_rdma_wakeups"] / max(1, copied + inlined), "")
