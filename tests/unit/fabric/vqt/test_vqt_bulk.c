@@ -368,6 +368,32 @@ static void a_frame_on_its_way_is_not_lost(void **state)
 	teardown(s);
 }
 
+/* Two paths, and the later frame is there first: of the earlier one is said that it comes. */
+static void frames_placed_out_of_order_arrive_in_order(void **state)
+{
+	struct setup *s = fresh();
+	struct vw_move *first;
+
+	(void)state;
+	buffers(s, 8);
+	s->w.moves_wait = true;
+	assert_int_equal(give(s, 9000, 1), 0);
+	assert_int_equal(give(s, 9000, 2), 0);
+	assert_int_equal(give(s, 9000, 3), 0);
+	first = s->w.moves[0];
+	s->w.moves[0] = s->w.moves[1];
+	s->w.moves[1] = first;
+	vw_moves(&s->w, 1);
+	run(s);
+	assert_int_equal(guest_frame(&s->ring[0], got), 0);
+	assert_int_equal(vw_d(s->d, VQT_D_tx_place_reserved), 1);
+	vw_moves(&s->w, 2);
+	run(s);
+	for (unsigned i = 1; i <= 3; i++)
+		guest_got(s, 9000, i);
+	teardown(s);
+}
+
 static void a_placing_that_fails_is_fenced_and_resent(void **state)
 {
 	struct setup *s = fresh();
@@ -480,6 +506,7 @@ int main(void)
 		cmocka_unit_test(frames_are_placed_and_copied_once),
 		cmocka_unit_test(bulk_alone_needs_no_reservation),
 		cmocka_unit_test(a_frame_on_its_way_is_not_lost),
+		cmocka_unit_test(frames_placed_out_of_order_arrive_in_order),
 		cmocka_unit_test(a_placing_that_fails_is_fenced_and_resent),
 		cmocka_unit_test(resent_bytes_wait_for_the_fence),
 		cmocka_unit_test(nothing_is_lost_with_a_wire_and_an_adapter_that_fail),
