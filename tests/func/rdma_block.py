@@ -1,0 +1,170 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""A VM's disk over RDMA: payload goes between its memory and the appliance by READ and WRITE.
+
+The stand is test_rdma.py's. disk_guest (tests/func/disk_guest) is the VM in the host guest: it writes and reads without
+pause, knows what each block must hold, and sees every byte that comes into its memory where or when none should.
+
+    make test-rdma
+"""
+
+import os
+
+import case
+import rdma
+import test_rdma as base
+import vm  # noqa: F401
+from case import expect
+
+COPIED = ("host_request_copied_bytes", "host_completion_copied_bytes", "tunnel_request_copied_bytes",
+          "tunnel_completion_copied_bytes")
+ATTEMPTS = 4
+KEYED = ("host_requests_keyed", "tunnel_requests_keyed")
+
+
+class Stand(base.Stand):
+    def check(self):
+        super().check()
+        expect(self.host.run("pidof disk_guest || ! test -e /run/disk.started").ok,
+               f"the VM goes on\n{self.log(self.host, 'disk_guest')}")
+
+    def counters(self):
+        """Of the disk: the appliance's as tunnel_*, and the agent's as host_*, which are about a second old."""
+        out = self.ctl("vdisk", "show", "d", "--counters", "-o", "json")
+        counters = {name: int(value) for name, value in base.json.loads(out)["status"]["counters"].items()}
+        return {name: counters.get(name, 0) for name in (*COPIED, *KEYED, *counters)}
+
+    def vm(self):
+        """What the VM says of itself."""
+        result = self.host.run("cat /run/disk.status")
+        words = result.output.split() if result.ok else []
+        return {name: int(value) for name, value in (word.split("=") for word in words)}
+
+    def done(self):
+        now = self.vm()
+        return now.get("reads", 0) + now.get("writes", 0)
+
+    def goes_on(self, number=30):
+        """So many requests more, each looked at by the VM."""
+        before = self.done()
+        self.wait(f"{number} requests more", lambda: self.done() >= before + number)
+
+    def by_key(self):
+        """Requests go by key (again)."""
+        before = self.counters()["tunnel_requests_keyed"]
+        self.wait("requests by key", lambda: self.counters()["tunnel_requests_keyed"] >= before + 20)
+
+
+def setup(stand):
+    # The agent runs with a library that can take payload away from it.
+    stand.host.must("mkdir -p /usr/libexec && mv /usr/bin/outrigger-agent /usr/libexec/ && "
+                    "printf '#!/bin/sh\nexport LD_PRELOAD=/usr/bin/canary.so\nexec /usr/libexec/outrigger-agent \"$@\"\n'"
+                    " > /usr/bin/outrigger-agent && chmod +x /usr/bin/outrigger-agent")
+    base.setup(stand)
+    stand.wait("both RDMA paths up", stand.rdma_up)
+    stand.app.must("mkdir -p /run/vol")
+    stand.ctl("pool", "create", "pool0", "--directory", "/run/vol")
+    stand.ctl("profile", "create", "p", "--host", "host")
+    stand.ctl("volume", "create", "v", "--pool", "pool0", "--size", "4M")
+    stand.ctl("vdisk", "create", "d", "--profile", "p", "--volume", "v")
+    stand.wait("the disk's socket", lambda: stand.host.run("test -S /run/og/d.sock").ok)
+    stand.host.must("disk_guest /run/og/d.sock /run/disk.status > /run/disk_guest.log 2>&1 & touch /run/disk.started")
+
+
+def untouched(stand):
+    """100 requests by key while nothing was copied by agent or appliance; else what was."""
+    before = stand.counters()
+    stand.goes_on(100)
+    stand.wait("counters", lambda: all(stand.counters()[name] >= before[name] + 100 for name in KEYED))
+    now = stand.counters()
+    return {name: now[name] - before[name] for name in COPIED if now[name] != before[name]}
+
+
+def test_no_processor_touches_payload(stand):
+    """Once the memory is announced. An emulated adapter may lose its connection on a busy machine: not each time."""
+    stand.goes_on()
+    stand.by_key()
+    copied = [untouched(stand)]
+    while copied[-1] and len(copied) < ATTEMPTS:
+        stand.wait("both up again", stand.rdma_up)
+        copied.append(untouched(stand))
+    expect(not copied[-1], f"something is always copied: {copied}")
+    print(stand.counters())
+
+
+def denied(stand):
+    """100 requests while the agent's processor has no access to the pages; false: it died of one."""
+    alive = lambda: stand.host.run("pidof outrigger-agent").ok  # noqa: E731
+    stand.host.must("touch /run/deny")
+    stand.wait("denied pages", lambda: stand.host.run("grep -qv '^0$' /run/denied").ok or not alive())
+    goal = stand.done() + 100
+    stand.wait("100 requests", lambda: stand.done() >= goal or not alive())
+    stand.host.must("rm /run/deny")
+    return alive()
+
+
+def test_the_agent_may_not_touch_payload(stand):
+    """Whoever does dies. It must when its adapters lose their connections, see above."""
+    for _ in range(ATTEMPTS):
+        stand.by_key()
+        if denied(stand):
+            stand.wait("allowed pages", lambda: not stand.host.run("test -e /run/denied").ok)
+            return
+        stand.host.must("rm -f /run/denied")
+        stand.start_agent()
+        stand.wait("both up again", stand.rdma_up)
+    expect(False, f"the agent died each time\n{stand.log(stand.host, 'outrigger-agent')}")
+
+
+def test_new_memory_under_way(stand):
+    """The VM tells a new memory table of the same memory: keys go and others come."""
+    for _ in range(2):
+        tables = stand.vm()["tables"]
+        stand.host.must("kill -USR1 $(pidof disk_guest)")
+        stand.wait("a new table", lambda: stand.vm()["tables"] > tables)
+        stand.goes_on()
+    stand.by_key()
+
+
+def test_a_cut_wire(stand):
+    """What was under way on it is asked for or sent again; the rest goes by the other."""
+    stand.cut(1)
+    stand.wait("one RDMA path down", lambda: stand.rdma_up(1))
+    stand.goes_on()
+    stand.by_key()
+    stand.cut(1, up=True)
+    stand.wait("both up again", stand.rdma_up)
+
+
+def test_no_wire_but_udp(stand):
+    for wire in rdma.RDMA_WIRES:
+        stand.cut(wire)
+    stand.wait("no RDMA path left", lambda: stand.rdma_up(0))
+    before = stand.counters()
+    stand.goes_on()
+    copied = "tunnel_completion_copied_bytes"
+    stand.wait("copied bytes", lambda: stand.counters()[copied] > before[copied])
+    for wire in rdma.RDMA_WIRES:
+        stand.cut(wire, up=True)
+    stand.wait("both up again", stand.rdma_up)
+    stand.by_key()
+
+
+def test_broken_queue_pairs(stand):
+    """The appliance's end of a wire goes: moves run out of retries, while the agent's end still answers."""
+    before = stand.broken()
+    stand.cut(2, stand.app)
+    stand.wait("a broken queue pair", lambda: stand.broken() > before)
+    stand.goes_on()
+    stand.cut(2, stand.app, up=True)
+    stand.wait("both up again", stand.rdma_up)
+    stand.by_key()
+
+
+def world():
+    image = rdma.build_image(base.BUILD, base.GUEST)
+    return Stand(f"{os.path.dirname(os.path.abspath(__file__))}/../../build/func/rdma_block", image)
+
+
+if __name__ == "__main__":
+    case.main(globals(), world(), setup)
