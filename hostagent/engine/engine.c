@@ -115,7 +115,9 @@ static void run(evutil_socket_t fd, short what, void *arg)
 		n = e->ep ? ep_poll(e->ep, &now) : 0;
 		if (n < 0)
 			break;
+		fe_turn_begin();
 		more = vqt_host_service(e->host, SERVICE_BUDGET, now) || n > 0;
+		fe_turn_end();
 		worked |= more;
 		if (e->ep) {
 			ep_session_touch(e->session);

@@ -18,6 +18,7 @@
 
 #include "fabric/base/clock.h"
 #include "hostagent/vhost/vhost_guard.h"
+#include "hostagent/vhost/vhost_signal.h"
 
 /* A kick costs this host a wake-up whether or not there is work. A guest that kicks so often in a row for
  * nothing, within that time, is not heard for another such time; then its ring is looked at once. */
@@ -395,6 +396,16 @@ static const char *vu_counter(const struct fe *fe, unsigned n, uint64_t *value)
 		return NULL;
 	*value = counter_get(&vhost_counters(f->v)[n]);
 	return vhost_counter_names[n];
+}
+
+void fe_turn_begin(void)
+{
+	vhost_signal_hold();
+}
+
+void fe_turn_end(void)
+{
+	vhost_signal_go();
 }
 
 const struct fe_ops fe_vhost_user = {"vhost-user", vu_create,	  vu_destroy,

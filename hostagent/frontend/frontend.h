@@ -136,6 +136,11 @@ static inline int fe_set_config(struct fe *fe, const void *config, uint16_t len)
 	return fe->ops->set_config(fe, config, len);
 }
 
+/* Around a turn over the rings of many guests: whoever is to be notified is, at its end, with one call for
+ * all. */
+void fe_turn_begin(void);
+void fe_turn_end(void);
+
 static inline const char *fe_counter(const struct fe *fe, unsigned n, uint64_t *value)
 {
 	return fe->ops->counter(fe, n, value);

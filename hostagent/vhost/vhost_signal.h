@@ -10,11 +10,17 @@
  * Where the kernel gives no such context (fs.aio-max-nr used up) it is poll() and write(), which leaves a
  * hostile front-end a moment to race for.
  *
- * Thread rule: any thread; each has its own context.
+ * Between vhost_signal_hold() and vhost_signal_go() notifications are gathered, each descriptor's into one,
+ * and go in one call. A descriptor that is closed meanwhile must be told before it is: vhost_signal_go()
+ * does.
+ *
+ * Thread rule: any thread; each has its own context and gathers for itself.
  */
 #ifndef OUTRIGGER_VHOST_SIGNAL_H
 #define OUTRIGGER_VHOST_SIGNAL_H
 
 void vhost_signal(int fd);
+void vhost_signal_hold(void);
+void vhost_signal_go(void); /* harmless when nothing is held */
 
 #endif

@@ -74,6 +74,38 @@ static void signal__of_something_else_is_harmless(void **state)
 	vhost_signal(1 << 20);
 }
 
+/* What is held goes with one call, once to each; what cannot be told keeps nobody from being told. */
+static void signal__held_ones_go_together(void **state)
+{
+	int fd[100];
+
+	(void)state;
+	for (unsigned i = 0; i < 100; i++)
+		fd[i] = eventfd(0, EFD_CLOEXEC);
+	vhost_signal_hold();
+	for (unsigned i = 0; i < 10; i++) {
+		vhost_signal(fd[i]);
+		vhost_signal(fd[0]);
+		vhost_signal(1 << 20);
+	}
+	assert_int_equal(count_of(fd[0]), 0);
+	vhost_signal_go();
+	for (unsigned i = 0; i < 10; i++)
+		assert_int_equal(count_of(fd[i]), 1);
+	vhost_signal_go();
+	assert_int_equal(count_of(fd[0]), 0);
+	vhost_signal_hold();
+	for (unsigned i = 0; i < 100; i++) /* more than are held at a time */
+		vhost_signal(fd[i]);
+	vhost_signal_go();
+	for (unsigned i = 0; i < 100; i++) {
+		assert_int_equal(count_of(fd[i]), 1);
+		vhost_signal(fd[i]);
+		assert_int_equal(count_of(fd[i]), 1);
+		close(fd[i]);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -81,6 +113,7 @@ int main(void)
 		cmocka_unit_test(signal__wakes_who_polls),
 		cmocka_unit_test(signal__never_waits),
 		cmocka_unit_test(signal__of_something_else_is_harmless),
+		cmocka_unit_test(signal__held_ones_go_together),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
