@@ -75,7 +75,10 @@ static void fetch(struct pending *e)
 	vqt_lent_get(e->lent, e->total, &k, &head);
 	if (!e->frame)
 		e->frame = frame_get(d->peer->cfg.frames);
-	rc = e->frame ? b->ops->fetch(b->ctx, d->cfg.wire, e->frame, &k, head, &m, &e->op) : -EAGAIN;
+	/* Without adapters of our own nothing is fetched, whatever the agent has. */
+	rc = !b->ops	? -ENOTCONN
+	     : e->frame ? b->ops->fetch(b->ctx, d->cfg.wire, e->frame, &k, head, &m, &e->op)
+			: -EAGAIN;
 	if (!rc) {
 		e->state = PEND_FETCH;
 		d_count(d, VQT_D_rx_copied_bytes, k.head);
@@ -98,7 +101,7 @@ void net_lent_piece(struct vqt_pair *q, uint32_t psn, const struct rt_rec *rec, 
 	struct vqt_lent k;
 	struct pending *e;
 
-	if (rec->total < VQT_LENT_FIXED || rec->total > VQT_LENT_MSG || !p->cfg.bulk.ops) {
+	if (rec->total < VQT_LENT_FIXED || rec->total > VQT_LENT_MSG) {
 		d_count(q->dev, VQT_D_drop_rx_malformed, 1);
 		return;
 	}
@@ -124,7 +127,7 @@ void net_lent_piece(struct vqt_pair *q, uint32_t psn, const struct rt_rec *rec, 
 		return;
 	if (!vqt_cover_full(&e->cover, p->cfg.seed, e->total) ||
 	    !vqt_lent_get(e->lent, e->total, &k, &head) || k.len < VQT_FRAME_MIN || k.len > FRAME_MAX) {
-		peer_bad(p, "keys of a frame make no sense");
+		pair_drop(e, VQT_D_drop_rx_malformed);
 		return;
 	}
 	e->state = PEND_WAIT;

@@ -301,7 +301,7 @@ void vw_session_up(struct vw *w, const struct vw_cfg *cfg)
 		.mem_max = cfg && cfg->mem_max ? cfg->mem_max : 64u << 20,
 		.net_pending = cfg ? cfg->net_pending : 0,
 		.seed = 4711,
-		.bulk = {cfg && cfg->bulk ? &fake_bulk : NULL, w},
+		.bulk = {cfg && cfg->bulk && !cfg->no_door ? &fake_bulk : NULL, w},
 	};
 	int err;
 

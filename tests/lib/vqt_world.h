@@ -76,6 +76,7 @@ struct vw_cfg {
 	uint32_t chunk; /* 0: default */
 	uint64_t mem_max;
 	uint32_t net_pending;
+	bool no_door;			   /* with bulk: the appliance has no adapter */
 	bool bulk;			   /* frames by key, over an adapter in memory */
 	struct adapter *adapter;	   /* requests may go by key: the test's; NULL: none */
 	const struct vqt_dev_ops *dev_ops; /* NULL: the world's own, which keep what is delivered */
