@@ -15,8 +15,8 @@ from bench import BUILD, Figure, Report, cpu_s, json_lines, program, progress, s
 from wire import ADDRESS, Wire, WireError
 
 ROUNDS = int(os.environ.get("ROUNDS", "3"))
-SECONDS = float(os.environ.get("SECONDS", "1.5"))
-SEEDS = int(os.environ.get("SEEDS", "5"))
+SECONDS = float(os.environ.get("SECONDS", "1"))
+SEEDS = int(os.environ.get("SEEDS", "3"))
 RATE = int(os.environ.get("RATE", "500000000"))
 DELAY = os.environ.get("DELAY", "250us")
 QUEUE = int(os.environ.get("QUEUE", "131072"))
