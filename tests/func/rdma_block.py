@@ -161,6 +161,25 @@ def test_broken_queue_pairs(stand):
     stand.by_key()
 
 
+def test_a_killed_agent(stand):
+    connects = stand.vm()["connects"]
+    stand.host.must("killall -9 outrigger-agent; while pidof outrigger-agent; do sleep 0.1; done")
+    stand.start_agent()
+    stand.wait("the VM is connected", lambda: stand.vm()["connects"] > connects)
+    stand.goes_on()
+    stand.wait("both up again", stand.rdma_up)
+    stand.by_key()
+
+
+def test_a_killed_appliance(stand):
+    stand.app.must("killall -9 outriggerd; while pidof outriggerd; do sleep 0.1; done")
+    stand.start_appliance()
+    stand.goes_on()
+    stand.wait("both up again", stand.rdma_up)
+    stand.by_key()
+    print(stand.vm(), stand.rdma_counters())
+
+
 def world():
     image = rdma.build_image(base.BUILD, base.GUEST)
     return Stand(f"{os.path.dirname(os.path.abspath(__file__))}/../../build/func/rdma_block", image)
