@@ -9,8 +9,10 @@
  * when a round trip and the reordering allowance have passed since it was sent.
  *
  * The probe timeout (RFC 9002 section 6.2, here one per class) covers what no echo tells: the
- * oldest packet goes again and asks for an answer. From the second on it also questions the
- * path: if nothing was heard on it meanwhile and another path works, all moves there.
+ * oldest packet goes again and asks for an answer. The second also questions the path: if nothing
+ * was heard on it meanwhile and another one, as good, works, all moves there. What is only a backup
+ * takes over when the timeouts have grown as far as they do: a host too busy to answer is no dead
+ * path, and a worse one does not help it.
  */
 #include "fabric/rt/impl.h"
 
@@ -35,20 +37,52 @@ static int oldest(const struct tx_ring *t)
 	return best;
 }
 
+/* For an answer to what was sent on path (-1: none is up) just now. */
+static uint64_t patience(const struct rt *rt, int path, uint64_t wait)
+{
+	if (path < 0 || !rt->path[path].srtt)
+		wait = RT_RTO_UNKNOWN;
+	if (wait < rt->cfg.rto_floor_ns)
+		wait = rt->cfg.rto_floor_ns;
+	return path >= 0 ? wait + rt->path[path].ack_wait : wait;
+}
+
+/* What timeouts send goes on the primary path: it is what the next one waits for. */
+static int waited_for(const struct rt *rt, const struct tx_ring *t)
+{
+	int p = t->backoff ? -1 : oldest(t);
+
+	return p >= 0 ? p : rt->primary;
+}
+
+/* Without what timeouts in a row add. */
+static uint64_t first_rto(const struct rt *rt, int p)
+{
+	return patience(rt, p, p >= 0 ? 2 * rt->path[p].srtt + rt->path[p].rttvar : 0);
+}
+
+/* Whether the next timeout without a word moves all from path p to another. */
+static bool doubtful(const struct rt *rt, const struct tx_ring *t, int p)
+{
+	int other = p >= 0 && rt->path[p].last_rx <= t->pto_from ? path_other(rt, p) : -1;
+
+	if (other < 0)
+		return false;
+	return rt->path[other].backup <= rt->path[p].backup ? t->backoff >= 1 : t->backoff == RT_BACKOFF_MAX;
+}
+
 uint64_t loss_rto(const struct rt *rt, const struct tx_ring *t)
 {
-	int p = oldest(t);
-	uint64_t rto = RT_RTO_UNKNOWN;
+	int p = waited_for(rt, t);
 
-	if (p < 0)
-		p = rt->primary;
-	if (p >= 0 && rt->path[p].srtt)
-		rto = 2 * rt->path[p].srtt + rt->path[p].rttvar;
-	if (rto < rt->cfg.rto_floor_ns)
-		rto = rt->cfg.rto_floor_ns;
-	if (p >= 0)
-		rto += rt->path[p].ack_wait;
-	return rto << t->backoff;
+	/* The packet of the first timeout asked for an answer and met no queue: nothing went before it. */
+	if (t->backoff == 1 && doubtful(rt, t, p)) {
+		const struct path *q = &rt->path[p];
+		uint64_t wait = 2 * q->min_rtt + 4 * q->rttvar;
+
+		return patience(rt, p, wait < q->srtt ? wait : q->srtt);
+	}
+	return first_rto(rt, p) << t->backoff;
 }
 
 /* A clock would not do instead of the count: a loss shows a probe timeout late, and how long that is depends
@@ -150,22 +184,40 @@ static bool waiting(const struct tx_ring *t)
 	return t->flying || t->peer_cum != t->base;
 }
 
+/* Questions the primary path and those that something flies on, where nothing was heard: the answers that are
+ * missing may all have been on their way over the same one. False: there is no such path. */
+static bool leave_silent(struct rt *rt, const struct tx_ring *t, uint64_t now)
+{
+	bool left = false;
+
+	for (int i = 0; i <= RT_PATHS; i++) {
+		int p = i ? i - 1 : rt->primary;
+
+		if ((!i || head_of(t, (unsigned)p)) && doubtful(rt, t, p)) {
+			path_suspect(rt, (unsigned)p, now);
+			left = true;
+		}
+	}
+	return left;
+}
+
 static void probe_timeout(struct rt *rt, unsigned cls, uint64_t now)
 {
 	struct tx_ring *t = &rt->tx[cls];
-	uint64_t rto = loss_rto(rt, t) >> t->backoff, since = t->pto_from;
+	uint64_t rto = first_rto(rt, waited_for(rt, t));
 	int p = oldest(t);
+	bool moved = p >= 0 && leave_silent(rt, t, now);
 
 	t->pto_from = now;
+	if (moved) {
+		t->backoff = 0; /* other paths have clocks of their own */
+		t->probes = 1;
+		return;
+	}
 	if (t->backoff < RT_BACKOFF_MAX)
 		t->backoff++;
 	if (p < 0) { /* nothing flies: it is the floor that was not confirmed */
 		t->floor_owed = t->floor_asked = true;
-		return;
-	}
-	if (t->backoff > 1 && rt->path[p].last_rx <= since && path_other(rt, p) >= 0) {
-		path_suspect(rt, (unsigned)p, now);
-		t->probes = 1;
 		return;
 	}
 	/* Packets that are not sent again need no timeout each. */

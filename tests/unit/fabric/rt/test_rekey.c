@@ -172,6 +172,7 @@ static void backup(void **state)
 	struct rt_cfg c = pair_cfg();
 	struct rt_path_info info;
 	struct rt_path_cfg k;
+	uint64_t sent;
 
 	(void)state;
 	pair_open(&c, 0);
@@ -193,6 +194,19 @@ static void backup(void **state)
 	assert_int_equal(pair.rt[0]->primary, 1);
 	rt_path_info(pair.rt[0], 0, &info);
 	assert_true(info.backup);
+
+	/* A peer that is slow to answer is not better off with it: the timeouts grow first. */
+	pair.rt[0]->path[1].srtt = 10 * US;
+	sent = pair.now;
+	put(0, RT_DATA, RT_REL_FULL, 1, 1324);
+	for (uint64_t us = 200; us < 3000; us = 2 * us + 200) {
+		assert_true(pair_take(0) > 0);
+		assert_int_equal(pkts[0].path, 1);
+		assert_int_equal(pair_tick(0) - sent, us * US);
+	}
+	assert_true(pair_take(0) > 0);
+	assert_int_equal(pair_tick(0) - sent, 3000 * US);
+	assert_int_equal(pair.rt[0]->primary, 0);
 }
 
 int main(void)
