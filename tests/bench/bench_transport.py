@@ -29,6 +29,7 @@ FAILOVER_US = 2000
 FAIR_PCT = 90
 CODEC_NS = 150
 AEAD_GBPS = 80
+AEAD_TIMES = AEAD_GBPS / 27  # of OpenSSL's, which sealed 27 Gb/s on the machine that the goal was set on
 LOSSES = ("0", "0.1", "1", "5")
 
 
@@ -101,11 +102,18 @@ def simulated_fairness(report):
 
 
 def packet_costs(report):
-    for row in json_lines([program("sim-rt"), "--codec"]):
-        if row.get("bench") == "codec" and row.get("cipher") == "none":
-            ns = row["ns_per_packet_both_ends"]
+    """Beside the floor: the headers written and read, the payload copied, a bit set and cleared."""
+    rows = [row for row in json_lines([program("sim-rt"), "--codec"]) if row.get("bench") == "codec"]
+
+    def figure(row):
+        return Figure([row[field] for field in ("ns_least", "ns_per_packet_both_ends", "ns_most")])
+
+    floor = next((figure(row) for row in rows if row["cipher"] == "bare"), None)
+    for row in rows:
+        if row["cipher"] == "none":
+            ns = figure(row)
             report.add(f"codec and acknowledgement, both ends, {row['loss_pct']:g} % loss", ns, "ns/packet",
-                       goal=f"<= {CODEC_NS}", met=ns <= CODEC_NS)
+                       goal=f"<= {CODEC_NS}", met=ns.median <= CODEC_NS, floor=floor)
 
 
 def cipher_costs(report):
@@ -123,6 +131,10 @@ def cipher_costs(report):
             goal = length == 1376
             report.add(f"AES-128-GCM {op}, {length} B, one core", ours, "Gb/s", peer=peer, peer_name="OpenSSL",
                        goal=f">= {AEAD_GBPS}" if goal else "", met=ours.median >= AEAD_GBPS if goal else None)
+            if goal and peer is not None:
+                times = ours.median / peer.median
+                report.add(f"AES-128-GCM {op}, {length} B, beside OpenSSL", times, "x", goal=f">= {AEAD_TIMES:.2f}",
+                           met=times >= AEAD_TIMES)
         report.add(f"CRC32C seal, {length} B, one core", gbps("crc32c", "seal", length), "Gb/s")
 
 
