@@ -4,10 +4,11 @@
  *
  *	PROBING	 added; the active end probes, the passive end waits for a packet
  *	UP	 answers; the one with the best round trip carries the data
- *	SUSPECT	 RT_PROBE_SUSPECT probes, or two probe timeouts of data, without an answer: data moves to
- *another path if there is one; probed every RT_PROBE_GAP by the end that suspects it DOWN	 RT_PROBE_DEAD
- *probes without an answer: carries nothing; the active end probes on, ever more rarely, up to once a
- *keepalive
+ *	SUSPECT	 RT_PROBE_SUSPECT probes, or timeouts of data (loss.c), without an
+ *		 answer: data moves to another path if there is one; probed every
+ *		 RT_PROBE_GAP by the end that suspects it
+ *	DOWN	 RT_PROBE_DEAD probes without an answer: carries nothing; the active end
+ *		 probes on, ever more rarely, up to once a keepalive
  *
  * A path may work in one direction only, so arrivals alone never clear a suspicion: an answered
  * probe does. The active end's probes say whether it holds the path for usable, and the passive end
