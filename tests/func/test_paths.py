@@ -150,7 +150,7 @@ def test_udp_is_blocked_under_traffic(world):
         world.net.forbid(*UDP_BLOCKED)
         for host in world.host_names:
             wait_states(world, host, False, False)
-        wait_for("traffic inside the control channel", lambda: carrier(world, "h1").sent > start + 1000, 15, world.check)
+        wait_for("traffic inside the control channel", lambda: carrier(world, "h1").sent > start + 1000, 60, world.check)
         expect(carrier(world, "h1").up, "the carrier is not shown as up")
         world.net.allow()
         both_up(world)
@@ -170,9 +170,8 @@ def test_udp_is_blocked_from_the_start(world):
     tapworld.set_up_tap(world, "h1")
     expect(not any(path.up for path in paths(world, "h1") if not path.carrier), "a UDP path is shown as up")
     with flow(world) as seen:
-        world.wait(2)
-    expect(seen.bytes > 10e6 and seen.lost <= 3, "the carrier served badly")
-    expect(carrier(world, "h1").sent > 1000, "the traffic is not in the control channel")
+        wait_for("traffic inside the control channel", lambda: carrier(world, "h1").sent > 1000, 60, world.check)
+    expect(seen.lost <= 3 + seen.pings / 50, "the carrier served badly")
     world.net.allow()
     both_up(world)
 
