@@ -27,19 +27,19 @@ sim: ## the simulator's short slice
 
 # A sanitizer costs a factor of five.
 $(eval $(call room,tests/sim/rt,tests/sim fabric/base fabric/buf fabric/aead fabric/rt proto/wire,,))
-# 2 M packets, 0.5 M faults.
-$(eval $(call sim,rt,--kept tests/sim/rt/seeds --packets 20000 --seeds $(if $(SAN),20,100)))
+# 1.2 M packets, 0.3 M faults.
+$(eval $(call sim,rt,--kept tests/sim/rt/seeds --packets 20000 --seeds $(if $(SAN),20,60)))
 # Every flipped bit of 300 packets, replays of 50 000, sealed and with integrity alone.
 $(eval $(call slice,hostile,rt,--hostile --seeds $(if $(SAN),30,300) --packets $(if $(SAN),20000,50000)))
 # Both ends wake late.
 $(eval $(call slice,sleepy,rt,--sleepy $(if $(SAN),--packets 1000)))
 # Paths whose MTU changes.
-$(eval $(call slice,narrow,rt,--narrow --seeds $(if $(SAN),10,60)))
+$(eval $(call slice,narrow,rt,--narrow --seeds $(if $(SAN),10,30)))
 
 $(eval $(call room,tests/sim/product,tests/sim fabric/base fabric/buf fabric/aead fabric/rt fabric/vqt appliance/switch appliance/block appliance/bdev appliance/device,,))
-$(eval $(call sim,product,--seeds $(if $(SAN),5,30)))
+$(eval $(call sim,product,--seeds $(if $(SAN),5,15)))
 # 1.1 M faults.
-$(eval $(call slice,exactly-once,product,--small --faults full --kept tests/sim/product/seeds --seeds $(if $(SAN),200,1200)))
+$(eval $(call slice,exactly-once,product,--small --faults full --kept tests/sim/product/seeds --seeds $(if $(SAN),200,1000)))
 # The one core of a room and the one helper, without the rest.
 $(B)/bin/sim-product: $(B)/appliance/hosts/attach.o $(B)/tests/lib/guard.o
 
