@@ -152,7 +152,7 @@ def test_udp_is_blocked(world):
         expect(carrier(world, "h1").sent > 1000, "the control channel carries nothing")
         world.net.allow()
     wait_states(world, "h1", True, True)
-    checks.ping(world.guests["vm1"], net.STATION4)
+    checks.reach(world.guests["vm1"], net.STATION4, world.check)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ import re
 
 import case
 import checks
-from case import Skip, expect, wait_for
+from case import Skip, expect
 from world import GUESTS
 
 RING_PACKED = 34
@@ -78,7 +78,7 @@ def kills(world, one, two):
                            (40, checks.agent_killer(world, "h1"))):
         writer.reach(moment)
         checks.kill_and_restart(world, writer, *killer)
-        checks.ping(one, GUESTS[two.name]["ip4"], 2)
+        checks.reach(one, GUESTS[two.name]["ip4"], world.check)
     writer.done()
     checks.verify(one, writer.sum)
     checks.no_io_errors(one)
@@ -121,7 +121,7 @@ def test_kills_of_a_packed_guest_with_1_queue(world):
     for _ in range(2):
         agent.kill()
         world.start_agent("h2")
-        wait_for("vm2 to reach vm1", lambda: two.run(f"ping -c 1 -W 1 {GUESTS['vm1']['ip4']}", 5).ok, 20, world.check)
+        checks.reach(two, GUESTS["vm1"]["ip4"], world.check)
     result = flow.wait(60, world.check)
     expect(result.ok and '"error"' not in result.output, f"TCP over the kills: {result.output[-300:]}")
     checks.no_io_errors(two)

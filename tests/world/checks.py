@@ -24,6 +24,13 @@ def ping(guest, target, count=3):
     return float(re.search(r"min/avg/max = [\d.]+/([\d.]+)/", output).group(1))
 
 
+def reach(guest, target, check, timeout=60):
+    """Waits until `guest` reaches `target`. For after a disturbance: every host comes back in its own time, and until then, as under load,
+    a frame may be dropped.
+    """
+    wait_for(f"{guest.name} to reach {target}", lambda: guest.run(f"ping -c 1 -W 1 {target}", 8).ok, timeout, check)
+
+
 def station_ping(world, target):
     output = world.net.sh("lan", f"ping -c 3 -i 0.2 -W 5 {target}", check=False)
     found = re.search(r"rtt min/avg/max/mdev = [\d.]+/([\d.]+)/", output)
