@@ -4,6 +4,9 @@
  * else the machine does meets all of them. A line of JSON per implementation, operation and length:
  * nanoseconds per packet, the median of the rounds, the least and the most.
  *
+ * A round is many trains of packets, each timed by itself, and gives their median: a train that was
+ *interrupted or met a jump of the clock tells nothing about a cipher.
+ *
  *	bench_aead [ROUNDS [MILLISECONDS OF EACH]]
  */
 #include <stdbool.h>
@@ -16,11 +19,11 @@
 #include "fabric/aead/aead.h"
 
 #define HDR	32u /* the base header, authenticated and not encrypted */
-#define SLOTS	16u /* packets sealed in turns: a train in the second level cache */
+#define SLOTS	64u /* packets of a train: in the second level cache, and long beside reading the clock */
 #define TAG	16u
 #define LONGEST 8192u
 #define ROUNDS	64
-#define BATCH	256
+#define TRAINS	8192
 #define LENGTHS 3
 #define IMPLS	3
 
@@ -30,26 +33,28 @@ static const char *const names[IMPLS] = {"openssl", "ipsec-mb", "crc32c"};
 static uint8_t memory[SLOTS * (HDR + LONGEST + TAG)];
 static double ns[IMPLS][LENGTHS][2][ROUNDS];
 
-static double cpu(void)
+static double now(void)
 {
 	struct timespec t;
 
-	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+	clock_gettime(CLOCK_MONOTONIC, &t);
 	return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
 }
 
 /* One after the other, as a train has them. */
 static uint8_t *packet(uint32_t i, uint32_t len)
 {
-	return memory + i % SLOTS * (HDR + len + TAG);
+	return memory + i * (HDR + len + TAG);
 }
 
-static void seal(const struct aead_ops *o, struct aead_key *k, uint32_t len, uint32_t i)
+static void seal_all(const struct aead_ops *o, struct aead_key *k, uint32_t len)
 {
-	uint8_t *p = packet(i, len), nonce[AEAD_NONCE_LEN] = {0};
+	for (uint32_t i = 0; i < SLOTS; i++) {
+		uint8_t *p = packet(i, len), nonce[AEAD_NONCE_LEN] = {0};
 
-	memcpy(nonce + 8, &i, sizeof(i));
-	o->seal(k, nonce, p, HDR, p + HDR, len, p + HDR + len);
+		memcpy(nonce + 8, &i, sizeof(i));
+		o->seal(k, nonce, p, HDR, p + HDR, len, p + HDR + len);
+	}
 }
 
 static void open_all(const struct aead_ops *o, struct aead_key *k, uint32_t len)
@@ -63,35 +68,6 @@ static void open_all(const struct aead_ops *o, struct aead_key *k, uint32_t len)
 	}
 }
 
-/* Sealing, for about budget ns; then sealing and opening, less the sealing. */
-static void measure(unsigned impl, unsigned at, unsigned round, double budget)
-{
-	const struct aead_ops *o = impls[impl];
-	const uint8_t key[AEAD_KEY_LEN] = {1, 2, 3};
-	struct aead_key *k = o->create(key);
-	uint32_t len = lengths[at], n = 0, m = 0;
-	double from = cpu(), to;
-
-	if (!k)
-		exit(1);
-	do {
-		for (unsigned i = 0; i < BATCH; i++)
-			seal(o, k, len, n++);
-		to = cpu();
-	} while (to - from < budget);
-	ns[impl][at][0][round] = (to - from) / n;
-	from = cpu();
-	do {
-		for (uint32_t i = 0; i < SLOTS; i++)
-			seal(o, k, len, i);
-		open_all(o, k, len);
-		m += SLOTS;
-		to = cpu();
-	} while (to - from < budget);
-	ns[impl][at][1][round] = (to - from) / m - ns[impl][at][0][round];
-	o->destroy(k);
-}
-
 static int by_value(const void *a, const void *b)
 {
 	double x = *(const double *)a, y = *(const double *)b;
@@ -99,17 +75,49 @@ static int by_value(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
+static double median(double *v, unsigned n)
+{
+	qsort(v, n, sizeof(v[0]), by_value);
+	return v[n / 2];
+}
+
+/* Trains sealed and opened in turns, for about budget ns. */
+static void measure(unsigned impl, unsigned at, unsigned round, double budget)
+{
+	static double sealed[TRAINS], opened[TRAINS];
+	const struct aead_ops *o = impls[impl];
+	const uint8_t key[AEAD_KEY_LEN] = {1, 2, 3};
+	struct aead_key *k = o->create(key);
+	double from = now(), until = from + budget;
+	unsigned n = 0;
+
+	if (!k)
+		exit(1);
+	while (n < TRAINS && (from < until || !n)) {
+		double mid, to;
+
+		from = now();
+		seal_all(o, k, lengths[at]);
+		mid = now();
+		open_all(o, k, lengths[at]);
+		to = now();
+		sealed[n] = (mid - from) / SLOTS;
+		opened[n++] = (to - mid) / SLOTS;
+	}
+	ns[impl][at][0][round] = median(sealed, n);
+	ns[impl][at][1][round] = median(opened, n);
+	o->destroy(k);
+}
+
 static void say(unsigned impl, unsigned at, bool open, unsigned rounds)
 {
 	double *v = ns[impl][at][open];
-	double median;
+	double middle = median(v, rounds);
 
-	qsort(v, rounds, sizeof(v[0]), by_value);
-	median = v[rounds / 2];
 	printf("{\"impl\":\"%s\",\"op\":\"%s\",\"len\":%u,\"ns\":%.1f,\"ns_least\":%.1f,\"ns_most\":%.1f,"
 	       "\"gbps\":%.1f}\n",
-	       names[impl], open ? "open" : "seal", lengths[at], median, v[0], v[rounds - 1],
-	       lengths[at] * 8 / median);
+	       names[impl], open ? "open" : "seal", lengths[at], middle, v[0], v[rounds - 1],
+	       lengths[at] * 8 / middle);
 }
 
 int main(int argc, char **argv)
