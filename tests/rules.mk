@@ -38,7 +38,7 @@ func: all guest ## functional tests on real daemons; T= picks
 
 test-rdma: all ## the RDMA fabric, in two guests with rdma_rxe
 	$(Q)BUILD=$(B) GUEST=$(GUEST) tests/func/test_rdma.py
-	$(Q)BUILD=$(B) GUEST=$(GUEST) tests/func/rdma_block.py
+	$(Q)BUILD=$(B) GUEST=$(GUEST) tests/func/test_rdma_block.py
 
 layers:
 	$(Q)tests/tools/layers
