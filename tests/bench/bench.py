@@ -92,11 +92,14 @@ class Report:
     """Rows of case, ours, peer, unit; a goal is text for the reader and whether it was met. The floor is what the least
     program that does the same costs on this machine in the same run: what no peer and no goal can be below."""
 
+    last = None  # the one that was made last: what it has is shown although its benchmark breaks off
+
     def __init__(self, name, note=""):
         self.name = name
         self.note = note
         self.rows = []
         self.failed = []
+        Report.last = self
 
     def add(self, case, ours, unit, peer=None, peer_name="", goal="", met=None, floor=None):
         ours, peer, floor = (value if value is None or isinstance(value, Figure) else Figure([value])
@@ -157,3 +160,31 @@ class Report:
 
 def rounded(value):
     return float(f"{value:.5g}")
+
+
+def missed_lines(rows):
+    """The goals of rows as Report.json() gives them, "BENCH: CASE" each, that were missed: in columns, below the name of
+    their benchmark; then what could not be measured."""
+    goals = [row for row in rows if "met" in row]
+    missed = [row for row in goals if not row["met"] and "error" not in row]
+    errors = [row for row in rows if "error" in row]
+    table, bench = [], None
+    for row in missed:
+        name, case = row["case"].split(": ", 1)
+        if name != bench:
+            table.append((f"   {name}",))
+            bench = name
+        ratio = f"{row['ratio']:.2f} x {row['peer_name']}" if row.get("ratio") is not None and "peer_name" in row else ""
+        floor = f"floor {short(row['floor'])}: {row['of_floor']:.2f} x" if row.get("floor") and row.get("of_floor") else ""
+        table.append((f"     {case}", f"{short(row['ours'])} {row['unit']}", ratio, f"goal {row['goal']}", floor))
+    widths = [max((len(line[i]) for line in table if len(line) > 1), default=0) for i in range(5)]
+    lines = [f"== {len(rows)} rows, {len(goals) - len(errors)} goals measured: "
+             f"{len(goals) - len(errors) - len(missed)} met, {len(missed)} missed; {len(errors)} rows not measured"]
+    lines += ["  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in table]
+    reasons = {}
+    for row in errors:
+        reasons.setdefault((row["case"].split(": ", 1)[0], row["error"]), []).append(row)
+    for (name, why), of in reasons.items():
+        cases = f"{of[0]['case'].split(': ', 1)[1]}" + (f", and {len(of) - 1} more" if len(of) > 1 else "")
+        lines.append(f"   not measured: {name}: {cases}: {why}")
+    return lines
