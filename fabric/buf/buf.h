@@ -77,6 +77,9 @@ void frame_put(struct frame *f);	       /* drops the segments' references too; N
 int frame_add(struct frame *f, const uint8_t *data, uint32_t len, struct buf *b);
 /* A second frame of the same bytes (references, no copy), from the same pool; NULL: pool empty. */
 struct frame *frame_clone(const struct frame *f);
+/* Bytes [off, off + n) of from, as references, appended to f; both of one frame pool. -E2BIG when FRAME_SEGS
+ * are used, -EINVAL beyond the end: what f has then is without sense. */
+int frame_part(struct frame *f, const struct frame *from, uint32_t off, uint32_t n);
 /* Copy n bytes from offset off to dst; the number copied (less when the frame ends). */
 uint32_t frame_read(const struct frame *f, uint32_t off, void *dst, uint32_t n);
 

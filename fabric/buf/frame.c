@@ -99,6 +99,26 @@ struct frame *frame_clone(const struct frame *f)
 	return c;
 }
 
+int frame_part(struct frame *f, const struct frame *from, uint32_t off, uint32_t n)
+{
+	int r = 0;
+
+	for (uint32_t i = 0; i < from->nseg && n && !r; i++) {
+		const struct seg *s = &from->seg[i];
+		uint32_t take;
+
+		if (off >= s->len) {
+			off -= s->len;
+			continue;
+		}
+		take = s->len - off < n ? s->len - off : n;
+		r = frame_add(f, s->data + off, take, s->buf);
+		n -= take;
+		off = 0;
+	}
+	return r ? r : n ? -EINVAL : 0;
+}
+
 uint32_t frame_read(const struct frame *f, uint32_t off, void *dst, uint32_t n)
 {
 	uint8_t *out = dst;

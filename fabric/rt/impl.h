@@ -94,10 +94,12 @@ struct tx_ring {
 			    caches warm */
 	uint32_t end;	 /* of them up to the last chunk */
 	uint32_t base, next, tail;
-	uint32_t used;	  /* bytes in the slot at tail */
-	uint8_t tail_rel; /* of the slot at tail */
-	bool flushed;	  /* the slot at tail may go although it is not full */
-	uint32_t want;	  /* chunks that a refused rt_send() needed; 0: none was refused */
+	uint32_t used;	   /* bytes in the slot at tail */
+	uint8_t tail_rel;  /* of the slot at tail */
+	uint32_t open;	   /* where in the slot at tail the message that may grow begins, + 1; 0: none may */
+	uint64_t open_key; /* of that message: tx_key() */
+	bool flushed;	   /* the slot at tail may go although it is not full */
+	uint32_t want;	   /* chunks that a refused rt_send() needed; 0: none was refused */
 	uint32_t peer_cum, peer_rwnd;
 	uint32_t flying; /* slots in SLOT_FLIGHT */
 	struct slot_list flight[RT_PATHS], lost;
@@ -274,6 +276,26 @@ uint32_t tx_need(const struct tx_ring *t, uint32_t len, uint32_t *first);
 uint32_t tx_avail(const struct tx_ring *t);
 int tx_put(struct tx_ring *t, enum rt_rel rel, const struct rt_rec *rec, const struct iovec *iov,
 	   uint32_t len);
+/* rt_begin(), rt_grow(): the place of the bytes; NULL: no room. */
+uint8_t *tx_begin(struct tx_ring *t, enum rt_rel rel, const struct rt_rec *rec, uint32_t len);
+static inline uint64_t tx_key(const struct rt_rec *rec)
+{
+	return (uint64_t)rec->kind << 56 | (uint64_t)rec->queue << 48 | (uint64_t)rec->dev << 32 | rec->id;
+}
+static inline uint8_t *tx_grow(struct tx_ring *t, const struct rt_rec *rec, uint32_t len)
+{
+	uint8_t *head, *at;
+
+	if (!t->open || t->open_key != tx_key(rec) || len > t->chunk - t->used)
+		return NULL;
+	at = tx_mem(t, t->tail) + WIRE_HDR_LEN;
+	head = at + t->open - 1;
+	at += t->used;
+	t->used += len;
+	t->flushed = false;
+	wire_rec_grow(head, (uint16_t)(at + len - head - WIRE_REC_LEN));
+	return at;
+}
 /* Ends the chunk at tail, padded to full size; a no-op on an empty one. */
 void tx_close_tail(struct tx_ring *t, bool pad);
 /* Later chunks have this size. */

@@ -205,6 +205,25 @@ int rt_send(struct rt *rt, enum rt_class cls, enum rt_rel rel, const struct rt_r
 	return r;
 }
 
+int rt_begin(struct rt *rt, enum rt_class cls, enum rt_rel rel, const struct rt_rec *rec, uint32_t len,
+	     uint8_t **at)
+{
+	struct tx_ring *t = &rt->tx[cls];
+
+	if (!len || len > t->chunk - WIRE_REC_LEN)
+		return -EMSGSIZE;
+	*at = tx_begin(t, cls == RT_NET ? rel : RT_REL_FULL, rec, len);
+	if (*at)
+		return 0;
+	rt->wanted = true;
+	return -EAGAIN;
+}
+
+uint8_t *rt_grow(struct rt *rt, enum rt_class cls, const struct rt_rec *rec, uint32_t len)
+{
+	return tx_grow(&rt->tx[cls], rec, len);
+}
+
 uint32_t rt_room(const struct rt *rt, enum rt_class cls)
 {
 	const struct tx_ring *t = &rt->tx[cls];

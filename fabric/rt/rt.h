@@ -200,6 +200,15 @@ void rt_path_info(const struct rt *rt, unsigned path, struct rt_path_info *info)
  * on return. */
 int rt_send(struct rt *rt, enum rt_class cls, enum rt_rel rel, const struct rt_rec *rec,
 	    const struct iovec *iov, int niov, uint64_t now);
+/* As rt_send() of a whole message of len bytes, which the caller writes to *at before it calls anything else
+ * of the rt; all of them stand in one packet. Many small things in a row are one message then, which grows.
+ * -EAGAIN; -EMSGSIZE: more than a packet holds, or nothing. rec: without total, offset and len. */
+int rt_begin(struct rt *rt, enum rt_class cls, enum rt_rel rel, const struct rt_rec *rec, uint32_t len,
+	     uint8_t **at);
+/* The place of len further bytes of the message that rec began (the same kind, queue, dev and id), if it is
+ * still the last of cls and its packet has room for them; else NULL, and nothing happened. Written at once,
+ * likewise. */
+uint8_t *rt_grow(struct rt *rt, enum rt_class cls, const struct rt_rec *rec, uint32_t len);
 /* Payload bytes per packet now: cfg.chunk, or more where all usable paths were proven to carry more. */
 uint32_t rt_chunk(const struct rt *rt);
 /* Bytes of a datagram with a full chunk, and how many such wait for rt_output(), of all classes. */

@@ -90,7 +90,7 @@ void tx_close_tail(struct tx_ring *t, bool pad)
 	s->state = SLOT_EMPTY;
 	s->rexmits = 0;
 	t->tail++;
-	t->used = 0;
+	t->used = t->open = 0;
 	t->tail_rel = RT_REL_NONE;
 	t->flushed = false;
 }
@@ -192,6 +192,7 @@ int tx_put(struct tx_ring *t, enum rt_rel rel, const struct rt_rec *rec, const s
 		t->want = need;
 		return -EAGAIN;
 	}
+	t->open = 0;
 	if (need && t->used && !first)
 		tx_close_tail(t, true);
 	for (bool again = true; again;) {
@@ -210,6 +211,38 @@ int tx_put(struct tx_ring *t, enum rt_rel rel, const struct rt_rec *rec, const s
 	if (t->used)
 		t->flushed = false; /* more came: the burst is not over */
 	return 0;
+}
+
+uint8_t *tx_begin(struct tx_ring *t, enum rt_rel rel, const struct rt_rec *rec, uint32_t len)
+{
+	struct wire_rec r = {.kind = rec->kind,
+			     .queue = rec->queue,
+			     .dev = rec->dev,
+			     .aux = rec->aux,
+			     .id = rec->id,
+			     .len = (uint16_t)len,
+			     .total = len};
+	uint8_t *at;
+
+	if (!t->used || t->chunk - t->used < WIRE_REC_LEN + len) {
+		if (!tx_avail(t)) {
+			t->want = 1;
+			return NULL;
+		}
+		tx_close_tail(t, true);
+		begin(t);
+	}
+	at = tx_mem(t, t->tail) + WIRE_HDR_LEN + t->used;
+	wire_rec_encode(&r, at);
+	t->open = t->used + 1;
+	t->open_key = tx_key(rec);
+	t->used += WIRE_REC_LEN + len;
+	if (rel > t->tail_rel)
+		t->tail_rel = (uint8_t)rel;
+	t->flushed = false;
+	if (t->chunk - t->used <= WIRE_REC_LEN)
+		tx_close_tail(t, true);
+	return at + WIRE_REC_LEN;
 }
 
 /* Moves base over slots that are done, a word of bits at a time. */

@@ -32,6 +32,7 @@ struct pending {
 	uint32_t psn;	   /* lowest of its pieces' */
 	uint32_t last_psn; /* of the piece with its last byte; valid with has_last */
 	bool has_last;
+	bool many;   /* FRAMES */
 	bool copied; /* segments are own buffers that span the frame; else pieces by reference, sorted */
 	struct vqt_cover cover;
 	struct frame *frame; /* NULL: out of memory; its pieces are only counted */
@@ -67,12 +68,13 @@ struct vqt_pair {
 	struct list gaps; /* on vqt_peer.gaps while pending is not empty */
 	/* To the guest. */
 	uint32_t tx_pos, tx_limit;
-	uint32_t marked;       /* tx_pos of the last MARK */
-	bool want_mark;	       /* one is due */
-	bool want_credit;      /* vqt_dev_send() found none */
-	bool wake;	       /* writable() is due */
-	struct list room;      /* on vqt_peer.room: the transport was full */
-	struct list attention; /* on vqt_peer.attention: the next service has to do with it */
+	uint32_t run_pos, run_len; /* FRAMES that may still grow: its position and bytes; 0: none */
+	uint32_t marked;	   /* tx_pos of the last MARK */
+	bool want_mark;		   /* one is due */
+	bool want_credit;	   /* vqt_dev_send() found none */
+	bool wake;		   /* writable() is due */
+	struct list room;	   /* on vqt_peer.room: the transport was full */
+	struct list attention;	   /* on vqt_peer.attention: the next service has to do with it */
 	/* By key. */
 	struct list lent; /* on vqt_peer.lent: something to fetch, to ask for or to say TAKEN of */
 	bool owe_taken;
@@ -161,6 +163,10 @@ void dev_free(struct vqt_dev *d);
 void peer_bad(struct vqt_peer *p, const char *why);
 int dev_rt_send(struct vqt_dev *d, enum rt_class cls, enum rt_rel rel, struct rt_rec *rec,
 		const struct iovec *iov, unsigned n, uint64_t now);
+/* rt_begin() and rt_grow(), likewise. */
+int dev_rt_begin(struct vqt_dev *d, enum rt_class cls, enum rt_rel rel, struct rt_rec *rec, uint32_t len,
+		 uint8_t **at);
+uint8_t *dev_rt_grow(struct vqt_dev *d, enum rt_class cls, struct rt_rec *rec, uint32_t len);
 
 /* vqt_dev_net.c: from the guest */
 void pair_init(struct vqt_pair *q, struct vqt_dev *d, unsigned index);

@@ -91,6 +91,53 @@ static void deliver(struct vqt_pair *q, struct frame *f)
 	d->ops->frame(d->cfg.user, q->index, f);
 }
 
+/* Each of FRAMES by itself, as a reference to where it lies. */
+static void deliver_many(struct vqt_pair *q, const struct frame *run)
+{
+	struct vqt_dev *d = q->dev;
+	uint8_t head[VQT_SMALL_LEN];
+	uint32_t n;
+
+	for (uint32_t at = 0; at < run->len; at += VQT_SMALL_LEN + n) {
+		struct frame *f;
+
+		n = frame_read(run, at, head, sizeof(head)) == sizeof(head)
+			    ? vqt_small_len(head, run->len - at)
+			    : 0;
+		if (!n) {
+			d_count(d, VQT_D_drop_rx_malformed, 1);
+			return;
+		}
+		f = frame_get(d->peer->cfg.frames);
+		if (!f) {
+			d_count(d, VQT_D_drop_rx_no_frame, 1);
+			continue;
+		}
+		frame_part(f, run, at + VQT_SMALL_LEN, n);
+		deliver(q, f);
+	}
+}
+
+/* The same of a message in one piece: the common case. */
+static void deliver_run(struct vqt_pair *q, const uint8_t *data, uint32_t len, struct buf *owner)
+{
+	struct vqt_dev *d = q->dev;
+	uint32_t n;
+
+	for (uint32_t at = 0; at < len; at += VQT_SMALL_LEN + n) {
+		struct frame *f;
+
+		n = vqt_small_len(data + at, len - at);
+		if (!n) {
+			d_count(d, VQT_D_drop_rx_malformed, 1);
+			return;
+		}
+		f = piece_whole(d, data + at + VQT_SMALL_LEN, n, owner);
+		if (f)
+			deliver(q, f);
+	}
+}
+
 static bool done(const struct pending *e)
 {
 	if (e->state == PEND_PIECES || e->state == PEND_ASKED)
@@ -105,13 +152,18 @@ void pair_drain(struct vqt_pair *q)
 
 	while ((e = pair_find(q, q->rx_next)) != NULL && done(e)) {
 		struct frame *f = e->frame;
+		bool many = e->many;
 
 		q->rx_next += e->span;
 		if (e->state != PEND_PIECES)
 			net_lent_passed(q);
 		del(e);
-		if (f)
+		if (f && many) {
+			deliver_many(q, f);
+			frame_put(f);
+		} else if (f) {
 			deliver(q, f);
+		}
 	}
 }
 
@@ -230,9 +282,10 @@ void pair_frame(struct vqt_pair *q, uint32_t psn, const struct rt_rec *rec, cons
 		struct buf *owner)
 {
 	struct vqt_dev *d = q->dev;
+	bool many = rec->kind == VQT_FRAMES;
 	struct pending *e;
 
-	if (rec->total < VQT_FRAME_MIN || rec->total > FRAME_MAX) {
+	if (rec->total < VQT_FRAME_MIN || rec->total > (many ? RT_CHUNK_MAX : FRAME_MAX)) {
 		d_count(d, VQT_D_drop_rx_malformed, 1);
 		return;
 	}
@@ -240,20 +293,24 @@ void pair_frame(struct vqt_pair *q, uint32_t psn, const struct rt_rec *rec, cons
 		return;
 	e = pair_find(q, rec->id);
 	if (!e && rec->id == q->rx_next && rec->len == rec->total) {
-		struct frame *f = piece_whole(d, data, rec->len, owner);
+		struct frame *f = many ? NULL : piece_whole(d, data, rec->len, owner);
 
 		q->rx_next += vqt_span(rec->total);
-		if (f)
+		if (many)
+			deliver_run(q, data, rec->len, owner);
+		else if (f)
 			deliver(q, f);
 		if (!list_empty(&q->pending))
 			pair_drain(q);
 		return;
 	}
-	if (!e)
+	if (!e) {
 		e = pair_add(q, rec, psn, vqt_span(rec->total));
-	if (!e)
-		return;
-	if (e->total != rec->total || (e->state != PEND_PIECES && e->state != PEND_ASKED))
+		if (!e)
+			return;
+		e->many = many;
+	}
+	if (e->total != rec->total || e->many != many || (e->state != PEND_PIECES && e->state != PEND_ASKED))
 		d_count(d, VQT_D_drop_rx_malformed, 1);
 	else
 		add_piece(e, psn, rec, data, owner);

@@ -44,6 +44,54 @@ static int send_frame(struct vqt_pair *q, const struct frame *f, uint64_t now)
 	return rc;
 }
 
+/* A small frame, with others in one message. 0; -EAGAIN: no room; -ENOBUFS: no credit. */
+static int send_small(struct vqt_pair *q, const struct frame *f, uint64_t now)
+{
+	struct rt_rec rec = {.kind = VQT_FRAMES, .queue = (uint8_t)q->index, .id = q->run_pos};
+	uint32_t need = VQT_SMALL_LEN + f->len, room = q->tx_limit - q->tx_pos;
+	uint8_t *at = NULL;
+
+	if (q->run_len && q->run_pos + vqt_span(q->run_len + need) - q->tx_pos <= room)
+		at = dev_rt_grow(q->dev, RT_NET, &rec, need);
+	if (!at) {
+		int rc;
+
+		if (!GUARD(credit, vqt_span(need) <= room))
+			return -ENOBUFS;
+		rec.id = q->tx_pos;
+		rc = place_reserve(q, q->tx_pos, now);
+		if (!rc)
+			rc = dev_rt_begin(q->dev, RT_NET, q->dev->cfg.rel, &rec, need, &at);
+		if (rc)
+			return rc;
+		q->run_pos = q->tx_pos;
+		q->run_len = 0;
+	}
+	q->run_len += need;
+	q->tx_pos = q->run_pos + vqt_span(q->run_len);
+	vqt_small_put_len(at, f->len);
+	frame_read(f, 0, at + VQT_SMALL_LEN, f->len);
+	d_count(q->dev, VQT_D_tx_copied_bytes, f->len);
+	return 0;
+}
+
+/* Likewise any other. */
+static int send_large(struct vqt_pair *q, const struct frame *f, uint64_t now)
+{
+	int rc;
+
+	if (!GUARD(credit, vqt_span(f->len) <= q->tx_limit - q->tx_pos))
+		return -ENOBUFS;
+	rc = place_start(q, f);
+	if (rc)
+		rc = send_frame(q, f, now);
+	if (rc)
+		return rc;
+	q->tx_pos += vqt_span(f->len);
+	q->run_len = 0;
+	return 0;
+}
+
 int vqt_dev_send(struct vqt_dev *d, unsigned pair, const struct frame *f, uint64_t now)
 {
 	struct vqt_pair *q;
@@ -54,20 +102,17 @@ int vqt_dev_send(struct vqt_dev *d, unsigned pair, const struct frame *f, uint64
 	if (f->len < VQT_FRAME_MIN || f->len > FRAME_MAX)
 		return -EMSGSIZE;
 	q = &d->pairs[pair];
-	if (!GUARD(credit, vqt_span(f->len) <= q->tx_limit - q->tx_pos)) {
+	rc = f->len <= VQT_SMALL ? send_small(q, f, now) : send_large(q, f, now);
+	if (rc == -ENOBUFS) {
 		refuse_credit(q);
 		return -EAGAIN;
 	}
-	rc = place_start(q, f);
-	if (rc)
-		rc = send_frame(q, f, now);
 	if (rc == -EAGAIN) {
 		d_count(d, VQT_D_tx_no_room, 1);
 		wait_room(q);
 	}
 	if (rc)
 		return rc;
-	q->tx_pos += vqt_span(f->len);
 	d_count(d, VQT_D_tx_frames, 1);
 	d_count(d, VQT_D_tx_bytes, f->len);
 	if (f->len > VQT_FRAME_SUPER)

@@ -88,6 +88,33 @@ int hd_send(struct vqt_vq *q, enum rt_class cls, enum rt_rel rel, struct rt_rec 
 	return rc;
 }
 
+uint8_t *hd_grow(struct vqt_vq *q, enum rt_class cls, struct rt_rec *rec, uint32_t len)
+{
+	struct vqt_host *h = q->dev->host;
+	uint8_t *at;
+
+	rec->dev = q->dev->b.wire;
+	at = rt_grow(h->rt, cls, rec, len);
+	h->unflushed |= at != NULL;
+	return at;
+}
+
+int hd_begin(struct vqt_vq *q, enum rt_class cls, enum rt_rel rel, struct rt_rec *rec, uint32_t len,
+	     uint8_t **at)
+{
+	struct vqt_host *h = q->dev->host;
+	int rc;
+
+	rec->dev = q->dev->b.wire;
+	rec->aux = (uint16_t)q->dev->b.epoch;
+	rc = rt_begin(h->rt, cls, rel, rec, len, at);
+	if (!rc)
+		h->unflushed = true;
+	else if (rc == -EAGAIN)
+		vq_block(q, cls);
+	return rc;
+}
+
 /* ---- the host ---- */
 
 struct vqt_host *vqt_host_create(const struct vqt_host_ops *ops, uint64_t seed)
@@ -268,6 +295,7 @@ int vqt_hdev_bind(struct vqt_hdev *d, const struct vqt_bind *b)
 	h->wire[b->wire] = d;
 	for (unsigned i = 0; i < d->cfg.nvq; i++) {
 		d->vq[i].tx_pos = b->pos_start;
+		d->vq[i].run_len = 0;
 		if (d->vq[i].rx)
 			rx_reset(&d->vq[i], b->pos_start);
 		vq_ready(&d->vq[i]);
@@ -342,8 +370,9 @@ void vqt_host_record(struct vqt_host *h, enum rt_class cls, uint32_t psn, const 
 		     const uint8_t *data)
 {
 	bool lent = cls == RT_CTL && (rec->kind == VQT_TAKEN || rec->kind == VQT_AGAIN);
-	bool net = lent || (cls == RT_NET && (rec->kind == VQT_FRAME || rec->kind == VQT_MARK ||
-					      rec->kind == VQT_PLACED || rec->kind == VQT_RESENT));
+	bool net = lent || (cls == RT_NET &&
+			    (rec->kind == VQT_FRAME || rec->kind == VQT_MARK || rec->kind == VQT_PLACED ||
+			     rec->kind == VQT_RESENT || rec->kind == VQT_FRAMES));
 	bool blk = (cls == RT_CTL && rec->kind == VQT_GRANT) || (cls == RT_DATA && rec->kind == VQT_CPL);
 	struct vqt_vq *q;
 
@@ -363,7 +392,7 @@ void vqt_host_record(struct vqt_host *h, enum rt_class cls, uint32_t psn, const 
 		lent_asked(q + 1, rec);
 	else if (rec->kind == VQT_PLACED)
 		rx_placed(q, psn, rec, data);
-	else if (rec->kind == VQT_FRAME || rec->kind == VQT_RESENT)
+	else if (rec->kind == VQT_FRAME || rec->kind == VQT_RESENT || rec->kind == VQT_FRAMES)
 		rx_frame(q, psn, rec, data);
 	else if (rec->kind == VQT_MARK)
 		rx_mark(q, psn, rec);

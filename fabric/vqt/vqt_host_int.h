@@ -37,8 +37,10 @@ struct rx_entry {
 	uint32_t psn;	   /* lowest of its pieces' */
 	uint32_t last_psn; /* of the piece with its last byte; valid with has_last */
 	bool has_last, direct, dead;
-	bool awaited; /* reserved: its end, PLACED or what comes instead, must be heard of first */
-	bool resent;  /* its pieces are younger than those of frames behind it */
+	bool many;	/* FRAMES */
+	bool awaited;	/* reserved: its end, PLACED or what comes instead, must be heard of first */
+	bool resent;	/* its pieces are younger than those of frames behind it */
+	uint16_t given; /* of FRAMES: bytes that the guest has */
 	struct vqt_cover cover;
 };
 
@@ -57,7 +59,7 @@ struct vqt_rx {
 	uint32_t limit; /* credit given */
 	uint32_t window;
 	unsigned npending;
-	uint8_t *stage;		  /* window bytes, byte p of the stream at p % window */
+	uint8_t *stage;		  /* byte p of the stream at p % window; FRAMES do not wrap: that much more */
 	struct rx_entry *entries; /* window / VQT_POS_ALIGN, that at position p at p / align % n */
 	uint64_t *present;	  /* a bit per entry */
 	struct list pending;	  /* on vqt_host.pending while npending or mark */
@@ -119,6 +121,7 @@ struct vqt_vq {
 	struct list starved;		/* on vqt_hdev.starved: max_inflight reached */
 	struct list dirty;		/* on vqt_host.dirty: ring needs flush() */
 	uint32_t tx_pos;
+	uint32_t run_pos, run_len; /* FRAMES that may still grow: its position and bytes; 0: none */
 	struct vqt_rx *rx;
 	struct vqt_tx *tx; /* NULL: no frame is ever lent */
 	struct vqt_bq *bq;
@@ -201,6 +204,10 @@ void vq_dirty(struct vqt_vq *q);
 void vq_flush(struct vqt_vq *q);
 void vq_block(struct vqt_vq *q, enum rt_class cls);
 void vq_broken(struct vqt_vq *q, const char *reason);
+/* A message of len bytes that may grow: see rt_begin() and rt_grow(). */
+uint8_t *hd_grow(struct vqt_vq *q, enum rt_class cls, struct rt_rec *rec, uint32_t len);
+int hd_begin(struct vqt_vq *q, enum rt_class cls, enum rt_rel rel, struct rt_rec *rec, uint32_t len,
+	     uint8_t **at);
 /* rt_send() of the device's record; 0, or -errno. */
 int hd_send(struct vqt_vq *q, enum rt_class cls, enum rt_rel rel, struct rt_rec *rec, const struct iovec *iov,
 	    unsigned n);
@@ -244,6 +251,8 @@ int rx_reserve(struct vqt_vq *q, uint32_t total);
 void rx_unreserve(struct vqt_vq *q);
 void rx_write(struct vqt_rx *rx, uint32_t off, const uint8_t *data, uint32_t len);
 void rx_commit(struct vqt_vq *q, uint32_t total);
+/* All of that for one small frame, whose bytes are at hand; vq_dirty() is the caller's. */
+int rx_give(struct vqt_vq *q, const uint8_t *data, uint32_t len);
 
 /* vqt_host_key.c */
 #define VQT_KEYED_BYTES (VQT_HEAD + VQT_LEAD + VQT_SEGS_MAX * VQT_SEG)

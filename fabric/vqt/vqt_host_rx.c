@@ -5,7 +5,7 @@
  * A piece of the frame at `next` goes straight to the guest's memory, if the guest has posted buffers for
  * the whole frame. Everything else is staged: byte p of the stream at p % window. Credit keeps all
  * positions within one window of `next`, so the stage never overflows, needs no allocator, and a
- * frame's entry is found by its position.
+ * frame's entry is found by its position. FRAMES are staged as they came, and split when the guest gets them.
  *
  * What never came. Frames go into packets one after the other; so once the transport has settled the
  * packet in which any piece of a later frame (or a MARK) stood, earlier ones are as complete as they
@@ -32,7 +32,7 @@ int rx_create(struct vqt_vq *q, uint32_t window)
 	rx->window = window;
 	list_init(&rx->pending);
 	/* Untouched pages cost nothing: a guest that keeps up never has its stage written. */
-	rx->stage = calloc(1, window);
+	rx->stage = calloc(1, window + RT_CHUNK_MAX);
 	rx->entries = calloc(n, sizeof(*rx->entries));
 	rx->present = calloc(n / 64, sizeof(*rx->present));
 	return rx->stage && rx->entries && rx->present ? 0 : -ENOMEM;
@@ -151,10 +151,12 @@ static void stage_copy_out(struct vqt_rx *rx, uint32_t pos, uint32_t total)
 		rx_write(rx, first, rx->stage, total - first);
 }
 
-static void stage_copy_in(struct vqt_rx *rx, uint32_t pos, const uint8_t *data, uint32_t len)
+/* Bytes of the frame at pos, from off on. */
+static void stage_copy_in(struct vqt_rx *rx, uint32_t pos, uint32_t off, bool many, const uint8_t *data,
+			  uint32_t len)
 {
-	uint32_t at = pos & (rx->window - 1);
-	uint32_t first = rx->window - at < len ? rx->window - at : len;
+	uint32_t at = many ? (pos & (rx->window - 1)) + off : (pos + off) & (rx->window - 1);
+	uint32_t first = many || rx->window - at > len ? len : rx->window - at;
 
 	hd_count(rx->vq->dev, VQT_HD_rx_copied_bytes, len);
 	memcpy(rx->stage + at, data, first);
@@ -171,13 +173,71 @@ static enum vqt_hdev_counter hopeless(const struct vqt_vq *q, int err)
 	return err == -EMSGSIZE ? VQT_HD_drop_rx_small : VQT_HDEV_NCOUNTERS;
 }
 
+/* FRAMES at next, whole, in data: those from *at on to the guest, as long as it has buffers; false: it has
+ * none for the one at *at. */
+static bool give_many(struct vqt_vq *q, const uint8_t *data, uint32_t len, uint32_t *at,
+		      enum vqt_hdev_counter how)
+{
+	uint32_t pos = q->rx->next, n, frames = 0, bytes = 0;
+	enum vqt_hdev_counter why = VQT_HDEV_NCOUNTERS;
+	int rc = 0;
+
+	for (; *at < len; *at += VQT_SMALL_LEN + n) {
+		n = vqt_small_len(data + *at, len - *at);
+		if (!n) {
+			why = VQT_HD_drop_rx_malformed;
+			break;
+		}
+		rc = q->state == VQ_RUNNING ? rx_give(q, data + *at + VQT_SMALL_LEN, n) : -EBADMSG;
+		if (!rc) {
+			frames++;
+			bytes += n;
+			continue;
+		}
+		why = hopeless(q, rc);
+		/* Broken just now, or stopped: so are all the others. */
+		if (why == VQT_HDEV_NCOUNTERS || q->state != VQ_RUNNING)
+			break;
+		hd_count(q->dev, why, 1);
+	}
+	if (frames) {
+		vq_dirty(q);
+		hd_count(q->dev, how, frames);
+		hd_count(q->dev, VQT_HD_rx_frames, frames);
+		hd_count(q->dev, VQT_HD_rx_bytes, bytes);
+		hd_count(q->dev, VQT_HD_rx_copied_bytes, bytes);
+	}
+	if (*at == len || q->rx->next != pos)
+		return true;
+	hd_count(q->dev, why == VQT_HDEV_NCOUNTERS ? VQT_HD_rx_no_buffers : why, 1);
+	return why != VQT_HDEV_NCOUNTERS;
+}
+
+/* The complete staged FRAMES at next; false: what is left of them has to wait. */
+static bool deliver_many(struct vqt_vq *q, struct rx_entry *e)
+{
+	struct vqt_rx *rx = q->rx;
+	uint32_t at = e->given;
+	bool done;
+
+	if (e->dead) {
+		hd_count(q->dev, VQT_HD_drop_rx_stopped, 1);
+		return true;
+	}
+	done = give_many(q, rx->stage + (rx->next & (rx->window - 1)), e->total, &at, VQT_HD_rx_staged);
+	e->given = (uint16_t)at;
+	return done;
+}
+
 /* Give the guest the complete staged frame at next; false: it has to wait. */
-static bool deliver_staged(struct vqt_vq *q, const struct rx_entry *e)
+static bool deliver_staged(struct vqt_vq *q, struct rx_entry *e)
 {
 	enum vqt_hdev_counter why;
 	uint32_t pos = q->rx->next;
 	int rc;
 
+	if (e->many)
+		return deliver_many(q, e);
 	rc = q->state == VQ_RUNNING && !e->dead ? rx_reserve(q, e->total) : -EBADMSG;
 	if (!rc) {
 		stage_copy_out(q->rx, q->rx->next, e->total);
@@ -243,6 +303,25 @@ static bool place_whole(struct vqt_vq *q, const struct rt_rec *rec, const uint8_
 	return true;
 }
 
+/* FRAMES, likewise; but what the guest has no buffers for is staged here. */
+static void place_many(struct vqt_vq *q, uint32_t psn, const struct rt_rec *rec, const uint8_t *data)
+{
+	struct vqt_rx *rx = q->rx;
+	uint32_t pos = rx->next, at = 0;
+	struct rx_entry *e;
+
+	if (!give_many(q, data, rec->total, &at, VQT_HD_rx_direct)) {
+		e = entry_add(rx, pos, rec->total, psn);
+		e->many = true;
+		e->given = (uint16_t)at;
+		e->cover.got = rec->total;
+		stage_copy_in(rx, pos, at, true, data + at, rec->total - at);
+	} else if (rx->next == pos) {
+		advance(q, pos + vqt_span(rec->total));
+		drain(q);
+	}
+}
+
 static void entry_drop(struct vqt_vq *q, uint32_t pos, struct rx_entry *e, enum vqt_hdev_counter why)
 {
 	if (e->direct)
@@ -272,7 +351,7 @@ static void add_piece(struct vqt_vq *q, struct rx_entry *e, uint32_t psn, const 
 		rx_write(q->rx, rec->offset, data, rec->len);
 		hd_count(q->dev, VQT_HD_rx_copied_bytes, rec->len);
 	} else if (!e->dead) {
-		stage_copy_in(q->rx, rec->id + rec->offset, data, rec->len);
+		stage_copy_in(q->rx, rec->id, rec->offset, e->many, data, rec->len);
 	}
 	if (rec->id == q->rx->next)
 		drain(q);
@@ -298,17 +377,23 @@ void rx_frame(struct vqt_vq *q, uint32_t psn, const struct rt_rec *rec, const ui
 {
 	struct vqt_rx *rx = q->rx;
 	struct vqt_hdev *d = q->dev;
-	bool resent = rec->kind == VQT_RESENT;
+	bool resent = rec->kind == VQT_RESENT, many = rec->kind == VQT_FRAMES, next;
 	struct rx_entry *e;
 
-	if (!rec->len || rec->offset > rec->total || rec->len > rec->total - rec->offset) {
+	if (!rec->len || rec->offset > rec->total || rec->len > rec->total - rec->offset ||
+	    (many && rec->total > RT_CHUNK_MAX)) {
 		hd_count(d, VQT_HD_drop_rx_malformed, 1);
 		return;
 	}
 	if (!in_window(q, rec->id, rec->total))
 		return;
 	e = entry_at(rx, rec->id);
-	if (!e && !resent && rec->id == rx->next && rec->len == rec->total && place_whole(q, rec, data)) {
+	next = !e && !resent && rec->id == rx->next && rec->len == rec->total;
+	if (next && many) {
+		place_many(q, psn, rec, data);
+		return;
+	}
+	if (next && place_whole(q, rec, data)) {
 		drain(q);
 		return;
 	}
@@ -316,12 +401,13 @@ void rx_frame(struct vqt_vq *q, uint32_t psn, const struct rt_rec *rec, const ui
 		e = entry_add(rx, rec->id, rec->total, psn);
 		e->awaited = e->resent = resent;
 		e->dead = q->state != VQ_RUNNING;
-		if (!e->dead && !resent && rec->id == rx->next && rec->len < rec->total) {
+		e->many = many;
+		if (!e->dead && !resent && !many && rec->id == rx->next && rec->len < rec->total) {
 			e->direct = rx_reserve(q, rec->total) == 0;
 			e->dead = q->state != VQ_RUNNING;
 		}
 	}
-	if (e->total != rec->total) {
+	if (e->total != rec->total || e->many != many) {
 		hd_count(d, VQT_HD_drop_rx_malformed, 1);
 		return;
 	}

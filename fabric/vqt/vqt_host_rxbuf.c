@@ -77,6 +77,34 @@ void rx_write(struct vqt_rx *rx, uint32_t off, const uint8_t *data, uint32_t len
 	vqt_iov_write(rx->iov, rx->niov, &rx->at, off, data, len);
 }
 
+int rx_give(struct vqt_vq *q, const uint8_t *data, uint32_t len)
+{
+	struct vqt_chain *c = &q->dev->host->chain;
+	int rc = q->dev->cfg.ring_ops->pop(q->ring, c);
+
+	/* One buffer, in one piece, that holds it: what drivers post. */
+	if (rc == 1 && c->nin == 1 && c->iov[c->nout].iov_len >= len) {
+		uint8_t *at = c->iov[c->nout].iov_base;
+
+		memcpy(at, data, VQT_NUM_BUFFERS);
+		at[VQT_NUM_BUFFERS] = 1;
+		at[VQT_NUM_BUFFERS + 1] = 0;
+		memcpy(at + VQT_NET_HDR, data + VQT_NET_HDR, len - VQT_NET_HDR);
+		q->dev->cfg.ring_ops->push(q->ring, c, len);
+		return 0;
+	}
+	if (!rc)
+		return -EAGAIN;
+	if (rc == 1)
+		q->dev->cfg.ring_ops->unpop(q->ring, 1);
+	rc = rx_reserve(q, len);
+	if (rc)
+		return rc;
+	rx_write(q->rx, 0, data, len);
+	rx_commit(q, len);
+	return 0;
+}
+
 /* The frame stands in the chains: complete them in order (virtio 1.2 section 5.1.6.4). */
 void rx_commit(struct vqt_vq *q, uint32_t total)
 {

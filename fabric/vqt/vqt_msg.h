@@ -21,6 +21,12 @@
  *	PLACED	RT_NET	 appliance   pair	 position	 16		 a frame that was placed
  *	RESENT	RT_NET	 appliance   pair	 position	 frame length	 as FRAME
  *	KEYED	RT_CMD	 agent	     virtqueue	 request id	 32 + 16n	 head, 16 bytes, n pieces
+ *	FRAMES	RT_NET	 both	     pair	 position	 sum of 2 + len	 {length, frame} ...
+ *
+ * FRAMES is a run of frames of VQT_SMALL bytes at most, each behind its length (16 bits), that stands in one
+ *packet: one header, one position and one delivery for all of them. It takes its own length rounded up of the
+ *stream, as a FRAME does. The sender closes it when another message of the class comes, or the packet is
+ *full.
  *
  * Positions. Each (device, pair, direction) is a stream of frames; a frame takes its length rounded up to
  * VQT_POS_ALIGN bytes of it, and rec.id is the position, mod 2^32, of its first byte. Both start at 0 when
@@ -84,6 +90,7 @@ enum vqt_kind {
 	VQT_PLACED,
 	VQT_RESENT,
 	VQT_KEYED,
+	VQT_FRAMES,
 	VQT_KIND_END
 };
 
@@ -91,8 +98,11 @@ enum vqt_kind {
 #define VQT_NUM_BUFFERS 10u		      /* offset of num_buffers in it, little endian */
 #define VQT_FRAME_MIN	(VQT_NET_HDR + 14u)   /* with an Ethernet header */
 #define VQT_FRAME_SUPER (VQT_NET_HDR + 1514u) /* more than this crossed the tunnel whole */
-#define VQT_POS_ALIGN	64u		      /* frames start at multiples of this */
-#define VQT_WINDOW_MIN	(256u << 10)	      /* a power of 2, > 2 frames, so that credit never dead-locks */
+#define VQT_SMALL	192u		      /* and below: frames go many in a message */
+#define VQT_SMALL_LEN	2u		      /* bytes of a frame's length there */
+#define VQT_SMALL_MIN	(VQT_SMALL_LEN + VQT_FRAME_MIN)
+#define VQT_POS_ALIGN	64u	     /* frames start at multiples of this */
+#define VQT_WINDOW_MIN	(256u << 10) /* a power of 2, > 2 frames, so that credit never dead-locks */
 #define VQT_WINDOW_MAX	(16u << 20)
 #define VQT_WINDOW	(1u << 20) /* default */
 
@@ -153,6 +163,24 @@ struct vqt_cpl_head {
 
 static_assert(sizeof(struct vqt_req_head) == VQT_HEAD && sizeof(struct vqt_cpl_head) == VQT_HEAD,
 	      "both heads are four words");
+
+/* Of FRAMES, of which `left` bytes are left, from `in` on: the length of the first frame; 0: that is not one,
+ * or not all of it is there. */
+static inline uint32_t vqt_small_len(const uint8_t *in, uint32_t left)
+{
+	uint32_t n;
+
+	if (left < VQT_SMALL_MIN)
+		return 0;
+	n = (uint32_t)in[0] << 8 | in[1];
+	return n >= VQT_FRAME_MIN && n <= VQT_SMALL && n <= left - VQT_SMALL_LEN ? n : 0;
+}
+
+static inline void vqt_small_put_len(uint8_t *out, uint32_t n)
+{
+	out[0] = (uint8_t)(n >> 8);
+	out[1] = (uint8_t)n;
+}
 
 static inline void vqt_put_words(uint8_t *p, const uint32_t w[4])
 {

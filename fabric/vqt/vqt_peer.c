@@ -33,6 +33,31 @@ int dev_rt_send(struct vqt_dev *d, enum rt_class cls, enum rt_rel rel, struct rt
 	return rc;
 }
 
+int dev_rt_begin(struct vqt_dev *d, enum rt_class cls, enum rt_rel rel, struct rt_rec *rec, uint32_t len,
+		 uint8_t **at)
+{
+	int rc;
+
+	rec->dev = d->cfg.wire;
+	rec->aux = (uint16_t)d->cfg.epoch;
+	rc = rt_begin(d->peer->cfg.rt, cls, rel, rec, len, at);
+	if (!rc)
+		d->peer->unflushed = true;
+	else if (rc == -EAGAIN)
+		d->peer->full[cls] = true;
+	return rc;
+}
+
+uint8_t *dev_rt_grow(struct vqt_dev *d, enum rt_class cls, struct rt_rec *rec, uint32_t len)
+{
+	uint8_t *at;
+
+	rec->dev = d->cfg.wire;
+	at = rt_grow(d->peer->cfg.rt, cls, rec, len);
+	d->peer->unflushed |= at != NULL;
+	return at;
+}
+
 /* ---- the peer ---- */
 
 static int alloc_pendings(struct vqt_peer *p)
@@ -242,6 +267,7 @@ static enum rt_class class_of(uint8_t kind)
 {
 	switch (kind) {
 	case VQT_FRAME:
+	case VQT_FRAMES:
 	case VQT_LENT:
 		return RT_NET;
 	case VQT_CREDIT:
@@ -261,8 +287,8 @@ static enum rt_class class_of(uint8_t kind)
 void vqt_peer_record(struct vqt_peer *p, enum rt_class cls, uint32_t psn, const struct rt_rec *rec,
 		     const uint8_t *data, struct buf *owner)
 {
-	bool net = rec->kind == VQT_FRAME || rec->kind == VQT_CREDIT || rec->kind == VQT_LENT ||
-		   rec->kind == VQT_GONE;
+	bool net = rec->kind == VQT_FRAME || rec->kind == VQT_FRAMES || rec->kind == VQT_CREDIT ||
+		   rec->kind == VQT_LENT || rec->kind == VQT_GONE;
 	struct vqt_dev *d;
 
 	counter_add(&p->counters[VQT_PEER_records], 1);
@@ -273,7 +299,7 @@ void vqt_peer_record(struct vqt_peer *p, enum rt_class cls, uint32_t psn, const 
 	d = rec_dev(p, rec, net ? VQT_NET : VQT_BLK);
 	if (!d)
 		return;
-	if (rec->kind == VQT_FRAME)
+	if (rec->kind == VQT_FRAME || rec->kind == VQT_FRAMES)
 		pair_frame(&d->pairs[rec->queue], psn, rec, data, owner);
 	else if (rec->kind == VQT_LENT)
 		net_lent_piece(&d->pairs[rec->queue], psn, rec, data);

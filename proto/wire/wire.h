@@ -109,6 +109,8 @@ static inline int wire_hdr_decode(struct wire_hdr *h, const uint8_t *data, uint3
 
 /* out: WIRE_REC_LEN bytes. */
 static inline void wire_rec_encode(const struct wire_rec *r, uint8_t *out);
+/* The record at out, all of a message, has len bytes now. */
+static inline void wire_rec_grow(uint8_t *out, uint16_t len);
 /* The next record of c and its bytes. 1: *r and *data; 0: no more; -EBADMSG: len beyond the payload, or
  * offset + len beyond total. Filler is returned like any record (len 0, total > 0). */
 static inline int wire_rec_next(struct cur_r *c, struct wire_rec *r, const uint8_t **data);

@@ -106,6 +106,12 @@ static inline void wire_rec_encode(const struct wire_rec *r, uint8_t *out)
 	wire_put32(out + 16, r->offset);
 }
 
+static inline void wire_rec_grow(uint8_t *out, uint16_t len)
+{
+	wire_put16(out + 4, len);
+	wire_put32(out + 12, len);
+}
+
 static inline int wire_rec_next(struct cur_r *c, struct wire_rec *r, const uint8_t **data)
 {
 	const uint8_t *p = c->p;

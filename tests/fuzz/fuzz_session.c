@@ -257,8 +257,8 @@ static void hello_of(unsigned i, uint8_t how)
 		o[k].key.len = how & 8 ? byte() % 32 : AEAD_KEY_LEN;
 		os[k] = &o[k];
 	}
-	h.version_min = 1;
-	h.version_max = how & 16 ? byte() : 1;
+	h.version_min = SESSION_VERSION;
+	h.version_max = how & 16 ? byte() : SESSION_VERSION;
 	h.n_paths = how & 3 ? how & 3 : 5;
 	h.paths = os;
 	h.max_chunk = how & 32 ? (uint32_t)byte() << 8 : 1344;

@@ -180,7 +180,8 @@ static void transmit(struct world *w)
 	static uint8_t p[FRAME_MAX];
 	uint32_t len = (uint32_t)(rng_chance(&w->s.rng, w->flood ? 10000 : 200000)
 					  ? 26 + rng_below(&w->s.rng, FRAME_MAX - 25)
-					  : 26 + rng_below(&w->s.rng, 1500));
+					  : 26 + rng_below(&w->s.rng,
+							   rng_chance(&w->s.rng, 500000) ? 200 : 1500));
 
 	if (w->script)
 		len = script_frame_len(w->script, 0, w->g.tx);

@@ -375,7 +375,10 @@ static void appliance_sends(struct world *w)
 
 	for (uint64_t n = w->calm ? 0 : w->flood ? 32 : rng_below(&w->s.rng, 4); n; n--) {
 		bool large = w->flood ? rng_chance(&w->s.rng, 10000) : n == 1;
-		uint32_t len = 26 + (uint32_t)rng_below(&w->s.rng, large ? FRAME_MAX - 25 : 1500);
+		bool small = !large && rng_chance(&w->s.rng, 500000);
+		uint32_t len = 26 + (uint32_t)rng_below(&w->s.rng, large   ? FRAME_MAX - 25
+								   : small ? 200
+									   : 1500);
 		struct frame *f;
 
 		if (w->script && w->tx == SCRIPT_FRAMES)

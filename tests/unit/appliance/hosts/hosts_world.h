@@ -287,7 +287,7 @@ static inline void say_hello_(struct agent *a, uint32_t vmin, uint32_t vmax, uin
 
 static inline void say_hello(struct agent *a)
 {
-	say_hello_(a, 1, 1, 0, 4242, 1344);
+	say_hello_(a, SESSION_VERSION, SESSION_VERSION, 0, 4242, 1344);
 }
 
 static inline void say_state(struct agent *a, uint32_t dev, uint64_t running, const char *broken)

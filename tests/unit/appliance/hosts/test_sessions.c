@@ -62,6 +62,8 @@ static void an_agent_gets_its_devices_and_no_others(void **state)
 	WAIT(!dev(KIND_VDISK, "dg")->a.session);
 }
 
+#define OURS SESSION_VERSION
+
 /* Every way to begin badly ends the channel. */
 static void a_session_begins_with_one_good_hello(void **state)
 {
@@ -69,9 +71,10 @@ static void a_session_begins_with_one_good_hello(void **state)
 		uint32_t vmin, vmax, path, spi, chunk;
 		const char *refused;
 	} hellos[] = {
-		{1, 1, RT_PATHS, 1, 1344, ""}, {1, 1, UINT32_MAX, 1, 1344, ""}, {1, 1, 0, 0, 1344, ""},
-		{1, 1, 0, 1, 0, ""},	       {1, 1, 0, 1, 255, ""},		{2, 9, 0, 1, 1344, "upgrade"},
-		{0, 0, 0, 1, 1344, "upgrade"},
+		{OURS, OURS, RT_PATHS, 1, 1344, ""},  {OURS, OURS, UINT32_MAX, 1, 1344, ""},
+		{OURS, OURS, 0, 0, 1344, ""},	      {OURS, OURS, 0, 1, 0, ""},
+		{OURS, OURS, 0, 1, 255, ""},	      {OURS + 1, 9, 0, 1, 1344, "upgrade"},
+		{1, OURS - 1, 0, 1, 1344, "upgrade"},
 	};
 
 	(void)state;
@@ -158,7 +161,7 @@ static void a_chunk_is_the_smaller_of_both_ends(void **state)
 	assert_int_equal(bad.chunk_max, 300);
 	agent_quit(&bad);
 	agent_connect(&bad);
-	say_hello_(&bad, 1, 1, 1, 77, UINT32_MAX);
+	say_hello_(&bad, OURS, OURS, 1, 77, UINT32_MAX);
 	WAIT(bad.synced);
 	assert_int_equal(bad.chunk, RT_CHUNK_DEFAULT);
 	assert_int_equal(bad.chunk_max, RT_CHUNK_JUMBO);

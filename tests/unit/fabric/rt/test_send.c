@@ -158,6 +158,69 @@ static void flush(void **state)
 	assert_int_equal(pair_take(0), 1);
 }
 
+/* It grows while it is the last of its class and its packet has room, and then is as any other. */
+static void a_message_that_grows(void **state)
+{
+	const uint32_t most = RT_CHUNK_DEFAULT - WIRE_REC_LEN, full = WIRE_HDR_LEN + RT_CHUNK_DEFAULT + 4;
+	struct rt_cfg c = pair_cfg();
+	struct rt_rec r = {.kind = 9, .queue = 1, .dev = 2, .id = 5}, other = r;
+	struct rt *rt;
+	uint8_t *at;
+
+	(void)state;
+	c.window[RT_NET] = 64;
+	pair_up(&c, 1, 10 * US);
+	pair.log_data = true;
+	rt = pair.rt[0];
+	assert_null(rt_grow(rt, RT_NET, &r, 1));
+	assert_int_equal(rt_begin(rt, RT_NET, RT_REL_FULL, &r, 0, &at), -EMSGSIZE);
+	assert_int_equal(rt_begin(rt, RT_NET, RT_REL_FULL, &r, most + 1, &at), -EMSGSIZE);
+	assert_int_equal(rt_begin(rt, RT_NET, RT_REL_FULL, &r, 3, &at), 0);
+	memcpy(at, "abc", 3);
+	for (other.id = 4; other.id < 6; other.id++)
+		for (other.dev = 1; other.dev < 4; other.dev++)
+			if (other.id != r.id || other.dev != r.dev)
+				assert_null(rt_grow(rt, RT_NET, &other, 1));
+	assert_null(rt_grow(rt, RT_CMD, &r, 1));
+	assert_null(rt_grow(rt, RT_NET, &r, most - 2));
+	rt_flush(rt, pair.now);
+	at = rt_grow(rt, RT_NET, &r, 2);
+	assert_non_null(at);
+	memcpy(at, "de", 2);
+	assert_int_equal(pair_take(0), 0); /* the burst goes on */
+	put(0, RT_NET, RT_REL_FULL, 6, 1);
+	assert_null(rt_grow(rt, RT_NET, &r, 1));
+	rt_flush(rt, pair.now);
+	pair_take(0);
+	pair_give_all(1);
+	assert_non_null(strstr(pair.log[1], "rec 3:0 id 5 0+5/5 'abcde'; rec 3:0 id 6 0+1/1"));
+	/* Never cut: what does not fit begins a packet, and the one before it is filled up. */
+	pair.log_data = false;
+	pair.log[1][0] = 0;
+	assert_int_equal(rt_begin(rt, RT_NET, RT_REL_FULL, &r, most - 100, &at), 0);
+	memset(at, 1, most - 100);
+	r.id = 7;
+	assert_int_equal(rt_begin(rt, RT_NET, RT_REL_FULL, &r, 81, &at), 0);
+	memset(at, 1, 81);
+	rt_flush(rt, pair.now);
+	assert_int_equal(pair_take(0), 2);
+	assert_int_equal(pkts[0].len, full);
+	assert_int_equal(pkts[1].len, WIRE_HDR_LEN + WIRE_REC_LEN + 81 + 4);
+	pair_give_all(1);
+	assert_log(1, "rec 3:1 id 5 0+1224/1224; settled 3:2; rec 3:2 id 7 0+81/81; settled 3:3; ");
+	/* Sent is sent. */
+	assert_null(rt_grow(rt, RT_NET, &r, 1));
+	while (!rt_begin(rt, RT_NET, RT_REL_FULL, &r, most, &at))
+		memset(at, 1, most);
+	assert_int_equal(rt_begin(rt, RT_NET, RT_REL_FULL, &r, 1, &at), -EAGAIN);
+	pair_settle(10 * US);
+	assert_non_null(strstr(pair.log[0], "writable 3; "));
+	assert_int_equal(rt_begin(rt, RT_NET, RT_REL_FULL, &r, 1, &at), 0);
+	*at = 1;
+	rt_flush(rt, pair.now);
+	pair_settle(10 * US);
+}
+
 /* A ring that ran empty starts at its first slot again. */
 static void same_memory(void **state)
 {
@@ -315,12 +378,19 @@ static void acks_ride(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(create_limits),   cmocka_unit_test(path_limits),
-		cmocka_unit_test(send_limits),	   cmocka_unit_test(cuts),
-		cmocka_unit_test(trains),	   cmocka_unit_test(flush),
-		cmocka_unit_test(same_memory),	   cmocka_unit_test(full_and_writable),
-		cmocka_unit_test(control_reserve), cmocka_unit_test(classes_share),
-		cmocka_unit_test(windows_differ),  cmocka_unit_test(acks_ride),
+		cmocka_unit_test(create_limits),
+		cmocka_unit_test(path_limits),
+		cmocka_unit_test(send_limits),
+		cmocka_unit_test(cuts),
+		cmocka_unit_test(trains),
+		cmocka_unit_test(flush),
+		cmocka_unit_test(same_memory),
+		cmocka_unit_test(full_and_writable),
+		cmocka_unit_test(control_reserve),
+		cmocka_unit_test(classes_share),
+		cmocka_unit_test(windows_differ),
+		cmocka_unit_test(acks_ride),
+		cmocka_unit_test(a_message_that_grows),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, pair_teardown);

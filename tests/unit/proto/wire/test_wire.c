@@ -129,6 +129,20 @@ static void rec_golden(void **state)
 	assert_int_equal(wire_rec_next(&c, &r, &data), 0);
 }
 
+static void rec_grows(void **state)
+{
+	struct wire_rec r = {1, 2, 3, 4, 5, 6, 4, 0};
+	uint8_t grown[WIRE_REC_LEN], whole[WIRE_REC_LEN];
+
+	(void)state;
+	wire_rec_encode(&r, grown);
+	wire_rec_grow(grown, 0x1234);
+	r.len = 0x1234;
+	r.total = 0x1234;
+	wire_rec_encode(&r, whole);
+	assert_memory_equal(grown, whole, sizeof(whole));
+}
+
 static void rec_limits(void **state)
 {
 	static const struct {
@@ -299,6 +313,7 @@ int main(void)
 		cmocka_unit_test(hdr_golden),  cmocka_unit_test(hdr_refused), cmocka_unit_test(slice_golden),
 		cmocka_unit_test(rec_golden),  cmocka_unit_test(rec_limits),  cmocka_unit_test(ack_golden),
 		cmocka_unit_test(ack_refused), cmocka_unit_test(ack_area),    cmocka_unit_test(probe),
+		cmocka_unit_test(rec_grows),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
