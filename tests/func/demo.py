@@ -9,12 +9,14 @@ import subprocess
 import sys
 
 TOP = os.path.abspath(f"{os.path.dirname(__file__)}/../..")
+sys.path.insert(0, f"{TOP}/tests/world")
+from proc import child  # noqa: E402
 
 
 def run(command, link):
     """Runs a program of tests/world with its output in our log; it ends when we are told to."""
-    process = subprocess.Popen(["/usr/bin/python3", *command], cwd=TOP, env={**os.environ, "LINK": link, "KEEP": ""},
-                               stdout=subprocess.PIPE, text=True)
+    process = child(["/usr/bin/python3", *command], cwd=TOP, env={**os.environ, "LINK": link, "KEEP": ""}, stdout=subprocess.PIPE,
+                    text=True)
     signal.signal(signal.SIGTERM, lambda *_: process.terminate())
     output = ""
     for line in process.stdout:

@@ -36,10 +36,10 @@ def states(world, host):
     return [path.up for path in paths(world, host) if not path.carrier]
 
 
-def wait_states(world, host, *wanted, timeout=15):
+def wait_states(world, host, *wanted):
     try:
-        wait_for(f"the paths of {host} to be up: {wanted}", lambda: states(world, host) == list(wanted), timeout,
-                 world.check)
+        wait_for(f"the paths of {host} to be up: {wanted}", lambda: states(world, host) == list(wanted),
+                 check=world.check)
     except WorldError as error:
         raise WorldError(f"{error}: {status(world, host).get('paths')}") from None
 

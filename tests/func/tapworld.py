@@ -8,7 +8,7 @@
 The real Linux stack of the hosts is the guest here: fast, and with every offload.
 """
 
-import case
+import checks
 import net
 from case import wait_for
 
@@ -33,7 +33,8 @@ def add_tap(world, host):
 
 def set_up_tap(world, host):
     ip4, ip6 = ADDRESSES[host]
-    wait_for(f"tap0 on {host}", lambda: "tap0" in world.net.sh(host, "ip -br link", check=False), 15, world.check)
+    wait_for(f"tap0 on {host}", lambda: "tap0" in world.net.sh(host, "ip -br link", check=False),
+             check=world.check)
     # The host's own routes must not short-cut the way: 10.20.0.0/24 is on tap0 alone.
     world.net.sh(host, "sysctl -qw net.ipv6.conf.tap0.accept_dad=0")
     world.net.sh(host, "ip link set tap0 up")
@@ -48,9 +49,9 @@ def setup(world):
         add_tap(world, host)
 
 
-def ping(world, node, target, count=1, wait=5):
-    """Pings until the first answer, then `count` in a row must come back."""
-    wait_for(f"an answer from {target} to {node}",
-             lambda: " 0% packet loss" in world.net.sh(node, f"ping -c 1 -W 1 {target}", check=False), 15, world.check)
-    output = world.net.sh(node, f"ping -c {count} -i 0.02 -W {wait} {target}", check=False, timeout=30 + count)
-    case.expect(" 0% packet loss" in output, f"{node} to {target}: {output.strip().splitlines()[-2:]}")
+def ping(world, node, target, count=1, size=56):
+    """Waits for the first answer, then for `count` in a row."""
+    for number in (1, count):
+        checks.all_answered(f"{number} answers in a row from {target} to {node}",
+                            f"ping -c {number} -i 0.02 -W 5 -s {size} {target}",
+                            lambda command: world.net.sh(node, command, check=False), world.check)

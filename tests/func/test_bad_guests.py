@@ -9,8 +9,10 @@ tests/func/bad_guest stands in for their VMs. While they do their worst, tap0 of
 import subprocess
 
 import case
+import checks
 import tapworld
 from case import expect, wait_for
+from proc import PATIENCE, child
 
 KINDS = ("kicks", "idle", "silent")
 
@@ -22,9 +24,9 @@ def setup(world):
         world.ctl("vnic", "create", f"bad-{kind}", "--profile", "bad", "--network", "blue",
                   "--mac", f"02:00:5e:00:02:0{number}")
     for kind in KINDS:
-        path = wait_for(f"bad-{kind} at h1", lambda kind=kind: world.attached("vnic", f"bad-{kind}", "h1"), 20, world.check)
-        guest = subprocess.Popen(world.net.inside("h1") + [world.binary("bad_guest"), path, kind], stdout=subprocess.PIPE,
-                                 text=True, start_new_session=True)
+        path = wait_for(f"bad-{kind} at h1", lambda kind=kind: world.attached("vnic", f"bad-{kind}", "h1"), check=world.check)
+        guest = child(world.net.inside("h1") + [world.binary("bad_guest"), path, kind], stdout=subprocess.PIPE, text=True,
+                      start_new_session=True)
         world.adopt(guest.pid)
         world.undo.append(lambda guest=guest: (guest.kill(), guest.wait()))
         expect(guest.stdout.readline().strip() == "ready", f"bad_guest {kind} did not begin")
@@ -36,7 +38,7 @@ def counter(world, kind, name):
 
 def test_kicks_without_work_are_muted_and_shown(world):
     for name in ("kicks_useless", "kicks_muted"):
-        wait_for(f"{name} to be shown", lambda name=name: counter(world, "kicks", name) > 0, 30, world.check)
+        wait_for(f"{name} to be shown", lambda name=name: counter(world, "kicks", name) > 0, check=world.check)
         expect(counter(world, "idle", name) == 0, f"{name} of a guest that kicks nothing")
 
 
@@ -45,15 +47,14 @@ def test_others_go_on(world):
     for node, target in (("h1", "h2"), ("h2", "h1")):
         tapworld.ping(world, node, tapworld.ADDRESSES[target][0], 20)
         tapworld.ping(world, node, tapworld.ADDRESSES[target][1], 5)
-    world.spawn("h2", "iperf3", "-s")
-    wait_for("iperf3 to listen", lambda: ":5201" in world.net.sh("h2", "ss -ltn"))
-    world.net.sh("h1", f"iperf3 -i 0 -c {tapworld.ADDRESSES['h2'][0]} -n 20M", timeout=120)
+    checks.station_serves_iperf(world, "h2")
+    world.net.sh("h1", f"iperf3 -i 0 -c {tapworld.ADDRESSES['h2'][0]} -n 20M", timeout=3 * PATIENCE)
 
 
 def test_a_later_guest_is_served(world):
     """The agent still takes up devices, and answers control, while they are at it."""
     world.ctl("vnic", "create", "late", "--profile", "bad", "--network", "blue", "--mac", "02:00:5e:00:02:09")
-    wait_for("late at h1", lambda: world.attached("vnic", "late", "h1"), 20, world.check)
+    wait_for("late at h1", lambda: world.attached("vnic", "late", "h1"), check=world.check)
 
 
 if __name__ == "__main__":

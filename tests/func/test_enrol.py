@@ -8,7 +8,7 @@ import subprocess
 import case
 import world as w
 from case import expect, logged, wait_for
-from proc import Daemon
+from proc import PATIENCE, Daemon, child
 
 
 def setup(world):
@@ -57,12 +57,12 @@ def test_replaced_token(world):
 
 def openssl_session(world, *options):
     """A TLS client on the agents' control port that stays until the appliance ends it."""
-    client = subprocess.Popen(
+    client = child(
         world.net.inside("h2") + ["openssl", "s_client", "-connect", f"{world.bracket('app')}:{w.FABRIC_PORT}", "-tls1_3",
                                   *options],
         stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        client.wait(20)
+        client.wait(PATIENCE)
     finally:
         client.kill()
         client.wait()
@@ -93,7 +93,7 @@ def test_session_with_another_cas_certificate(world):
 def test_agent_that_never_enrolled(world):
     command = world.agent_command("h2", state=f"{world.directory}/empty")
     done = subprocess.run(world.net.inside("h2") + command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                          timeout=20)
+                          timeout=PATIENCE)
     expect(done.returncode != 0, "an agent without a certificate runs")
     expect("enrol" in done.stdout.lower(), f"it does not say what to do: {done.stdout}")
 
@@ -102,8 +102,8 @@ def test_revoked_host_loses_its_session(world):
     world.start_agent("h2")
     before = log_size(world)
     world.ctl("host", "revoke", "h2")
-    wait_for("h2 to lose its session", lambda: not world.host_connected("h2"), 15)
-    wait_for("a refusal of h2 in the log", lambda: logged(world.appliance, "h2", before), 15)
+    wait_for("h2 to lose its session", lambda: not world.host_connected("h2"))
+    wait_for("a refusal of h2 in the log", lambda: logged(world.appliance, "h2", before))
     expect(not world.host_connected("h2"), "a revoked host is back")
     expect(world.host_connected("h1"), "h1 lost its session too")
     world.agents["h2"].stop()
@@ -125,10 +125,10 @@ def test_copied_state_is_one_host_not_two(world):
     copy.start()
     world.adopt(copy.pid)
     try:
-        wait_for("h1 connected", lambda: world.host_connected("h1"), 20, world.check)
+        wait_for("h1 connected", lambda: world.host_connected("h1"), check=world.check)
     finally:
         copy.stop()
-    wait_for("h1 connected", lambda: world.host_connected("h1"), 20, world.check)
+    wait_for("h1 connected", lambda: world.host_connected("h1"), check=world.check)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import case
 import tapworld
 import world as w
 from case import expect, wait_for
-from proc import own_memory
+from proc import PATIENCE, child, own_memory
 
 FLOOD = 20000
 
@@ -52,7 +52,7 @@ while at < len(data):
 
 
 def python(world, node, program, *arguments, **options):
-    return subprocess.Popen(world.net.inside(node) + ["/usr/bin/python3", "-c", program, *arguments], **options)
+    return child(world.net.inside(node) + ["/usr/bin/python3", "-c", program, *arguments], **options)
 
 
 def capture(world):
@@ -84,7 +84,7 @@ def send(world, node, datagrams):
         for port, payload in datagrams:
             file.write(struct.pack("<HH", port, len(payload)) + payload)
     sender = python(world, node, SEND, path, world.addresses["app"])
-    expect(sender.wait(120) == 0, "the sender failed")
+    expect(sender.wait(3 * PATIENCE) == 0, "the sender failed")
 
 
 def drops(world):
@@ -98,7 +98,7 @@ def grown(world, before, wanted, count):
         delta = sum(now[name] - before.get(name, 0) for name in now if name.rpartition("/")[2] in wanted)
         return delta >= count
 
-    wait_for(f"{count} drops counted as {' or '.join(wanted)}", enough, 10, world.check)
+    wait_for(f"{count} drops counted as {' or '.join(wanted)}", enough, check=world.check)
 
 
 def alive(world):

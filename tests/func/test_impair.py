@@ -10,6 +10,7 @@ import case
 import tapworld
 import world as w
 from case import expect, wait_for
+from proc import PATIENCE, child
 
 SPEC = "drop=1%,dup=0.5%,reorder=1%,corrupt=0.1%,seed=7"
 
@@ -34,7 +35,7 @@ print(digest.hexdigest(), length)
 """
 SEND = """
 import socket, sys
-connection = socket.create_connection((sys.argv[1], 7000), 20)
+connection = socket.create_connection((sys.argv[1], 7000), 60)
 connection.settimeout(None)
 connection.sendall(sys.stdin.buffer.read())
 """
@@ -42,13 +43,12 @@ connection.sendall(sys.stdin.buffer.read())
 
 def transfer(world, source, target, data):
     """Sends bytes over TCP from one host's stack to the other's; gives checksum and length of what arrived."""
-    receiver = subprocess.Popen(world.net.inside(target) + ["/usr/bin/python3", "-c", RECEIVE],
-                                stdout=subprocess.PIPE, text=True)
+    receiver = child(world.net.inside(target) + ["/usr/bin/python3", "-c", RECEIVE], stdout=subprocess.PIPE, text=True)
     try:
         wait_for("the receiver to listen", lambda: ":7000" in world.net.sh(target, "ss -ltn"))
         subprocess.run(world.net.inside(source) + ["/usr/bin/python3", "-c", SEND, tapworld.ADDRESSES[target][0]],
-                       input=data, check=True, timeout=120)
-        digest, length = receiver.communicate(timeout=60)[0].split()
+                       input=data, check=True, timeout=3 * PATIENCE)
+        digest, length = receiver.communicate(timeout=3 * PATIENCE)[0].split()
         return digest, int(length)
     finally:
         receiver.kill()

@@ -19,7 +19,7 @@ def chunks(world, host):
 
 
 def wait_chunks(world, host, *wanted):
-    wait_for(f"chunks of {wanted} bytes to {host}", lambda: chunks(world, host) == list(wanted), 30, world.check)
+    wait_for(f"chunks of {wanted} bytes to {host}", lambda: chunks(world, host) == list(wanted), check=world.check)
 
 
 def fragments(world):
@@ -46,8 +46,8 @@ def carried(world):
         return [sum(counters.get(f"fabric/{path}/{name}", 0) for path in range(world.paths))
                 for name in ("rx_bytes", "rx_packets")]
     before = sums()
-    with flow(world):
-        world.wait(2)
+    with flow(world, interval=0.5) as seen:
+        seen.moves("the paths are wide", 8 << 20)
     now = sums()
     return (now[0] - before[0]) / (now[1] - before[1])
 
@@ -57,7 +57,7 @@ def test_jumbo_frames_are_found_and_used(world):
         wait_states(world, host, *[True] * world.paths)
         wait_chunks(world, host, *[WIDE] * world.paths)
         wait_for("the agent to find the same",
-                 lambda host=host: world.counters("host", host).get("host_mtu_raised", 0) >= world.paths, 30, world.check)
+                 lambda host=host: world.counters("host", host).get("host_mtu_raised", 0) >= world.paths, check=world.check)
     size = carried(world)
     print(f"  {size:.0f} bytes per datagram", flush=True)
     expect(size > 1400, f"only {size:.0f} bytes per datagram")
@@ -92,13 +92,12 @@ def test_the_mtu_of_a_hosts_own_interfaces_falls(world):
     before = session(world, "h2")
     wait_chunks(world, "h2", *[WIDE] * world.paths)
     with flow(world, "h2", "h1") as seen:
-        world.wait(1)
+        seen.moves("the paths are wide")
         for path in range(world.paths):
             world.net.sh("h2", f"ip link set fab{path} mtu 1500")
-            world.wait(2)
-    expect(session(world, "h2") == before, "the session is another one")
-    expect(seen.gap < 6 and seen.lost <= 60, "the traffic was away for too long")
-    wait_for("the agent to find them narrow", lambda: world.counters("host", "h2").get("host_mtu_lowered", 0), 15, world.check)
+            seen.moves(f"path {path} is narrow", 8 << 20)
+    seen.went_on(before, session(world, "h2"))
+    wait_for("the agent to find them narrow", lambda: world.counters("host", "h2").get("host_mtu_lowered", 0), check=world.check)
     expect(fragments(world) == 0, f"{fragments(world)} fragments")
     for path in range(world.paths):
         world.net.sh("h2", f"ip link set fab{path} mtu 9000")
@@ -113,16 +112,14 @@ def test_a_path_turns_narrow_under_traffic(world):
         wait_chunks(world, host, *[WIDE] * world.paths)
     lowered = world.counters("host", "h1").get("mtu_lowered", 0)
     with flow(world, "h2", "h1") as seen:
-        world.wait(1)
+        seen.moves("the paths are wide")
         for path in range(world.paths):
             world.net.narrow("app", path)
-            world.wait(2)
-    expect(session(world, "h1") == before, "the session is another one")
-    expect(seen.gap < 6 and seen.lost <= 60, "the traffic was away for too long")
-    counters = world.counters("host", "h1")
-    expect(counters["mtu_lowered"] > lowered, "no path was found to be narrow")
-    print(f"  {counters['tx_sliced']} packets went to h1 in slices", flush=True)
-    expect(NARROW in chunks(world, "h1"), f"chunks of {chunks(world, 'h1')}")
+            seen.moves(f"path {path} is narrow", 8 << 20)
+        wait_for("a path to be found narrow", lambda: world.counters("host", "h1")["mtu_lowered"] > lowered, check=world.check)
+        wait_for("what it carries to be found", lambda: NARROW in chunks(world, "h1"), check=world.check)
+    seen.went_on(before, session(world, "h1"))
+    print(f"  {world.counters('host', 'h1')['tx_sliced']} packets went to h1 in slices", flush=True)
     expect(fragments(world) == 0, f"{fragments(world)} fragments")
 
 
@@ -133,8 +130,7 @@ def test_a_switch_that_passes_1500_only(world):
     for host in world.host_names:
         restart(world, host)
     with flow(world) as seen:
-        world.wait(2)
-    expect(seen.bytes > 10e6, "the traffic did not flow")
+        seen.moves("the switch is narrow", 8 << 20)
     for host in world.host_names:
         wait_chunks(world, host, *[NARROW] * world.paths)
     expect(fragments(world) == 0, f"{fragments(world)} fragments")

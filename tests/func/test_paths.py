@@ -29,8 +29,7 @@ def test_both_paths_are_shown(world):
         for number, path in enumerate(shown[:2]):
             expect(path.remote.startswith(world.net_address(host, number) + ":"), f"{host}: remote {path.remote}")
             expect(path.sent and path.received, f"{host}: nothing passed {path.local}")
-            expect(path.loss < 0.5, f"{host}: loss {path.loss}")
-        wait_for("a round trip for each path", lambda host=host: all(path.rtt > 0 for path in paths(world, host)), 15)
+        wait_for("a round trip for each path", lambda host=host: all(path.rtt > 0 for path in paths(world, host)))
 
 
 def test_what_a_path_does_is_shown(world):
@@ -42,24 +41,19 @@ def test_what_a_path_does_is_shown(world):
         expect(word in table, f"no {word} in what `host show` prints:\n{table}")
 
 
-def strike(world, harm, mend, gap=6.0, lost=60):
-    """Harms the first path of h1 under traffic and mends it; what the traffic may notice is bounded: the death of a path
-    that only takes what the other has no room for may be found two keepalives later, and the guests' TCP has timers of
-    its own that double.
-    """
+def strike(world, harm, mend):
+    """Harms the first path of h1 under traffic, which must go on by the other one, and mends it."""
     both_up(world)
     before = session(world, "h1")
     with flow(world) as seen:
-        world.wait(1)
+        seen.moves("both paths are up")
         harm()
         wait_states(world, "h1", False, True)
-        world.wait(2)
+        seen.moves("one path is down")
         mend()
         both_up(world)
-        world.wait(1)
-    expect(seen.gap < gap, f"TCP paused for {seen.gap:.2f} s")
-    expect(seen.lost <= lost, f"{seen.lost} of {seen.pings} pings lost")
-    expect(session(world, "h1") == before, "the session is another one")
+        seen.moves("both paths are up again")
+    seen.went_on(before, session(world, "h1"))
 
 
 def test_a_cable_is_pulled(world):
@@ -76,13 +70,15 @@ def test_the_appliance_loses_a_port(world):
 
 def test_the_other_path_serves_both_ways_too(world):
     both_up(world)
+    before = session(world, "h1")
     with flow(world, "h2", "h1") as seen:
         world.net.black_hole("app", 1)
         wait_states(world, "h1", True, False)
         wait_states(world, "h2", True, False)
+        seen.moves("the second path is down")
         world.net.allow()
         both_up(world)
-    expect(seen.gap < 6 and seen.lost <= 60, "the path that was left served badly")
+    seen.went_on(before, session(world, "h1"))
 
 
 def test_the_control_channel_is_reset(world):
@@ -92,9 +88,9 @@ def test_the_control_channel_is_reset(world):
         for _ in range(3):
             mine = wait_for("a control connection", lambda: control_port(world, "h1"))
             world.net.sh("h1", f"ss -K dport = :4793 sport = :{mine}")
-            wait_for("another one", lambda mine=mine: control_port(world, "h1") not in (None, mine), 15, world.check)
-    expect(seen.lost <= 1 and seen.gap < 0.5, "the traffic noticed")
-    expect(session(world, "h1") == before, "the session is another one")
+            wait_for("another one", lambda mine=mine: control_port(world, "h1") not in (None, mine), check=world.check)
+            seen.moves("the control channel is another")
+    seen.went_on(before, session(world, "h1"))
     attaches(world)
 
 
@@ -115,17 +111,17 @@ def test_the_path_of_the_control_channel_is_gone_for_40_s(world):
         expect(session(world, "h1") == before, "the session is another one")
         world.net.allow()
         both_up(world)
-    expect(seen.gap < 2 and seen.lost <= 5, "the traffic noticed")
-    expect("CONNECTED" in status(world, "h1")["state"] and session(world, "h1") == before, "the session is another one")
+    seen.went_on(before, session(world, "h1"))
+    expect("CONNECTED" in status(world, "h1")["state"], "the host is shown as gone")
     attaches(world)
 
 
 def attaches(world):
     """The control channel works: the host gets one more device, and loses it."""
     world.ctl("vnic", "create", "more", "--profile", "p-h1", "--network", "blue", "--frontend", "tap", "--tap-name", "more")
-    wait_for("one more TAP", lambda: "more" in world.net.sh("h1", "ip -br link"), 15, world.check)
+    wait_for("one more TAP", lambda: "more" in world.net.sh("h1", "ip -br link"), check=world.check)
     world.ctl("vnic", "delete", "more")
-    wait_for("the TAP to go", lambda: "more" not in world.net.sh("h1", "ip -br link"), 15, world.check)
+    wait_for("the TAP to go", lambda: "more" not in world.net.sh("h1", "ip -br link"), check=world.check)
 
 
 def test_both_paths_are_cut_and_come_back(world):
@@ -136,10 +132,11 @@ def test_both_paths_are_cut_and_come_back(world):
         world.wait(4)
         for path in (0, 1):
             world.net.mend("h1", path)
-        wait_for("h1 connected", lambda: world.host_connected("h1"), 20, world.check)
+        wait_for("h1 connected", lambda: world.host_connected("h1"), check=world.check)
         both_up(world)
         tapworld.ping(world, "h1", tapworld.ADDRESSES["h2"][0], 3)
-    expect(3.5 < seen.gap < 15, f"TCP paused for {seen.gap:.1f} s")
+        seen.moves("both paths are up again")
+    expect(seen.gap > 3.5, f"TCP paused for only {seen.gap:.1f} s")
 
 
 def test_udp_is_blocked_under_traffic(world):
@@ -150,17 +147,19 @@ def test_udp_is_blocked_under_traffic(world):
         world.net.forbid(*UDP_BLOCKED)
         for host in world.host_names:
             wait_states(world, host, False, False)
-        wait_for("traffic inside the control channel", lambda: carrier(world, "h1").sent > start + 1000, 60, world.check)
+        wait_for("traffic inside the control channel", lambda: carrier(world, "h1").sent > start + 1000, check=world.check)
         expect(carrier(world, "h1").up, "the carrier is not shown as up")
         world.net.allow()
         both_up(world)
-        world.wait(1)
-        end = carrier(world, "h1").sent
-        world.wait(2)
-        more = carrier(world, "h1").sent - end
-        expect(more < 100, f"traffic stays in the control channel: {more} packets more: {status(world, 'h1')['paths']}")
-    expect(seen.gap < 3 and seen.lost <= 100, "the traffic was away for too long")
-    expect(session(world, "h1") == before, "the session is another one")
+        wait_for("the traffic to leave the control channel", lambda: carried(world, seen) < 100, check=world.check)
+    seen.went_on(before, session(world, "h1"))
+
+
+def carried(world, seen):
+    """Packets that the control channel of h1 carries while 8 MiB pass."""
+    before = carrier(world, "h1").sent
+    seen.moves("UDP is allowed again", 8 << 20)
+    return carrier(world, "h1").sent - before
 
 
 def test_udp_is_blocked_from_the_start(world):
@@ -169,9 +168,11 @@ def test_udp_is_blocked_from_the_start(world):
     world.start_agent("h1")
     tapworld.set_up_tap(world, "h1")
     expect(not any(path.up for path in paths(world, "h1") if not path.carrier), "a UDP path is shown as up")
+    before = session(world, "h1")
     with flow(world) as seen:
-        wait_for("traffic inside the control channel", lambda: carrier(world, "h1").sent > 1000, 60, world.check)
-    expect(seen.lost <= 3 + seen.pings / 50, "the carrier served badly")
+        wait_for("traffic inside the control channel", lambda: carrier(world, "h1").sent > 1000, check=world.check)
+        seen.moves("UDP is blocked")
+    seen.went_on(before, session(world, "h1"))
     world.net.allow()
     both_up(world)
 

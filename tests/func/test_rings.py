@@ -34,8 +34,8 @@ def relaunch(world, one, two, mtu):
         world.wait_stable()
         world.launch(name, queues=queues, packed=packed, mtu=mtu)
     for name in ("vm1", "vm2"):
-        world.guests[name].wait_ready(90, world.check)
-        world.guests[name].must("iperf3 -s -D")
+        world.guests[name].wait_ready(check=world.check)
+        checks.guest_serves_iperf(world.guests[name])
 
 
 def negotiated(guest, queues, packed, mtu):
@@ -52,14 +52,9 @@ def negotiated(guest, queues, packed, mtu):
     expect(found == mtu, f"{guest.name}: MTU {found}, not {mtu}")
 
 
-def full_ping(guest, target, mtu):
-    output = guest.run(f"ping -c 5 -s {mtu - 28} -W 5 {target}", 40).output
-    expect(" 0% packet loss" in output, f"{guest.name} to {target} at MTU {mtu}: {output[-300:]}")
-
-
 def tcp(world, one, two, streams):
     for options in ((), ("-R",)):
-        checks.iperf(one, GUESTS[two.name]["ip4"], "-t", "2", "-P", str(streams), *options, timeout=60, check=world.check)
+        checks.iperf(one, GUESTS[two.name]["ip4"], "-t", "2", "-P", str(streams), *options, check=world.check)
 
 
 def spread(guest):
@@ -82,7 +77,7 @@ def kills(world, one, two):
     writer.done()
     checks.verify(one, writer.sum)
     checks.no_io_errors(one)
-    result = flow.wait(60, world.check)
+    result = flow.wait(check=world.check)
     expect(result.ok and '"error"' not in result.output, f"TCP over the kills: {result.output[-300:]}")
 
 
@@ -92,8 +87,8 @@ def one_round(world, number):
     one, two = world.guests["vm1"], world.guests["vm2"]
     negotiated(one, *first, mtu)
     negotiated(two, *second, mtu)
-    full_ping(one, GUESTS["vm2"]["ip4"], mtu)
-    full_ping(two, GUESTS["vm1"]["ip4"], mtu)
+    for source, target in ((one, two), (two, one)):
+        checks.ping(source, GUESTS[target.name]["ip4"], 5, mtu - 28, world.check)
     return one, two
 
 
@@ -122,7 +117,7 @@ def test_kills_of_a_packed_guest_with_1_queue(world):
         agent.kill()
         world.start_agent("h2")
         checks.reach(two, GUESTS["vm1"]["ip4"], world.check)
-    result = flow.wait(60, world.check)
+    result = flow.wait(check=world.check)
     expect(result.ok and '"error"' not in result.output, f"TCP over the kills: {result.output[-300:]}")
     checks.no_io_errors(two)
 

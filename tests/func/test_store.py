@@ -55,7 +55,7 @@ def test_full_store_refuses_changes_and_carries_traffic(world):
         except w.ControlError:
             return False
 
-    wait_for("changes to be accepted again", accepted, 15, world.check)
+    wait_for("changes to be accepted again", accepted, check=world.check)
     world.appliance.kill()
     world.start_appliance()
     world.wait_stable()

@@ -5,15 +5,16 @@ import json
 import os
 
 import case
+import checks
 import net
 import tapworld
 from case import expect, wait_for
+from proc import PATIENCE
 
 
 def iperf(world, node, target, *options):
-    output = world.net.sh(node, f"iperf3 -J -i 0 -c {target} {' '.join(options)}", check=False, timeout=60)
-    answer = json.loads(output)
-    expect("error" not in answer, f"iperf3 {node} to {target}: {answer.get('error')}")
+    answer = checks.measured(f"iperf3 {node} to {target}", lambda: world.net.sh(
+        node, f"iperf3 -J -i 0 -c {target} {' '.join(options)}", check=False, timeout=3 * PATIENCE))
     return answer["end"]["sum_received"]["bytes"]
 
 
@@ -24,13 +25,11 @@ def test_ping_both_families(world):
 
 
 def test_large_pings_are_fragmented_and_come_back(world):
-    output = world.net.sh("h1", f"ping -c 3 -s 9000 -W 5 {tapworld.ADDRESSES['h2'][0]}", check=False)
-    expect(" 0% packet loss" in output, output)
+    tapworld.ping(world, "h1", tapworld.ADDRESSES["h2"][0], 3, 9000)
 
 
 def test_tcp_both_ways_with_super_frames(world):
-    world.spawn("h2", "iperf3", "-s")
-    wait_for("iperf3 to listen", lambda: ":5201" in world.net.sh("h2", "ss -ltn"))
+    checks.station_serves_iperf(world, "h2")
     before = world.counters("vnic", "tap-h1")["tx_super"]
     for options in ((), ("-R",)):
         arrived = iperf(world, "h1", tapworld.ADDRESSES["h2"][0], "-n", "100M", *options)
@@ -43,8 +42,7 @@ def test_station_behind_the_vlan_trunk(world):
     for family, station in enumerate((net.STATION4, net.STATION6)):
         tapworld.ping(world, "h1", station, 5)
         tapworld.ping(world, "lan", tapworld.ADDRESSES["h2"][family], 5)
-    world.spawn("lan", "iperf3", "-s")
-    wait_for("iperf3 to listen", lambda: ":5201" in world.net.sh("lan", "ss -ltn"))
+    checks.station_serves_iperf(world)
     before = world.all_counters()
     for options in ((), ("-R",)):
         iperf(world, "h1", net.STATION4, "-n", "20M", *options)
@@ -86,17 +84,17 @@ def test_spoof_check_can_be_taken_off_in_use(world):
     world.ctl("vnic", "set", "tap-h1", "--spoof-check", "off")
     world.net.sh("h1", "ip addr add 10.20.0.99/32 dev tap0")
     try:
-        output = world.net.sh("h1", f"ping -c 2 -W 2 -I 10.20.0.99 {net.STATION4}", check=False)
+        wait_for("answers to the address", lambda: "100% packet loss" not in
+                 world.net.sh("h1", f"ping -c 2 -W 2 -I 10.20.0.99 {net.STATION4}", check=False))
     finally:
         world.net.sh("h1", "ip addr del 10.20.0.99/32 dev tap0")
         world.ctl("vnic", "set", "tap-h1", "--spoof-check", "on")
-    expect("100% packet loss" not in output, "the address is still dropped")
 
 
 def test_vnic_down_and_up(world):
     world.ctl("vnic", "set", "tap-h2", "--state", "down")
-    output = world.net.sh("h1", f"ping -c 2 -W 1 {tapworld.ADDRESSES['h2'][0]}", check=False)
-    expect("100% packet loss" in output, "a vNIC that is down still answers")
+    wait_for("a vNIC that is down not to answer", lambda: "100% packet loss" in
+             world.net.sh("h1", f"ping -c 2 -W 1 {tapworld.ADDRESSES['h2'][0]}", check=False))
     world.ctl("vnic", "set", "tap-h2", "--state", "up")
     tapworld.ping(world, "h1", tapworld.ADDRESSES["h2"][0])
 
@@ -107,8 +105,8 @@ def test_moved_profile_is_reachable_at_its_new_host(world):
               "--ip", "10.20.0.29", "--frontend", "tap", "--tap-name", "tap9")
     for host, other in (("h1", "h2"), ("h2", "h1")):
         world.ctl("profile", "move", "mover", "--host", host)
-        wait_for(f"tap9 on {host}", lambda host=host: "tap9" in world.net.sh(host, "ip -br link"), 15, world.check)
-        wait_for(f"no tap9 on {other}", lambda other=other: "tap9" not in world.net.sh(other, "ip -br link"), 15)
+        wait_for(f"tap9 on {host}", lambda host=host: "tap9" in world.net.sh(host, "ip -br link"), check=world.check)
+        wait_for(f"no tap9 on {other}", lambda other=other: "tap9" not in world.net.sh(other, "ip -br link"))
         world.net.sh(host, "ip link set tap9 up")
         found = world.net.sh(host, "cat /sys/class/net/tap9/address").strip()
         expect(found == "02:00:5e:00:01:09", f"tap9 on {host} has MAC {found}")
@@ -118,7 +116,7 @@ def test_moved_profile_is_reachable_at_its_new_host(world):
         world.net.sh(host, "ip route replace 10.20.0.0/24 dev tap9 table 29")
         tapworld.ping(world, "lan", "10.20.0.29")
     world.ctl("vnic", "delete", "tap-mover")
-    wait_for("no tap9", lambda: "tap9" not in world.net.sh("h2", "ip -br link"), 15)
+    wait_for("no tap9", lambda: "tap9" not in world.net.sh("h2", "ip -br link"))
     world.ctl("profile", "delete", "mover")
 
 

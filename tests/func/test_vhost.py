@@ -18,14 +18,16 @@ import os
 import re
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 sys.path.insert(0, f"{TOP}/tests/world")
+import checks as world  # noqa: E402
 import vm  # noqa: E402
+from proc import PATIENCE, WorldError, child, wait_for  # noqa: E402
+from report import CheckFailed  # noqa: E402
 
 BUILD = os.environ.get("BUILD", "build/gcc")
 GUEST = os.environ.get("GUEST", "build/cache/guest")
@@ -44,7 +46,7 @@ class Echo:
 
     def start(self):
         with open(self.log_path, "ab") as log:
-            self.process = subprocess.Popen(self.args, stdout=log, stderr=log)
+            self.process = child(self.args, stdout=log, stderr=log)
 
     def kill(self):
         self.process.kill()
@@ -52,7 +54,7 @@ class Echo:
 
     def stop(self):
         self.process.send_signal(signal.SIGTERM)
-        self.process.wait(10)
+        self.process.wait(PATIENCE)
 
     def log(self):
         with open(self.log_path, errors="replace") as file:
@@ -83,45 +85,38 @@ class Checks:
         print(f"{'ok' if ok else 'FAIL'} {name}{': ' if figure else ''}{figure}", flush=True)
 
 
-def wait_for(condition, timeout, what):
-    deadline = time.monotonic() + timeout
-    while not condition():
-        if time.monotonic() > deadline:
-            raise vm.GuestError(f"not within {timeout} s: {what}")
-        time.sleep(0.05)
-
-
 def network(checks, a):
-    result = a.run("ping -c 5 -i 0.2 -s 1400 10.9.0.2", 20)
-    checks.check("ping between two guests", " 0% packet loss" in result.output, result.output.splitlines()[-1])
+    checks.check("ping between two guests", True, f"{world.ping(a, '10.9.0.2', 5, 1400):.1f} ms")
     text = a.must("ethtool -k eth0")
     checks.check("segmentation offload negotiated", "tcp-segmentation-offload: on" in text)
-    result = a.run("iperf3 -c 10.9.0.2 -t 2 -f m", 30)
-    rate = re.findall(r"([\d.]+) Mbits/sec.*receiver", result.output)
-    checks.check("TCP between two guests", result.ok and rate, f"{rate[0]} Mbit/s" if rate else result.output[-300:])
+    checks.check("TCP between two guests", True, f"{world.iperf(a, '10.9.0.2', '-t', '2'):.0f} Mbit/s")
 
 
 def disk(checks, a, echo):
-    a.must("mkfs.ext4 -q -F /dev/vda && mount /dev/vda /mnt", 60)
-    a.must("dd if=/dev/urandom of=/tmp/x bs=1M count=32 2>/dev/null; sha256sum < /tmp/x > /tmp/sum", 60)
+    world.make_disk(a)
+    a.must("dd if=/dev/urandom of=/tmp/x bs=1M count=32 2>/dev/null; sha256sum < /tmp/x > /tmp/sum")
     job = a.start("for i in 1 2 3 4; do cp /tmp/x /mnt/x$i && sync || exit 1; done")
-    # Direct writes, so that nearly always a request is in flight.
-    a.must("(while dd if=/tmp/x of=/mnt/direct bs=64k oflag=direct conv=notrunc; do :; done) > /run/direct 2>&1 &")
-    for _ in range(KILLS):
+    # Direct writes, so that mostly a request is in flight.
+    direct = a.start("rm -f /run/enough; until test -e /run/enough; do"
+                     " dd if=/tmp/x of=/mnt/direct bs=64k oflag=direct conv=notrunc || exit 1; done")
+    kills = 0
+    while kills < KILLS or not sum(echo.again()) and kills < 10 * KILLS:
+        kills += 1
         before = echo.log().count("disk-a: queue")
         time.sleep(0.7)  # the work under way is what is killed, not a condition that is waited for
         echo.kill()
         echo.start()
-        wait_for(lambda n=before: echo.log().count("disk-a: queue") > n, 10, "QEMU reconnects")
-    result = job.wait(120)
-    a.must("killall -9 dd; while pidof dd; do :; done")
-    checks.check(f"writes go on over {KILLS} kills of the back-end", result.ok, result.output[-200:])
+        wait_for("QEMU to reconnect", lambda n=before: echo.log().count("disk-a: queue") > n)
+    result = job.wait()
+    a.must("touch /run/enough")
+    checks.check("direct writes go on too", direct.wait().ok)
+    checks.check(f"writes go on over {kills} kills of the back-end", result.ok, result.output[-200:])
     a.must("umount /mnt; echo 3 > /proc/sys/vm/drop_caches; mount /dev/vda /mnt")
-    sums = a.must("for i in 1 2 3 4; do sha256sum < /mnt/x$i | cmp - /tmp/sum || echo differs; done", 120)
+    sums = a.must("for i in 1 2 3 4; do sha256sum < /mnt/x$i | cmp - /tmp/sum || echo differs; done")
     checks.check("checksums after the kills", sums.strip() == "", sums)
     checks.check("requests in flight at the kills came again", sum(echo.again()) > 0, f"{echo.again()}")
     result = a.run("fio --name=v --filename=/mnt/f --size=16M --rw=randwrite --bs=4k --ioengine=libaio --iodepth=16"
-                   " --direct=1 --verify=crc32c --verify_fatal=1 --minimal", 120)
+                   " --direct=1 --verify=crc32c --verify_fatal=1 --minimal")
     checks.check("fio verify, queue depth 16", result.ok, "" if result.ok else result.output[-300:])
     errors = a.run("dmesg | grep -i 'i/o error'").output
     checks.check("no I/O error in the guest", errors == "", errors[-200:])
@@ -134,7 +129,7 @@ def idle(checks, echo):
         cpu, switches = echo.cpu_ns(), echo.switches()
         time.sleep(5)  # the span that is measured
         figures = (echo.cpu_ns() - cpu) / 5e7, (echo.switches() - switches) / 5
-        least = min(least or figures, figures)
+        least = tuple(map(min, least or figures, figures))
         if least[0] <= 0.1 and least[1] <= 5:
             break
     checks.check("idle", least[0] <= 0.1 and least[1] <= 5, f"{least[0]:.3f} % of a core, {least[1]:.1f} wake-ups/s")
@@ -147,11 +142,12 @@ def reset(checks, a, echo):
     time.sleep(0.3)
     a.qmp("system_reset")
     a.close_channel()
-    a.wait_ready(60)
+    a.wait_ready()
     result = a.run("dd if=/dev/urandom of=/dev/vda bs=1M count=8 oflag=direct 2>/dev/null && dd if=/dev/vda bs=1M"
-                   " count=8 iflag=direct 2>/dev/null | sha256sum", 60)
+                   " count=8 iflag=direct 2>/dev/null | sha256sum")
     checks.check("disk works after a reset under I/O", result.ok)
-    checks.check("network works after the reset", a.run("ping -c 2 10.9.0.2", 10).ok)
+    world.reach(a, "10.9.0.2")
+    checks.check("network works after the reset", True)
     checks.check("nothing broke", "broken" not in echo.log())
 
 
@@ -175,10 +171,10 @@ def one_world(checks, packed):
         echo.start()
         a.start_qemu()
         b.start_qemu()
-        a.wait_ready(90)
-        b.wait_ready(90)
+        a.wait_ready()
+        b.wait_ready()
         checks.check("two guests boot, packed rings" if packed else "two guests boot", True, f"{a.boot_seconds:.1f} s, {b.boot_seconds:.1f} s")
-        b.must("iperf3 -s -D")
+        world.guest_serves_iperf(b)
         network(checks, a)
         idle(checks, echo)
         disk(checks, a, echo)
@@ -186,7 +182,7 @@ def one_world(checks, packed):
         reset(checks, a, echo)
         echo.stop()
         print("\n".join(f"  | {line}" for line in echo.log().splitlines() if "requests" in line))
-    except vm.GuestError as error:
+    except (vm.GuestError, WorldError, CheckFailed) as error:
         checks.check("run to the end", False, str(error))
     finally:
         a.kill()
@@ -199,6 +195,7 @@ def one_world(checks, packed):
 
 
 def main():
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that all that was begun is undone
     checks = Checks()
     for packed in (False, True):
         one_world(checks, packed)

@@ -10,7 +10,8 @@ import subprocess
 
 import case
 import net
-from case import expect
+from case import expect, wait_for
+from proc import PATIENCE, child
 
 # Runs in the appliance's namespace: shows the tag of the first frame from the station, answers its ARP request
 # for 10.20.0.9 in VLAN 100 and for 10.20.0.10 in VLAN 101.
@@ -19,7 +20,7 @@ import socket, struct
 port = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
 port.bind(("upl0", 0))
 port.setsockopt(263, 8, 1)
-port.settimeout(5)
+port.settimeout(60)
 print("ready", flush=True)
 asked = set()
 while len(asked) < 2:
@@ -39,20 +40,22 @@ while len(asked) < 2:
 
 def test_fabric_joins_hosts_and_appliance(world):
     for node, target in (("h1", "10.99.0.12"), ("h2", "10.99.0.1"), ("h1", "fd99::1"), ("app", "fd99::12")):
-        world.net.sh(node, f"ping -c 1 -W 2 {target}")
+        world.net.sh(node, f"ping -c 5 -i 0.2 -W 5 {target}")
 
 
 def test_trunk_tags_and_untags(world):
-    end = subprocess.Popen(world.net.inside("app") + ["/usr/bin/python3", "-c", TRUNK_END], stdout=subprocess.PIPE,
-                           text=True)
+    end = child(world.net.inside("app") + ["/usr/bin/python3", "-c", TRUNK_END], stdout=subprocess.PIPE, text=True)
     expect(end.stdout.readline() == "ready\n", "the trunk's end did not start")
     world.net.sh("lan", "ping -c 1 -W 1 10.20.0.9", check=False)
     world.net.sh("lan", "ping -c 1 -W 1 10.20.0.10", check=False)
-    seen = end.communicate(timeout=10)[0].split("\n")[:2]
+    seen = end.communicate(timeout=PATIENCE)[0].split("\n")[:2]
     expect(seen == [f"tag {net.VLAN}"] * 2, f"tags on the trunk: {seen}")
-    neighbours = world.net.sh("lan", "ip neigh show dev uplp")
-    expect("10.20.0.9 lladdr 02:00:00:00:00:09" in neighbours, f"VLAN 100 was not let in: {neighbours}")
-    expect("02:00:00:00:00:0a" not in neighbours, f"VLAN 101 was let in: {neighbours}")
+
+    def neighbours():
+        return world.net.sh("lan", "ip neigh show dev uplp")
+
+    wait_for("VLAN 100 to be let in", lambda: "10.20.0.9 lladdr 02:00:00:00:00:09" in neighbours())
+    expect("02:00:00:00:00:0a" not in neighbours(), f"VLAN 101 was let in: {neighbours()}")
 
 
 def unanswered_datagrams(world):
@@ -79,7 +82,7 @@ def test_kernel_sees_nothing_on_the_uplink(world):
     expect(unanswered_datagrams(world) == before, "the kernel took a frame from the uplink")
     world.net.sh("app", "nft flush ruleset")
     subprocess.run(world.net.inside("lan") + ["/usr/bin/python3", "-c", send], check=True)
-    expect(unanswered_datagrams(world) == before + 1, "the frame is not one that the kernel would take")
+    wait_for("the kernel to take the frame", lambda: unanswered_datagrams(world) == before + 1)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@
 #include "fabric/base/clock.h"
 #include "tests/lib/bdev_sync.h"
 
-#define PATIENCE (20 * NSEC_PER_SEC)
+#define PATIENCE (60 * NSEC_PER_SEC)
 
 static void done(struct bdev_io *io)
 {

@@ -6,7 +6,8 @@ import re
 import time
 
 import net
-from proc import Usage, own_memory, wait_for
+import vm
+from proc import PATIENCE, Usage, own_memory, wait_for
 from report import CheckFailed, expect
 from world import GUESTS
 
@@ -16,45 +17,80 @@ IO_ERRORS = "I/O error|EXT4-fs error|Remounting filesystem read-only|Aborting jo
 
 # ---- a: reachability ----
 
-def ping(guest, target, count=3):
+def all_answered(what, command, run, check=None):
+    """The output of a ping command that loses nothing, and the output is shown of each that did. A host comes back after a
+    disturbance in its own time, and where a processor is not given in time a frame may be dropped: some time all must come.
+    """
+    def answered():
+        output = run(command)
+        if " 0% packet loss" in output:
+            return output
+        print(f"  {what}: {output.strip().splitlines()[-2:]}", flush=True)
+        return None
+
+    return wait_for(what, answered, PATIENCE, check)
+
+
+def ping(guest, target, count=3, size=56, check=None):
     """Round trip in ms."""
-    output = guest.run(f"ping -c {count} -W 5 {target}", 8 + 6 * count).output
-    found = re.search(r" (\d+)% packet loss", output)
-    expect(found and int(found.group(1)) == 0, f"{guest.name} to {target}: {output.strip().splitlines()[-1:]}")
+    output = all_answered(f"{count} answers in a row from {target} to {guest.name}", f"ping -c {count} -s {size} -W 5 {target}",
+                          lambda command: guest.run(command, 8 + 6 * count).output, check)
     return float(re.search(r"min/avg/max = [\d.]+/([\d.]+)/", output).group(1))
 
 
-def reach(guest, target, check, timeout=60):
-    """Waits until `guest` reaches `target`. For after a disturbance: every host comes back in its own time, and until then, as under load,
-    a frame may be dropped.
-    """
-    wait_for(f"{guest.name} to reach {target}", lambda: guest.run(f"ping -c 1 -W 1 {target}", 8).ok, timeout, check)
+def reach(guest, target, check=None):
+    """Waits until `guest` reaches `target`."""
+    ping(guest, target, 1, check=check)
 
 
 def station_ping(world, target):
-    output = world.net.sh("lan", f"ping -c 3 -i 0.2 -W 5 {target}", check=False)
-    found = re.search(r"rtt min/avg/max/mdev = [\d.]+/([\d.]+)/", output)
-    expect(found and " 0% packet loss" in output, f"station to {target}: {output.strip().splitlines()[-1:]}")
-    return float(found.group(1))
+    output = all_answered(f"3 answers in a row from {target} to the station", f"ping -c 3 -i 0.2 -W 5 {target}",
+                          lambda command: world.net.sh("lan", command, check=False), world.check)
+    return float(re.search(r"rtt min/avg/max/mdev = [\d.]+/([\d.]+)/", output).group(1))
 
 
-def iperf(guest, target, *options, timeout=40, check=None):
+IPERF_SERVES = "netstat -ltn | grep -q ':5201 '"
+
+
+def measured(what, run):
+    """What iperf3 -J says. A server may still be at its last test, which it says, and then is asked again."""
+    def answer():
+        output = run()
+        try:
+            found = json.loads(output)
+        except json.JSONDecodeError:
+            raise CheckFailed(f"{what}: {output[-300:]}") from None
+        error = found.get("error")
+        expect(not error or "busy" in error, f"{what}: {error}")
+        return None if error else found
+
+    return wait_for(f"{what}: a server that is free", answer)
+
+
+def iperf(guest, target, *options, timeout=PATIENCE, check=None):
     """Goodput at the receiver in Mbit/s."""
-    result = guest.run(f"iperf3 -J -i 0 -c {target} --connect-timeout 5000 {' '.join(options)}", timeout, check)
-    try:
-        answer = json.loads(result.output)
-    except json.JSONDecodeError:
-        raise CheckFailed(f"iperf3 {guest.name} to {target}: {result.output[-300:]}") from None
-    expect("error" not in answer, f"iperf3 {guest.name} to {target}: {answer.get('error')}")
+    what = f"iperf3 {guest.name} to {target}"
+    command = f"iperf3 -J -i 0 -c {target} --connect-timeout 20000 {' '.join(options)}"
+    answer = measured(what, lambda: guest.run(command, timeout, check).output)
     rate = answer["end"]["sum_received"]["bits_per_second"] / 1e6
-    expect(rate > 0, f"iperf3 {guest.name} to {target}: nothing arrived")
+    expect(rate > 0, f"{what}: nothing arrived")
     return rate
 
 
 def serve_iperf(world):
     for guest in world.guests.values():
-        guest.must("pidof iperf3 || iperf3 -s -D")
-    world.spawn("lan", "iperf3", "-s")
+        guest_serves_iperf(guest)
+    station_serves_iperf(world)
+
+
+def guest_serves_iperf(guest):
+    guest.must(f"pidof iperf3 || iperf3 -s -D; until {IPERF_SERVES}; do sleep 0.1; done")
+
+
+def station_serves_iperf(world, node="lan"):
+    """A server on a node of the world. There is one at most."""
+    world.spawn(node, "iperf3", "-s")
+    wait_for("iperf3 to listen", lambda: ":5201" in world.net.sh(node, "ss -ltn"), check=world.check)
 
 
 def reachability(report, world, one, two):
@@ -128,7 +164,7 @@ def sum_of(world, vnic, pattern):
 def make_disk(guest):
     """Makes a file system on the guest's disk and mounts it; gives the seconds."""
     started = time.monotonic()
-    guest.must("umount /mnt 2>/dev/null; mkfs.ext4 -q -F /dev/vda && mount /dev/vda /mnt", 60)
+    guest.must("umount /mnt 2>/dev/null; mkfs.ext4 -q -F /dev/vda && mount /dev/vda /mnt")
     return time.monotonic() - started
 
 
@@ -141,8 +177,8 @@ class Writer:
         self.guest = guest
         self.mebibytes = mebibytes
         self.check = check
-        guest.must(f"rm -f /run/progress /run/enough; dd if=/dev/urandom of=/tmp/data bs=1M count={mebibytes} 2>/dev/null", 60)
-        self.sum = guest.must("sha256sum < /tmp/data", 60).split()[0]
+        guest.must(f"rm -f /run/progress /run/enough; dd if=/dev/urandom of=/tmp/data bs=1M count={mebibytes} 2>/dev/null")
+        self.sum = guest.must("sha256sum < /tmp/data").split()[0]
         self.job = guest.start(
             f"i=0; while [ $i -lt {mebibytes} ] || [ ! -e /run/enough ]; do at=$((i % {mebibytes})); "
             "dd if=/tmp/data of=/mnt/data bs=1M count=1 skip=$at seek=$at conv=notrunc,fsync 2>/run/dd.err || "
@@ -151,10 +187,10 @@ class Writer:
     def progress(self):
         return int(self.guest.must("cat /run/progress 2>/dev/null || echo 0").split()[0])
 
-    def reach(self, mebibytes, timeout=240):
+    def reach(self, mebibytes, timeout=vm.PATIENCE):
         wait_for(f"{mebibytes} MiB written", lambda: self.progress() >= mebibytes, timeout, self.check)
 
-    def done(self, timeout=300):
+    def done(self, timeout=vm.PATIENCE):
         self.guest.must("touch /run/enough")
         result = self.job.wait(timeout, self.check)
         expect(result.ok, f"the writer in {self.guest.name} failed: {result.output.strip()}")
@@ -167,14 +203,14 @@ def kill_and_restart(world, writer, kill, restart):
     started = time.monotonic()
     kill()
     restart()
-    writer.reach(before + 2, 60)  # one MiB may have been on its way back when the daemon died
+    writer.reach(before + 2)  # one MiB may have been on its way back when the daemon died
     return time.monotonic() - started
 
 
 def disk_sum(guest):
     """The file's checksum as the disk has it, not the page cache."""
-    guest.must("umount /mnt && mount /dev/vda /mnt && echo 3 > /proc/sys/vm/drop_caches", 60)
-    return guest.must("sha256sum < /mnt/data", 60).split()[0]
+    guest.must("umount /mnt && mount /dev/vda /mnt && echo 3 > /proc/sys/vm/drop_caches")
+    return guest.must("sha256sum < /mnt/data").split()[0]
 
 
 def verify(guest, expected, mebibytes=WRITE_MIB):
@@ -233,8 +269,8 @@ def disk(report, world, guest, first=12, second=36):
 def fill(guest):
     """A file system with a random file; gives its checksum."""
     make_disk(guest)
-    guest.must("dd if=/dev/urandom of=/mnt/data bs=1M count=8 conv=fsync 2>/dev/null", 60)
-    return guest.must("sha256sum < /mnt/data", 60).split()[0]
+    guest.must("dd if=/dev/urandom of=/mnt/data bs=1M count=8 conv=fsync 2>/dev/null")
+    return guest.must("sha256sum < /mnt/data").split()[0]
 
 
 def move(report, world, guest, target):
@@ -246,12 +282,12 @@ def move(report, world, guest, target):
     world.ctl("profile", "set", name, "--host", target)
     moved = world.launch(name, target)
     report.row(f"d  {name}: profile moved to {target}, sockets there", True, time.monotonic() - started, "s")
-    moved.wait_ready(90, world.check)
+    moved.wait_ready(check=world.check)
     ready = time.monotonic()
     spec = GUESTS[name]
 
     def reachable():
-        ping(world.guests["vm1"] if name != "vm1" else world.guests["vm2"], spec["ip4"], 1)
+        reach(world.guests["vm1"] if name != "vm1" else world.guests["vm2"], spec["ip4"], world.check)
         return time.monotonic() - ready
 
     report.check(f"d  {name} reachable from its neighbour after boot", "s", reachable)
@@ -263,8 +299,8 @@ def move(report, world, guest, target):
         return found
 
     def same_disk():
-        moved.must("mount /dev/vda /mnt", 30)
-        found = moved.must("sha256sum < /mnt/data", 60).split()[0]
+        moved.must("mount /dev/vda /mnt")
+        found = moved.must("sha256sum < /mnt/data").split()[0]
         expect(found == expected, f"{name}: /mnt/data has SHA-256 {found}, not {expected}")
         return 8
 
@@ -284,7 +320,7 @@ def counted(world, vnic, pattern, action):
         now = world.counters("vnic", vnic)
         return [(name, now[name] - old) for name, old in before.items() if now[name] > old]
 
-    return wait_for(f"a counter of {vnic} like {pattern} to grow", grew, 5, world.check)[0]
+    return wait_for(f"a counter of {vnic} like {pattern} to grow", grew, check=world.check)[0]
 
 
 def spoof_mac(world, guest, victim):
@@ -299,7 +335,7 @@ def spoof_mac(world, guest, victim):
         expect(not result.ok, f"{guest.name} reached the station with {victim.name}'s MAC")
 
     name, count = counted(world, f"{guest.name}-net", r"drop_spoof_mac", act)
-    ping(victim, net.STATION4, 1)
+    reach(victim, net.STATION4, world.check)
     return count, name
 
 
@@ -315,7 +351,7 @@ def spoof_ip(world, guest, victim):
         expect(not result.ok, f"{guest.name} reached the station with {victim.name}'s address")
 
     name, count = counted(world, f"{guest.name}-net", r"drop_spoof_(arp|ipv4)", act)
-    ping(victim, net.STATION4, 1)
+    reach(victim, net.STATION4, world.check)
     return count, name
 
 
@@ -348,7 +384,7 @@ def frames(world):
 def settle(world):
     """Waits until the guests are quiet: no file system has something to write, no frame came for two seconds."""
     for guest in world.guests.values():
-        guest.must("umount /mnt 2>/dev/null; sync", 60)
+        guest.must("umount /mnt 2>/dev/null; sync")
     last, since = frames(world), time.monotonic()
 
     def quiet():
@@ -358,7 +394,7 @@ def settle(world):
             last, since = now, time.monotonic()
         return time.monotonic() - since > 2
 
-    wait_for("the guests to be quiet", quiet, 40, world.check, step=0.25)
+    wait_for("the guests to be quiet", quiet, check=world.check, step=0.25)
 
 
 def span(world, seconds):

@@ -12,12 +12,14 @@ With two paths there is a second switch, rack1, with fab1 in each node and the p
 fd99:0:0:1::/64. With relays, the appliance's port of each switch is behind tests/tools/relay, which loses and delays.
 """
 
+import contextlib
 import glob
 import os
 import re
+import signal
 import subprocess
 
-from proc import WorldError
+from proc import PATIENCE, WorldError
 
 NODES = ("h1", "h2", "rack", "app", "lan")
 PORTS = ("p", "q")  # what the switch of a path calls a node's port: NODE and this
@@ -45,7 +47,7 @@ def fabric(family, node, path=0):
     return f"fd99:0:0:{path}::{number}" if path else f"fd99::{number}"
 
 
-def sh(*command, check=True, feed=None, timeout=30):
+def sh(*command, check=True, feed=None, timeout=PATIENCE):
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, input=feed, text=True,
                           timeout=timeout)
     if check and done.returncode:
@@ -71,7 +73,7 @@ class Net:
         """Command prefix that runs something in a node's namespace; the process keeps its pid."""
         return ["ip", "netns", "exec", self.name(node)]
 
-    def sh(self, node, command, check=True, feed=None, timeout=30):
+    def sh(self, node, command, check=True, feed=None, timeout=PATIENCE):
         return sh(*self.inside(node), *command.split(), check=check, feed=feed, timeout=timeout)
 
     def create(self):
@@ -162,8 +164,13 @@ class Net:
 
 
 def delete_namespaces(prefix):
+    """What still runs inside is killed first: it would keep the namespace and its links alive without a name."""
     for path in glob.glob(f"/run/netns/{prefix}-*"):
-        sh("ip", "netns", "del", os.path.basename(path), check=False)
+        name = os.path.basename(path)
+        for pid in re.findall(r"^\d+$", sh("ip", "netns", "pids", name, check=False), re.M):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(pid), signal.SIGKILL)
+        sh("ip", "netns", "del", name, check=False)
 
 
 def prefixes():

@@ -11,13 +11,16 @@ import time
 
 PRCTL = ctypes.CDLL(None).prctl
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
+# Seconds that a condition may take. It tells what never comes from what is slow on a machine that is busy with other things:
+# how fast something is, no test asks.
+PATIENCE = 90.0
 
 
 class WorldError(Exception):
     """The world could not be built, or something in it broke that must not break."""
 
 
-def wait_for(what, condition, timeout=10.0, check=None, step=0.05):
+def wait_for(what, condition, timeout=PATIENCE, check=None, step=0.05):
     """Polls condition() until it gives something true, and returns that. `check` may raise meanwhile."""
     deadline = time.monotonic() + timeout
     while True:
@@ -35,6 +38,11 @@ def dies_with_us():
     """For Popen's preexec_fn: a kill -9 of this program ends the child too, unless KEEP=1 asks it to outlive us."""
     if os.environ.get("KEEP", "") in ("", "0"):
         PRCTL(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+
+def child(command, **options):
+    """A helper process of a test, with pipes and the like as of Popen; it dies with the test."""
+    return subprocess.Popen(command, preexec_fn=dies_with_us, **options)
 
 
 def start_time(pid):
@@ -71,7 +79,7 @@ class Daemon:
     def pid(self):
         return self.process.pid if self.process else None
 
-    def start(self, timeout=20):
+    def start(self, timeout=PATIENCE):
         reader, writer = os.pipe()
         os.makedirs(os.path.dirname(self.log_path), exist_ok=True)
         try:
@@ -114,9 +122,9 @@ class Daemon:
         if self.running():
             self.process.send_signal(signal.SIGKILL)
         if self.process:
-            self.process.wait(10)
+            self.process.wait(PATIENCE)
 
-    def stop(self, timeout=10):
+    def stop(self, timeout=PATIENCE):
         """SIGTERM; the exit must be clean (status 0) and in time."""
         if not self.process:
             return

@@ -59,7 +59,7 @@ class Pair:
             for guest in (self.app, self.host):
                 guest.start_qemu()
             for guest in (self.app, self.host):
-                guest.wait_ready(120)
+                guest.wait_ready()
                 self.devices_up(guest)
         except BaseException:
             self.close()
@@ -84,7 +84,7 @@ class Pair:
                            f"i2 addr add {ADDRESS[guest.name].format(wire)}/24 dev eth{wire}"]
             if wire in RDMA_WIRES:
                 script.append(f"rdma link add rxe{wire} type rxe netdev eth{wire}")
-        guest.must(" && ".join(script), 60)
+        guest.must(" && ".join(script))
 
     def cut(self, wire, *guests, up=False):
         """Takes the cable out of both ends (or of one), or puts it in again."""

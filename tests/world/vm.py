@@ -12,10 +12,12 @@ import re
 import select
 import shlex
 import socket
-import subprocess
 import time
+from subprocess import DEVNULL
 
-from proc import dies_with_us
+import proc
+
+PATIENCE = 3 * proc.PATIENCE  # an emulated guest is that much slower on a busy machine
 
 TCG_CPU = "max,-erms,-fsrm"  # without them the guest's memcpy is "rep movsq", which TCG runs 8 bytes at a time
 APPEND = ("console=ttyS0 quiet loglevel=4 panic=-1 mitigations=off nokaslr no_timer_check random.trust_cpu=on"
@@ -127,11 +129,10 @@ class Guest:
         self.close_channel()
         self.started = time.monotonic()
         with open(self.log_path, "ab") as log:
-            self.process = subprocess.Popen(self.command_line(), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                                            start_new_session=True, preexec_fn=dies_with_us)
+            self.process = proc.child(self.command_line(), stdin=DEVNULL, stdout=log, stderr=log, start_new_session=True)
         return self.process
 
-    def wait_ready(self, timeout=60, check=None):
+    def wait_ready(self, timeout=PATIENCE, check=None):
         """Waits until the guest's command channel answers; `check` is called meanwhile and may raise."""
         deadline = time.monotonic() + timeout
         asked = 0.0
@@ -173,7 +174,7 @@ class Guest:
         self.pending += data
         return True
 
-    def run(self, command, timeout=30, check=None):
+    def run(self, command, timeout=PATIENCE, check=None):
         """Runs a shell command in the guest; after `timeout` seconds the guest itself ends it with status 143."""
         self.sequence += 1
         code = base64.b64encode(command.encode()).decode()
@@ -196,7 +197,7 @@ class Guest:
                 raise GuestError(f"{self.name}: no answer within {timeout} s to: {command}\n{self.tail()}")
             self.receive(0.2)
 
-    def must(self, command, timeout=30, check=None):
+    def must(self, command, timeout=PATIENCE, check=None):
         """run() that raises when the command fails; gives its output."""
         result = self.run(command, timeout, check)
         if not result.ok:
@@ -214,7 +215,7 @@ class Guest:
     def qmp(self, command, **arguments):
         """One QMP command on a connection of its own."""
         with socket.socket(socket.AF_UNIX) as monitor:
-            monitor.settimeout(10)
+            monitor.settimeout(PATIENCE)
             monitor.connect(self.path("qmp"))
             stream = monitor.makefile("rw")
             stream.readline()
@@ -245,7 +246,7 @@ class Guest:
     def running(self):
         return self.process is not None and self.process.poll() is None
 
-    def shutdown(self, timeout=10):
+    def shutdown(self, timeout=PATIENCE):
         """Syncs the guest's disks and ends QEMU cleanly, as a person would with poweroff."""
         if self.running():
             self.run("umount /mnt 2>/dev/null; sync", timeout)
@@ -272,12 +273,12 @@ class Job:
         text = self.guest.must(f"cat {self.base}.rc 2>/dev/null || true").strip()
         if not text:
             return None
-        return Result(int(text), self.guest.must(f"cat {self.base}.out", 60))
+        return Result(int(text), self.guest.must(f"cat {self.base}.out"))
 
     def output(self):
         return self.guest.must(f"cat {self.base}.out 2>/dev/null || true")
 
-    def wait(self, timeout, check=None):
+    def wait(self, timeout=PATIENCE, check=None):
         deadline = time.monotonic() + timeout
         while True:
             result = self.poll()

@@ -11,6 +11,8 @@ Several worlds may exist side by side. What a world owns is written down below /
 made, so that a later run can remove what a killed one left behind. Environment: LINK=udp|dpdk, BUILD, GUEST.
 """
 
+import contextlib
+import fcntl
 import json
 import os
 import shutil
@@ -21,7 +23,7 @@ import time
 
 import net
 import vm
-from proc import Daemon, WorldError, dies_with_us, start_time, wait_for
+from proc import PATIENCE, Daemon, WorldError, child, start_time, wait_for
 
 TOP = os.path.abspath(f"{os.path.dirname(__file__)}/../..")
 RECORDS = "/run/outrigger-world"
@@ -162,8 +164,14 @@ class World:
             command += ["--fabric", self.bracket("app", path)]
         if self.link == "dpdk":
             command += ["--fabric-port", "af_xdp:fab0", "--xdp-prog", f"{self.build}/fabric/link/dpdk/fabric.bpf.o"]
-        command.append("--hugepages" if reserve_hugepages() else "--no-hugepages")
+        command.append("--hugepages" if self.claim_hugepages() else "--no-hugepages")
         return command
+
+    def claim_hugepages(self):
+        """True if there are hugepages for this world beside the others: they stay claimed until it ends."""
+        with records_locked():
+            self.note({"hugepages": HUGEPAGES_WANTED})
+            return reserve_hugepages(sum(state.get("hugepages", 0) for state in records().values()))
 
     def bracket(self, node, path=0):
         """A node's fabric address as a part of ADDRESS:PORT."""
@@ -187,7 +195,7 @@ class World:
             self.appliance = Daemon("outriggerd", self.appliance_command(), f"{self.directory}/logs/outriggerd.log",
                                     self.net.inside("app"))
             self.undo.append(self.appliance.stop)
-        self.appliance.start(30)
+        self.appliance.start()
         self.adopt(self.appliance.pid)
         return self.appliance
 
@@ -201,7 +209,7 @@ class World:
         command = [self.binary("outrigger-agent"), "enroll", "--appliance", f"{self.bracket('app')}:{API_PORT}",
                    "--token", token, "--state", state or f"{self.directory}/{host}"]
         done = subprocess.run(self.net.inside(host) + command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                              text=True, timeout=30)
+                              text=True, timeout=PATIENCE)
         if check and done.returncode:
             raise WorldError(f"outrigger-agent enroll on {host}: status {done.returncode}: {done.stdout.strip()}")
         return done.returncode, done.stdout
@@ -226,7 +234,7 @@ class World:
             self.undo.append(agent.stop)
         agent.start()
         self.adopt(agent.pid)
-        wait_for(f"{host} connected", lambda: self.host_connected(host), 20, self.check)
+        wait_for(f"{host} connected", lambda: self.host_connected(host), check=self.check)
         return agent
 
     def host_connected(self, host):
@@ -255,7 +263,7 @@ class World:
 
     def ctl(self, *arguments):
         done = subprocess.run(self.ctl_command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                              timeout=60)
+                              timeout=PATIENCE)
         with open(f"{self.directory}/logs/outriggerctl.log", "a") as log:
             log.write(f"$ outriggerctl {' '.join(arguments)}  [{done.returncode}]\n{done.stderr}")
         if done.returncode:
@@ -305,8 +313,8 @@ class World:
         if self.accel is None:
             self.accel = probe_accel(self.image, f"{self.record}/probe")
         place = host or GUESTS[name]["host"]
-        nic = wait_for(f"{name}-net at {place}", lambda: self.attached("vnic", f"{name}-net", place), 20, self.check)
-        disk = wait_for(f"{name}-disk at {place}", lambda: self.attached("vdisk", f"{name}-disk", place), 20, self.check)
+        nic = wait_for(f"{name}-net at {place}", lambda: self.attached("vnic", f"{name}-net", place), check=self.check)
+        disk = wait_for(f"{name}-disk at {place}", lambda: self.attached("vdisk", f"{name}-disk", place), check=self.check)
         spec = GUESTS[name]
         guest = vm.Guest(name, self.image, f"{self.record}/vm", self.accel,
                          vm.net_vhost(nic, spec["mac"], self.accel == "tcg", queues, packed, mtu)
@@ -321,7 +329,7 @@ class World:
         self.undo.append(guest.kill)
         return guest
 
-    def boot(self, *names, host=None, timeout=90):
+    def boot(self, *names, host=None, timeout=vm.PATIENCE):
         """Boots guests side by side; gives the last one."""
         guests = [self.launch(name, host) for name in names]
         for guest in guests:
@@ -331,8 +339,8 @@ class World:
     def spawn(self, node, *command):
         """Runs a helper program in a node's namespace until the world ends."""
         with open(f"{self.directory}/logs/{node}.log", "ab") as log:
-            process = subprocess.Popen(self.net.inside(node) + list(command), stdin=subprocess.DEVNULL, stdout=log,
-                                       stderr=log, start_new_session=True, preexec_fn=dies_with_us)
+            process = child(self.net.inside(node) + list(command), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                            start_new_session=True)
         self.adopt(process.pid)
 
         def end():
@@ -345,7 +353,7 @@ class World:
     def wait_stable(self):
         """Waits until every host has its session again."""
         for host in self.agents:
-            wait_for(f"{host} connected", lambda host=host: self.host_connected(host), 30, self.check)
+            wait_for(f"{host} connected", lambda host=host: self.host_connected(host), check=self.check)
 
     def describe(self):
         """How to reach everything, for a person, when the world stays up."""
@@ -367,8 +375,7 @@ class Relay:
 
     def __init__(self, world, path):
         command = [*world.net.inside("rack"), world.binary("relay"), world.net.port("app", path), f"relay{path}"]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-                                        start_new_session=True, preexec_fn=dies_with_us)
+        self.process = child(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True)
         world.undo.append(self.end)
         world.adopt(self.process.pid)
         self.answer("start")
@@ -393,7 +400,7 @@ class Relay:
 
     def end(self):
         self.process.stdin.close()
-        self.process.wait(10)
+        self.process.wait(PATIENCE)
 
 
 def need_root():
@@ -409,49 +416,53 @@ def probe_accel(image, directory):
             return file.read().strip()
     answer = vm.accelerator(image, directory)
     os.makedirs(RECORDS, exist_ok=True)
-    with open(cache, "w") as file:
+    with open(f"{cache}.{os.getpid()}", "w") as file:
         file.write(answer)
+    os.rename(f"{cache}.{os.getpid()}", cache)  # whole at once: another world may read it
     return answer
 
 
 # ---- what outlives a world ----
 
-def hugepages_free():
-    with open("/proc/meminfo") as file:
-        for line in file:
-            if line.startswith("HugePages_Free:"):
-                return int(line.split()[1])
-    return 0
+@contextlib.contextmanager
+def records_locked():
+    """Worlds come and go side by side: what several of them read and change together, one does at a time."""
+    os.makedirs(RECORDS, exist_ok=True)
+    with open(f"{RECORDS}/lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
-def reserve_hugepages():
-    """True if there are hugepages for one more appliance. Remembers how many there were before the first world."""
-    free = hugepages_free()
-    if free >= HUGEPAGES_WANTED:
-        return True
+def read_number(path):
+    with open(path) as file:
+        return int(file.read())
+
+
+def write_number(path, number):
+    with open(path, "w") as file:
+        file.write(str(number))
+
+
+def reserve_hugepages(wanted):
+    """True if the machine has so many hugepages then. Remembers how many there were before the first world."""
     try:
-        with open(HUGEPAGES) as file:
-            present = int(file.read())
+        present = read_number(HUGEPAGES)
         if not os.path.exists(f"{RECORDS}/hugepages"):
-            with open(f"{RECORDS}/hugepages", "w") as file:
-                file.write(str(present))
-        with open(HUGEPAGES, "w") as file:
-            file.write(str(present + HUGEPAGES_WANTED - free))
+            write_number(f"{RECORDS}/hugepages", present)
+        if present < wanted:
+            write_number(HUGEPAGES, wanted)
+        return read_number(HUGEPAGES) >= wanted
     except OSError:
         return False
-    return hugepages_free() >= HUGEPAGES_WANTED
 
 
 def release_hugepages():
     """Gives the reserved pages back when no world is left."""
     path = f"{RECORDS}/hugepages"
-    if not os.path.exists(path) or records():
-        return
-    with open(path) as file:
-        before = file.read()
-    os.unlink(path)
-    with open(HUGEPAGES, "w") as file:
-        file.write(before)
+    with records_locked():
+        if os.path.exists(path) and not records():
+            write_number(HUGEPAGES, read_number(path))
+            os.unlink(path)
 
 
 def records():
@@ -459,10 +470,9 @@ def records():
     found = {}
     if os.path.isdir(RECORDS):
         for name in os.listdir(RECORDS):
-            path = f"{RECORDS}/{name}/world.json"
-            if os.path.exists(path):
-                with open(path) as file:
-                    found[name] = json.load(file)
+            # One that is just being made or removed has none.
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError), open(f"{RECORDS}/{name}/world.json") as file:
+                found[name] = json.load(file)
     return found
 
 
@@ -472,10 +482,8 @@ def remove(prefix, state):
     for kind in (signal.SIGTERM, signal.SIGKILL):
         for pid in mine:
             if start_time(pid) is not None:
-                try:
+                with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, kind)
-                except ProcessLookupError:
-                    pass
         deadline = time.monotonic() + 5
         while any(start_time(pid) is not None for pid in mine) and time.monotonic() < deadline:
             time.sleep(0.05)

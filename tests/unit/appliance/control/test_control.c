@@ -28,8 +28,8 @@
 #include "fabric/base/clock.h"
 #include "fabric/chan/pki.h"
 #include "fabric/chan/token.h"
+#include "tests/lib/wait.h"
 
-#define WAIT_S	 10
 #define BODY_MAX (64 << 10)
 
 static struct event_base *base;
@@ -273,7 +273,7 @@ static void *client(void *arg)
 	struct sockaddr_in sin = {.sin_family = AF_INET,
 				  .sin_port = htons(control_api_port(ctl)),
 				  .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-	struct timeval tv = {.tv_sec = WAIT_S};
+	struct timeval tv = {.tv_sec = PATIENCE_S};
 	int fd = socket(AF_INET, SOCK_STREAM, 0);
 	SSL *ssl = SSL_new(h->tls);
 	size_t n;
@@ -289,17 +289,6 @@ static void *client(void *arg)
 	__atomic_store_n(&h->done, true, __ATOMIC_RELEASE);
 	return NULL;
 }
-
-#define wait_until(cond)                                                                                     \
-	do {                                                                                                 \
-		uint64_t end_ = clock_now_ns() + WAIT_S * NSEC_PER_SEC;                                      \
-		while (!(cond) && clock_now_ns() < end_) {                                                   \
-			struct timeval tv_ = {0, 5000};                                                      \
-			event_base_loopexit(base, &tv_);                                                     \
-			event_base_loop(base, EVLOOP_ONCE);                                                  \
-		}                                                                                            \
-		assert_true(cond);                                                                           \
-	} while (0)
 
 static void send_request(struct http *h, SSL_CTX *tls, const void *bytes, size_t len, bool leave)
 {
@@ -323,7 +312,7 @@ static void begin_leaving(struct http *h, SSL_CTX *tls, const void *bytes, size_
 
 static void end(struct http *h)
 {
-	wait_until(__atomic_load_n(&h->done, __ATOMIC_ACQUIRE));
+	wait_until(base, __atomic_load_n(&h->done, __ATOMIC_ACQUIRE));
 	pthread_join(h->thread, NULL);
 }
 
@@ -626,7 +615,7 @@ static void changes_wait_for_each_other_and_reads_do_not(void **state)
 	provision();
 	apply_mode = APPLY_LATER;
 	begin(&first, admin_tls, text[0], len[0]);
-	wait_until(apply_done);
+	wait_until(base, apply_done);
 	begin(&second, admin_tls, text[1], len[1]);
 	must("HostService/ListHosts", "{}"); /* also gives the second time to arrive */
 	assert_false(says("h3"));
@@ -649,7 +638,7 @@ static void a_client_that_leaves(void **state)
 	(void)state;
 	apply_mode = APPLY_LATER;
 	begin_leaving(&h, admin_tls, text, len);
-	wait_until(apply_done);
+	wait_until(base, apply_done);
 	end(&h);
 	apply_mode = APPLY_OK;
 	apply_done(apply_arg, 0, NULL); /* answers nobody */
@@ -666,7 +655,7 @@ static void a_server_that_stops(void **state)
 	(void)state;
 	apply_mode = APPLY_LATER;
 	begin(&h, admin_tls, text, len);
-	wait_until(apply_done);
+	wait_until(base, apply_done);
 	stop();
 	apply_done(apply_arg, 0, NULL); /* too late, and harmless */
 	apply_mode = APPLY_OK;

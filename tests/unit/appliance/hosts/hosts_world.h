@@ -30,6 +30,7 @@
 #include "fabric/base/log.h"
 #include "fabric/chan/pki.h"
 #include "fabric/link/link_udp.h"
+#include "tests/lib/wait.h"
 
 #define NETWORKS_MAX 8 /* of the data plane: one more is refused */
 #define AGENT_DEVS   64
@@ -66,22 +67,7 @@ static void nudged(evutil_socket_t fd, short what, void *arg)
 	(void)fd, (void)what, (void)arg;
 }
 
-/* Until cond, at most ms. */
-#define UNTIL(cond, ms)                                                                                      \
-	({                                                                                                   \
-		uint64_t until_ = clock_now_ns() + (ms)*NSEC_PER_MSEC;                                       \
-		while (!(cond) && clock_now_ns() < until_)                                                   \
-			event_base_loop(W.base, EVLOOP_ONCE);                                                \
-		(cond);                                                                                      \
-	})
-#define WAIT(cond) assert_true(UNTIL(cond, 60000))
-
-static inline void settle_for(unsigned ms)
-{
-	uint64_t until = clock_now_ns() + ms * NSEC_PER_MSEC;
-
-	UNTIL(clock_now_ns() >= until, ms + 1000);
-}
+#define WAIT(cond) wait_until(W.base, cond)
 
 /* ---- the model ---- */
 

@@ -97,7 +97,7 @@ static void the_next_waits_for_the_last(void **state)
 	place_profile("p", "two");
 	begin_apply(control_model(W.ctl));
 	WAIT(one.detaches == 2);
-	settle_for(50);
+	settle(W.base, 50);
 	assert_int_equal(two.attaches, 0);
 	assert_false(W.applied);
 	say_detached(&one, agent_dev(&one, "v"));
@@ -177,7 +177,7 @@ static void a_changed_device_replaces_its_former_self(void **state)
 	one.deaf = true;
 	begin_apply(control_model(W.ctl));
 	WAIT(one.detaches == 1);
-	settle_for(50);
+	settle(W.base, 50);
 	assert_int_equal(one.attaches, 2);
 	assert_int_equal(devices(), 3); /* both selves */
 	memset(&one.devs[slot], 0, sizeof(one.devs[0]));
@@ -285,7 +285,7 @@ static void a_refused_change_leaves_everything_as_it_was(void **state)
 	assert_non_null(strstr(W.apply_msg, "networks"));
 	/* Detached it may be, but the worker's configuration names it. */
 	WAIT(old->freed);
-	settle_for(30);
+	settle(W.base, 30);
 	assert_ptr_equal(W.h->published->vnics[old->slot], old->vnic);
 	drop(KIND_NETWORK, "toomany");
 	make_vnic("v", "p");
@@ -317,7 +317,7 @@ static void a_busy_volume_is_waited_for(void **state)
 	agent_connect(&two);
 	say_hello(&two);
 	WAIT(two.welcomed);
-	settle_for(300);
+	settle(W.base, 300);
 	assert_false(two.synced); /* or it would take the socket away from a guest */
 	assert_non_null(strstr(dev(KIND_VDISK, "e")->error, "in flight"));
 	close(fd);

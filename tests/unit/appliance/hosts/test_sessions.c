@@ -297,7 +297,7 @@ static void a_second_agent_of_a_host_replaces_the_first(void **state)
 	agent_live(&bad);
 	again = third = bad;
 	agent_connect(&again);
-	settle_for(50);
+	settle(W.base, 50);
 	assert_false(bad.gone); /* talk alone replaces nobody */
 	agent_connect(&third);
 	WAIT(again.gone);
@@ -338,7 +338,7 @@ static void revoked_is_revoked_in_every_state(void **state)
 	assert_int_equal(store_cert_get(control_store(W.ctl), "bad", &cert), 0);
 	/* One that waits to say hello. */
 	agent_connect(&bad);
-	settle_for(20);
+	settle(W.base, 20);
 	assert_int_equal(store_revoke(control_store(W.ctl), "bad"), 0);
 	W.ops.host_revoked(W.ops.ctx, "bad");
 	WAIT(bad.gone);

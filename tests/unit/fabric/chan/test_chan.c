@@ -21,8 +21,7 @@
 #include "fabric/base/clock.h"
 #include "fabric/chan/chan.h"
 #include "fabric/chan/pki.h"
-
-#define WAIT_S 10
+#include "tests/lib/wait.h"
 
 /* One end's view, as counts and the last text. */
 struct end {
@@ -86,18 +85,6 @@ static void on_down(void *ctx, struct chan *c, const char *reason)
 }
 
 static const struct chan_ops ops = {on_up, on_message, on_down};
-
-/* Runs the loop until the condition holds or time is over. */
-#define wait_until(cond)                                                                                     \
-	do {                                                                                                 \
-		uint64_t end_ = clock_now_ns() + WAIT_S * NSEC_PER_SEC;                                      \
-		while (!(cond) && clock_now_ns() < end_) {                                                   \
-			struct timeval tv_ = {0, 20000};                                                     \
-			event_base_loopexit(base, &tv_);                                                     \
-			event_base_loop(base, EVLOOP_ONCE);                                                  \
-		}                                                                                            \
-		assert_true(cond);                                                                           \
-	} while (0)
 
 static void issue(struct pki *p, const char *d, const char *role, const char *name)
 {
@@ -208,7 +195,7 @@ static void dial(SSL_CTX *tls)
 static void both_up(void)
 {
 	dial(host_tls);
-	wait_until(server.ups == 1 && client.ups == 1);
+	wait_until(base, server.ups == 1 && client.ups == 1);
 }
 
 static uint64_t counter(enum chan_counter c)
@@ -233,7 +220,7 @@ static void both_ends_know_each_other(void **state)
 	assert_memory_equal(fp, server.peer.fingerprint, 32);
 	chan_close(client.chan);
 	assert_int_equal(client.downs, 1);
-	wait_until(server.downs == 1);
+	wait_until(base, server.downs == 1);
 	assert_string_equal(server.reason, "closed by the peer");
 }
 
@@ -248,7 +235,7 @@ static void messages_come_whole_and_in_order(void **state)
 	assert_int_equal(chan_send(client.chan, "a", 1), 0);
 	assert_int_equal(chan_send(client.chan, big, sizeof(big)), 0);
 	assert_int_equal(chan_send(client.chan, "last", 4), 0);
-	wait_until(client.messages == 3);
+	wait_until(base, client.messages == 3);
 	assert_int_equal(client.bytes, 1 + sizeof(big) + 4);
 	assert_string_equal(client.last, "last");
 	assert_int_equal(chan_send(client.chan, big, 0), -EMSGSIZE);
@@ -262,7 +249,7 @@ static void close_inside_a_message(void **state)
 	server.close_on_message = true;
 	chan_send(client.chan, "1", 1);
 	chan_send(client.chan, "2", 1);
-	wait_until(server.downs == 1 && client.downs == 1);
+	wait_until(base, server.downs == 1 && client.downs == 1);
 	assert_int_equal(server.messages, 1);
 	assert_string_equal(server.reason, "closed");
 }
@@ -273,7 +260,7 @@ static void last_word_arrives(void **state)
 	both_up();
 	server.echo = server.finish_on_message = true;
 	chan_send(client.chan, "refused", 7);
-	wait_until(server.downs == 1 && client.downs == 1);
+	wait_until(base, server.downs == 1 && client.downs == 1);
 	assert_int_equal(client.messages, 1);
 	assert_string_equal(client.last, "refused");
 }
@@ -283,7 +270,7 @@ static void refused(SSL_CTX *tls, enum chan_counter which)
 	uint64_t before = counter(which);
 
 	dial(tls);
-	wait_until(client.downs == 1 && counter(which) == before + 1);
+	wait_until(base, client.downs == 1 && counter(which) == before + 1);
 	assert_int_equal(server.ups, 0);
 	assert_int_equal(server.downs, 0);
 }
@@ -322,7 +309,7 @@ static void appliance_of_another_ca_is_refused(void **state)
 
 	(void)state;
 	dial(t);
-	wait_until(client.downs == 1);
+	wait_until(base, client.downs == 1);
 	assert_int_equal(client.ups, 0);
 	assert_non_null(strstr(client.reason, "certificate"));
 	SSL_CTX_free(t);
@@ -349,7 +336,7 @@ static void nobody_listens(void **state)
 	(void)state;
 	assert_int_equal(chan_connect(&cfg, &c), 0);
 	assert_int_equal(client.downs, 0);
-	wait_until(client.downs == 1);
+	wait_until(base, client.downs == 1);
 	assert_string_equal(client.reason, "Connection refused");
 }
 
@@ -379,8 +366,8 @@ static void raw_connect(struct raw *r)
 	r->ssl = SSL_new(host_tls);
 	SSL_set_fd(r->ssl, r->fd);
 	SSL_set_connect_state(r->ssl);
-	wait_until((done = SSL_do_handshake(r->ssl)) == 1);
-	wait_until(server.ups == 1);
+	wait_until(base, (done = SSL_do_handshake(r->ssl)) == 1);
+	wait_until(base, server.ups == 1);
 }
 
 static void raw_close(struct raw *r)
@@ -400,7 +387,7 @@ static void length_out_of_range_ends_the_channel(void **state)
 		memset(&server, 0, sizeof(server));
 		raw_connect(&r);
 		assert_int_equal(SSL_write(r.ssl, bad[i], 4), 4);
-		wait_until(server.downs == 1);
+		wait_until(base, server.downs == 1);
 		assert_int_equal(server.messages, 0);
 		assert_string_equal(server.reason, "message length out of range");
 		raw_close(&r);
@@ -418,7 +405,7 @@ static void half_a_message_is_dropped_in_time(void **state)
 	relisten(cfg);
 	raw_connect(&r);
 	assert_int_equal(SSL_write(r.ssl, "\0\0\0\2ab\0\0\0\5x", 11), 11);
-	wait_until(server.downs == 1);
+	wait_until(base, server.downs == 1);
 	assert_int_equal(server.messages, 1);
 	assert_string_equal(server.reason, "peer stopped within a message");
 	raw_close(&r);
@@ -434,10 +421,10 @@ static void an_idle_channel_stays(void **state)
 	relisten(cfg);
 	both_up();
 	until = clock_now_ns() + 200 * NSEC_PER_MSEC;
-	wait_until(clock_now_ns() > until);
+	wait_until(base, clock_now_ns() > until);
 	assert_int_equal(server.downs, 0);
 	assert_int_equal(chan_send(client.chan, "x", 1), 0);
-	wait_until(server.messages == 1);
+	wait_until(base, server.messages == 1);
 }
 
 /* Tops the queue up; true once the channel has ended. */
@@ -465,7 +452,7 @@ static void slow_reader_is_bounded_and_dropped(void **state)
 	fill_until_down(&rc);
 	assert_int_equal(rc, -ENOBUFS);
 	assert_true(chan_queued(server.chan) <= 1 << 20);
-	wait_until(fill_until_down(&rc));
+	wait_until(base, fill_until_down(&rc));
 	assert_string_equal(server.reason, "peer takes nothing off the connection");
 	assert_int_equal(counter(CHAN_C_drop_stalled), 1);
 	raw_close(&r);
@@ -482,9 +469,9 @@ static void silent_handshakes_are_capped_and_timed(void **state)
 	relisten(cfg);
 	for (int i = 0; i < 3; i++)
 		fd[i] = tcp();
-	wait_until(counter(CHAN_C_accepted) == 3);
+	wait_until(base, counter(CHAN_C_accepted) == 3);
 	assert_int_equal(counter(CHAN_C_drop_handshake_cap), 1);
-	wait_until(counter(CHAN_C_drop_handshake_timeout) == 2);
+	wait_until(base, counter(CHAN_C_drop_handshake_timeout) == 2);
 	both_up(); /* there is room again */
 	for (int i = 0; i < 3; i++)
 		close(fd[i]);
@@ -503,7 +490,7 @@ static void channels_are_capped(void **state)
 	first = client;
 	memset(&client, 0, sizeof(client));
 	dial(host_tls);
-	wait_until(client.downs == 1);
+	wait_until(base, client.downs == 1);
 	assert_int_equal(counter(CHAN_C_drop_channel_cap), 1);
 	client = first;
 }
@@ -515,7 +502,7 @@ static void listener_takes_its_channels_along(void **state)
 	chan_listener_free(listener);
 	listener = NULL;
 	assert_int_equal(server.downs, 1);
-	wait_until(client.downs == 1);
+	wait_until(base, client.downs == 1);
 }
 
 static void port_in_use_is_said(void **state)

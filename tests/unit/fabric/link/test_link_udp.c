@@ -56,7 +56,7 @@ static int recv_some(struct link *l, struct link_rx *rx, int max)
 	struct pollfd pfd = {.fd = l->ops->fd(l), .events = POLLIN};
 
 	if (!l->ops->deadline || l->ops->deadline(l) != 0)
-		assert_int_equal(poll(&pfd, 1, 5000), 1);
+		assert_int_equal(poll(&pfd, 1, 60000), 1);
 	return l->ops->recv(l, rx, max);
 }
 
@@ -296,12 +296,12 @@ static void link_udp__says_how_long_a_datagram_lay(void **state)
 	(void)state;
 	pair_open(&p, "127.0.0.1", LINK_UDP_BUF_SIZE);
 	tx.to = p.to_b;
-	while (lay < NSEC_PER_MSEC && clock_now_ns() - began < 5 * NSEC_PER_SEC) {
+	while (lay < NSEC_PER_MSEC && clock_now_ns() - began < 60 * NSEC_PER_SEC) {
 		struct pollfd pfd = {.fd = p.b->ops->fd(p.b), .events = POLLIN};
 		uint64_t sent = clock_now_ns(), there;
 
 		assert_int_equal(p.a->ops->send(p.a, &tx, 1), 1);
-		assert_int_equal(poll(&pfd, 1, 5000), 1);
+		assert_int_equal(poll(&pfd, 1, 60000), 1);
 		there = clock_now_ns();
 		while (clock_now_ns() - there < 2 * NSEC_PER_MSEC)
 			;

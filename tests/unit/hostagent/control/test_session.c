@@ -25,6 +25,7 @@
 #include "fabric/rt/rt.h"
 #include "hostagent/control/session.h"
 #include "proto/session/session.h"
+#include "tests/lib/wait.h"
 
 #define M(x)  OUTRIGGER__SESSION__V1__MESSAGE__BODY_##x
 #define TYPES 16u /* of message.body: NOT_SET, HELLO .. REKEYED */
@@ -52,16 +53,7 @@ static struct {
 	char error[256];
 } A;
 
-#define WAIT(cond)                                                                                           \
-	do {                                                                                                 \
-		uint64_t until_ = clock_now_ns() + 20 * NSEC_PER_SEC;                                        \
-		while (!(cond) && clock_now_ns() < until_) {                                                 \
-			struct timeval tv_ = {0, 20000};                                                     \
-			event_base_loopexit(base, &tv_);                                                     \
-			event_base_loop(base, EVLOOP_ONCE);                                                  \
-		}                                                                                            \
-		assert_true(cond);                                                                           \
-	} while (0)
+#define WAIT(cond) wait_until(base, cond)
 
 static void on_up(void *ctx, struct chan *c, const struct chan_peer *peer)
 {

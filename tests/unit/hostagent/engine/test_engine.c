@@ -30,6 +30,7 @@
 #include "fabric/link/link_udp.h"
 #include "fabric/vqt/vqt_dev.h"
 #include "hostagent/engine/engine_impl.h"
+#include "tests/lib/wait.h"
 
 #define FEATURES (1ull << 32 | 1ull << 16 | 1ull << 5)
 #define DEV	 5
@@ -261,15 +262,7 @@ static int attach(struct engine_dev_cfg c)
 	return r;
 }
 
-#define UNTIL(cond, ms)                                                                                      \
-	({                                                                                                   \
-		uint64_t until_ = clock_now_ns() + (ms)*NSEC_PER_MSEC;                                       \
-		bool done_;                                                                                  \
-		while (!(done_ = (cond)) && clock_now_ns() < until_)                                         \
-			event_base_loop(base, EVLOOP_ONCE);                                                  \
-		done_;                                                                                       \
-	})
-#define WAIT(cond) assert_true(UNTIL(cond, 5000))
+#define WAIT(cond) wait_until(base, cond)
 
 static bool running(void)
 {
@@ -474,7 +467,7 @@ static void a_device_outlives_its_session(void **state)
 		engine_session_down(e);
 		appliance_down();
 		stack_sends(99); /* waits in the TAP */
-		UNTIL(false, 5);
+		settle(base, 5);
 		live(100 * i, i);
 		assert_int_equal(if_nametoindex("ogt0"), index);
 		WAIT(came(99));
@@ -541,7 +534,7 @@ static void a_detach_ends_in_word_and_deed(void **state)
 	detached = 0;
 	assert_int_equal(engine_detach(e, DEV), 0);
 	engine_session_down(e);
-	UNTIL(false, 20);
+	settle(base, 20);
 	assert_int_equal(detached, 0);
 	assert_int_equal(if_nametoindex("ogt0"), 0);
 }
@@ -600,12 +593,12 @@ static void silence_is_reported_once(void **state)
 	(void)state;
 	NEED();
 	appliance_up(100);
-	assert_int_equal(session_up(100, 100 * NSEC_PER_MSEC), 0);
-	UNTIL(false, 250);
+	assert_int_equal(session_up(100, NSEC_PER_SEC), 0);
+	settle(base, 1300);
 	assert_int_equal(lost, 0); /* it is heard */
 	A.mute = true;
 	WAIT(lost);
-	UNTIL(false, 200);
+	settle(base, 200);
 	assert_int_equal(lost, 1);
 	engine_session_down(e);
 	assert_int_equal(attach(dev_cfg(1)), -ENOTCONN);

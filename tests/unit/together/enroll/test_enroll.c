@@ -23,23 +23,11 @@
 #include "fabric/chan/pki.h"
 #include "fabric/chan/token.h"
 #include "hostagent/control/enroll.h"
-
-#define WAIT_S 10
+#include "tests/lib/wait.h"
 
 static struct event_base *base;
 static struct control *ctl;
 static char dir[64], state_dir[96], address[40], token[TOKEN_TEXT_SIZE];
-
-#define wait_until(cond)                                                                                     \
-	do {                                                                                                 \
-		uint64_t end_ = clock_now_ns() + WAIT_S * NSEC_PER_SEC;                                      \
-		while (!(cond) && clock_now_ns() < end_) {                                                   \
-			struct timeval tv_ = {0, 5000};                                                      \
-			event_base_loopexit(base, &tv_);                                                     \
-			event_base_loop(base, EVLOOP_ONCE);                                                  \
-		}                                                                                            \
-		assert_true(cond);                                                                           \
-	} while (0)
 
 static const char *in(const char *d, const char *file)
 {
@@ -131,7 +119,7 @@ static int enroll(char *text)
 
 	finished = false;
 	assert_int_equal(pthread_create(&t, NULL, run_agent, text), 0);
-	wait_until(__atomic_load_n(&finished, __ATOMIC_ACQUIRE));
+	wait_until(base, __atomic_load_n(&finished, __ATOMIC_ACQUIRE));
 	pthread_join(t, NULL);
 	return status;
 }
@@ -191,11 +179,11 @@ static void an_enrolled_agent_is_known(void **state)
 	cc.port = chan_listener_port(l);
 	cc.tls = client;
 	assert_int_equal(chan_connect(&cc, &c), 0);
-	wait_until(up);
+	wait_until(base, up);
 	assert_string_equal(seen.name, "h1");
 	assert_int_equal(control_host_check(ctl, seen.name, seen.fingerprint), 0);
 	chan_listener_free(l);
-	wait_until(down);
+	wait_until(base, down);
 	SSL_CTX_free(server);
 	SSL_CTX_free(client);
 }
