@@ -105,7 +105,7 @@ def curl(world, *arguments):
     """A stock client on the JSON API; gives (HTTP status, body)."""
     admin = f"{world.directory}/app/admin"
     done = subprocess.run(world.net.inside("app") + ["curl", "-sk", "-w", "\n%{http_code}", *arguments],
-                          stdout=subprocess.PIPE, text=True, timeout=20, cwd=admin)
+                          stdout=subprocess.PIPE, text=True, timeout=90, cwd=admin)
     body, _, status = done.stdout.rpartition("\n")
     return int(status or 0), body
 

@@ -81,6 +81,36 @@ static void truncated__under_a_buffer(void **state)
 	assert_int_equal(pop(&victim, &c), -EBADMSG);
 }
 
+/* A region that the front-end made itself, and cuts off with a request in flight. */
+static void truncated__under_the_inflight_region(void **state)
+{
+	struct vfront *front = &victim.front;
+	struct vqt_chain c;
+	int fd = memfd_create("inflight", MFD_CLOEXEC);
+
+	(void)state;
+	guard();
+	vhost_disconnect(victim.v);
+	front->proto = 0;
+	vfront_negotiate(front, RINGS | VHOST_F_PROTOCOL_FEATURES, ~0ull);
+	assert_int_equal(vfront_mem_table(front), 0);
+	vfront_inflight_get(front, 1, 256);
+	assert_int_equal(ftruncate(fd, (off_t)front->inflight.mmap_size), 0);
+	close(front->inflight_fd);
+	front->inflight_fd = fd;
+	vfront_inflight_set(front);
+	vfront_queue_up(front, 0, 64, true);
+	vhost_env_log(&victim);
+	vfront_add1(front, 0, vfront_alloc(front, 4, 4), 4, 0, 0);
+	assert_int_equal(pop(&victim, &c), 1);
+	assert_int_equal(ftruncate(fd, 0), 0);
+	vhost_ring_ops.push(vhost_ring(victim.v, 0), &c, 0);
+	assert_int_equal(pop(&victim, &c), -EBADMSG);
+	assert_string_equal(vhost_env_log(&victim), "fault; broken 0 guest memory vanished; ");
+	assert_int_equal(pop(&other, &c), 0);
+	assert_string_equal(vhost_env_log(&other), "");
+}
+
 static void again__after_the_front_end_came_back(void **state)
 {
 	struct vqt_chain c;
@@ -122,6 +152,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(truncated__under_the_ring),
 		T(truncated__under_a_buffer),
+		T(truncated__under_the_inflight_region),
 		T(again__after_the_front_end_came_back),
 		T(elsewhere__still_kills),
 	};
