@@ -2,17 +2,12 @@
 /* Frames by key, in both directions: what is lent comes back when it may, and nothing is lost with a move. */
 #include <errno.h>
 
-#include "tests/unit/fabric/vqt/vqt_setup.h"
-
-static uint8_t buf[FRAME_MAX + 64], got[FRAME_MAX + 64];
+#include "tests/unit/fabric/vqt/vqt_frames.h"
 
 static struct setup *fresh_with(const struct vw_cfg *cfg)
 {
-	struct setup *s = calloc(1, sizeof(*s));
+	struct setup *s = fresh_nic(cfg, 0);
 
-	assert_non_null(s);
-	s->rel = RT_REL_FULL;
-	setup(s, VQT_NET, cfg);
 	s->w.stage_of = s->hd;
 	return s;
 }
@@ -40,14 +35,6 @@ static void put(struct setup *s, uint32_t len, uint32_t seed)
 	vqt_host_kick(s->hd, 1);
 }
 
-static void expect(const struct frame *f, uint32_t len, uint32_t seed)
-{
-	vw_pattern(buf, len, seed);
-	assert_int_equal(f->len, len);
-	assert_int_equal(frame_read(f, 0, got, len), len);
-	assert_memory_equal(got, buf, len);
-}
-
 static unsigned back(struct setup *s)
 {
 	unsigned n = 0;
@@ -68,7 +55,7 @@ static void payload_is_fetched_and_headers_come_along(void **state)
 	run(s);
 	assert_int_equal(s->w.ngot, 7);
 	for (unsigned i = 0; i < 7; i++)
-		expect(s->w.got[i], lens[i], i);
+		frame_is(s->w.got[i], lens[i], i);
 	assert_int_equal(back(s), 7);
 	assert_int_equal(vw_hd(s->hd, VQT_HD_tx_lent), 4);
 	assert_int_equal(vw_d(s->d, VQT_D_rx_fetched), 4);
@@ -101,7 +88,7 @@ static void a_chain_goes_back_when_its_bytes_are_fetched_and_in_its_turn(void **
 	assert_int_equal(s->w.ngot, 3);
 	assert_int_equal(back(s), 1);
 	for (unsigned i = 0; i < 3; i++)
-		expect(s->w.got[i], i == 1 ? 60 : 9000, i + 1);
+		frame_is(s->w.got[i], i == 1 ? 60 : 9000, i + 1);
 	teardown(s);
 }
 
@@ -117,7 +104,7 @@ static void what_cannot_be_fetched_comes_as_a_message_in_its_place(void **state)
 	run(s);
 	assert_int_equal(s->w.ngot, 5);
 	for (unsigned i = 0; i < 5; i++)
-		expect(s->w.got[i], i == 4 ? 60 : 20000, i);
+		frame_is(s->w.got[i], i == 4 ? 60 : 20000, i);
 	assert_int_equal(back(s), 5);
 	assert_int_equal(vw_d(s->d, VQT_D_rx_fetch_failed), 2);
 	assert_int_equal(vw_hd(s->hd, VQT_HD_tx_again), 2);
@@ -126,7 +113,7 @@ static void what_cannot_be_fetched_comes_as_a_message_in_its_place(void **state)
 	put(s, 20000, 5);
 	run(s);
 	assert_int_equal(s->w.ngot, 6);
-	expect(s->w.got[5], 20000, 5);
+	frame_is(s->w.got[5], 20000, 5);
 	teardown(s);
 }
 
@@ -139,8 +126,8 @@ static void an_appliance_without_adapters_asks_for_messages(void **state)
 	put(s, 60, 2);
 	run(s);
 	assert_int_equal(s->w.ngot, 2);
-	expect(s->w.got[0], 20000, 1);
-	expect(s->w.got[1], 60, 2);
+	frame_is(s->w.got[0], 20000, 1);
+	frame_is(s->w.got[1], 60, 2);
 	assert_int_equal(back(s), 2);
 	teardown(s);
 }
@@ -157,7 +144,7 @@ static void a_fetch_that_cannot_begin_waits(void **state)
 	s->w.moves_refuse = 0;
 	run(s);
 	assert_int_equal(s->w.ngot, 1);
-	expect(s->w.got[0], 20000, 1);
+	frame_is(s->w.got[0], 20000, 1);
 	assert_int_equal(back(s), 1);
 	assert_int_equal(vw_hd(s->hd, VQT_HD_tx_again), 0);
 	teardown(s);
@@ -230,7 +217,7 @@ static void a_fence_forgets_what_is_lent(void **state)
 	run(s);
 	/* All three again, as a new start of the ring. */
 	assert_int_equal(s->w.ngot, 5);
-	expect(s->w.got[4], 9000, 3);
+	frame_is(s->w.got[4], 9000, 3);
 	assert_int_equal(back(s), 3);
 	teardown(s);
 }
@@ -257,7 +244,7 @@ static void a_lost_session_gives_back_what_was_lent(void **state)
 	put(s, 9000, 3);
 	run(s);
 	assert_int_equal(s->w.ngot, 1);
-	expect(s->w.got[0], 9000, 3);
+	frame_is(s->w.got[0], 9000, 3);
 	teardown(s);
 }
 
@@ -297,33 +284,6 @@ static void keys_that_make_no_sense_are_dropped(void **state)
 
 /* ---- appliance to guest ---- */
 
-static void buffers(struct setup *s, unsigned n)
-{
-	while (n--)
-		fake_ring_add1(&s->ring[0], NULL, 0, 65600);
-	vqt_host_kick(s->hd, 0);
-}
-
-static int give(struct setup *s, uint32_t len, uint32_t seed)
-{
-	struct frame *f;
-	int rc;
-
-	vw_pattern(buf, len, seed);
-	f = vw_frame(&s->w, buf, len);
-	rc = vqt_dev_send(s->d, 0, f, s->w.now);
-	frame_put(f);
-	return rc;
-}
-
-static void guest_got(struct setup *s, uint32_t len, uint32_t seed)
-{
-	uint32_t n = guest_frame(&s->ring[0], got);
-
-	vw_pattern(buf, len, seed);
-	assert_frame(got, n, buf, len);
-}
-
 static void frames_are_placed_and_copied_once(void **state)
 {
 	struct setup *s = fresh();
@@ -331,14 +291,14 @@ static void frames_are_placed_and_copied_once(void **state)
 	uint32_t sum = 0;
 
 	(void)state;
-	buffers(s, 8);
+	post(s, 8, 65600);
 	run(s);
 	for (unsigned round = 0; round < 5; round++) {
 		for (unsigned i = 0; i < 6; i++) {
-			assert_int_equal(give(s, lens[i], round + i), 0);
+			assert_int_equal(push(s, lens[i], round + i), 0);
 			sum += lens[i];
 		}
-		buffers(s, 6);
+		post(s, 6, 65600);
 		run(s);
 		for (unsigned i = 0; i < 6; i++)
 			guest_got(s, lens[i], round + i);
@@ -355,9 +315,9 @@ static void bulk_alone_needs_no_reservation(void **state)
 	struct setup *s = fresh();
 
 	(void)state;
-	buffers(s, 16);
+	post(s, 16, 65600);
 	for (unsigned i = 0; i < 12; i++)
-		assert_int_equal(give(s, 60000, i), 0);
+		assert_int_equal(push(s, 60000, i), 0);
 	run(s);
 	for (unsigned i = 0; i < 12; i++)
 		guest_got(s, 60000, i);
@@ -371,11 +331,11 @@ static void a_frame_on_its_way_is_not_lost(void **state)
 	struct setup *s = fresh();
 
 	(void)state;
-	buffers(s, 8);
+	post(s, 8, 65600);
 	s->w.moves_wait = true;
-	assert_int_equal(give(s, 9000, 1), 0);
+	assert_int_equal(push(s, 9000, 1), 0);
 	for (unsigned i = 0; i < 4; i++)
-		assert_int_equal(give(s, 100, 2 + i), 0);
+		assert_int_equal(push(s, 100, 2 + i), 0);
 	run(s);
 	assert_int_equal(guest_frame(&s->ring[0], got), 0);
 	assert_int_equal(vw_d(s->d, VQT_D_tx_place_reserved), 1);
@@ -395,11 +355,11 @@ static void frames_placed_out_of_order_arrive_in_order(void **state)
 	struct vw_move *first;
 
 	(void)state;
-	buffers(s, 8);
+	post(s, 8, 65600);
 	s->w.moves_wait = true;
-	assert_int_equal(give(s, 9000, 1), 0);
-	assert_int_equal(give(s, 9000, 2), 0);
-	assert_int_equal(give(s, 9000, 3), 0);
+	assert_int_equal(push(s, 9000, 1), 0);
+	assert_int_equal(push(s, 9000, 2), 0);
+	assert_int_equal(push(s, 9000, 3), 0);
 	first = s->w.moves[0];
 	s->w.moves[0] = s->w.moves[1];
 	s->w.moves[1] = first;
@@ -419,11 +379,11 @@ static void a_placing_that_fails_is_fenced_and_resent(void **state)
 	struct setup *s = fresh();
 
 	(void)state;
-	buffers(s, 8);
+	post(s, 8, 65600);
 	s->w.moves_wait = true;
-	assert_int_equal(give(s, 30000, 1), 0);
-	assert_int_equal(give(s, 30000, 2), 0);
-	assert_int_equal(give(s, 100, 3), 0);
+	assert_int_equal(push(s, 30000, 1), 0);
+	assert_int_equal(push(s, 30000, 2), 0);
+	assert_int_equal(push(s, 100, 3), 0);
 	run(s);
 	s->w.moves_fail = 1;
 	vw_moves(&s->w, 2);
@@ -449,7 +409,7 @@ static void resent_bytes_wait_for_the_fence(void **state)
 	struct iovec iov = {buf, 200};
 
 	(void)state;
-	buffers(s, 4);
+	post(s, 4, 65600);
 	vw_pattern(buf, 200, 9);
 	assert_int_equal(rt_send(s->w.rt[1], RT_NET, RT_REL_FULL, &rec, &iov, 1, s->w.now), 0);
 	rt_flush(s->w.rt[1], s->w.now);
@@ -478,14 +438,14 @@ static void nothing_is_lost_with_a_wire_and_an_adapter_that_fail(void **state)
 	rng_init(&r, 7);
 	s->w.loss[0] = s->w.loss[1] = 50000;
 	s->w.reorder = 200000;
-	buffers(s, 64);
+	post(s, 64, 65600);
 	for (unsigned round = 0; round < 150; round++) {
 		unsigned n = 1 + (unsigned)rng_below(&r, 6);
 
 		for (unsigned i = 0; i < n; i++)
 			put(s, 60 + (uint32_t)rng_below(&r, 2) * 9000, round * 8 + i);
 		for (unsigned i = 0; i < n; i++)
-			if (!give(s, 60 + (sent * 7919u) % 20000, sent))
+			if (!push(s, 60 + (sent * 7919u) % 20000, sent))
 				sent++;
 		s->w.moves_fail = (unsigned)rng_below(&r, 3);
 		s->w.moves_wait = rng_below(&r, 2);
@@ -496,7 +456,7 @@ static void nothing_is_lost_with_a_wire_and_an_adapter_that_fail(void **state)
 
 			vw_pattern(buf, want, arrived);
 			assert_frame(got, len, buf, want);
-			buffers(s, 1);
+			post(s, 1, 65600);
 		}
 		run(s);
 		assert_int_equal(vqt_hdev_inflight(s->hd), 0);

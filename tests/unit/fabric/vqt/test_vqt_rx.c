@@ -1,48 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Appliance to guest: frames into posted buffers, in order, within credit. */
-#include "tests/unit/fabric/vqt/vqt_setup.h"
+#include "tests/unit/fabric/vqt/vqt_frames.h"
 
 #include <errno.h>
-
-static uint8_t buf[FRAME_MAX + 64], got[FRAME_MAX + 64];
-
-static struct setup *fresh(const struct vw_cfg *cfg)
-{
-	struct setup *s = calloc(1, sizeof(*s));
-
-	assert_non_null(s);
-	s->rel = RT_REL_FULL;
-	s->window = VQT_WINDOW_MIN;
-	setup(s, VQT_NET, cfg);
-	return s;
-}
-
-static void post(struct setup *s, unsigned n, uint32_t size)
-{
-	while (n--)
-		fake_ring_add1(&s->ring[0], NULL, 0, size);
-	vqt_host_kick(s->hd, 0);
-}
-
-static int push(struct setup *s, uint32_t len, uint32_t seed)
-{
-	struct frame *f;
-	int rc;
-
-	vw_pattern(buf, len, seed);
-	f = vw_frame(&s->w, buf, len);
-	rc = vqt_dev_send(s->d, 0, f, s->w.now);
-	frame_put(f);
-	return rc;
-}
-
-static void expect(struct setup *s, uint32_t len, uint32_t seed)
-{
-	uint32_t n = guest_frame(&s->ring[0], got);
-
-	vw_pattern(buf, len, seed);
-	assert_frame(got, n, buf, len);
-}
 
 /* One piece of a frame, straight into the host end. */
 static void piece(struct setup *s, uint32_t psn, uint32_t pos, uint32_t total, uint32_t off, uint32_t len,
@@ -71,7 +31,7 @@ static void serve(struct setup *s)
 
 static void mergeable_over_1_to_64_buffers(void **state)
 {
-	struct setup *s = fresh(NULL);
+	struct setup *s = fresh_nic(NULL, VQT_WINDOW_MIN);
 
 	(void)state;
 	for (uint32_t n = 1; n <= 64; n++) {
@@ -82,7 +42,7 @@ static void mergeable_over_1_to_64_buffers(void **state)
 		assert_int_equal(push(s, total, n), 0);
 		run(s);
 		assert_int_equal(s->ring[0].taken, 0);
-		expect(s, total, n);
+		guest_got(s, total, n);
 		assert_int_equal(got[10] + 256 * got[11], need);
 		assert_null(fake_ring_used(&s->ring[0]));
 	}
@@ -95,7 +55,7 @@ static void mergeable_over_1_to_64_buffers(void **state)
 /* The header, and num_buffers itself, over buffers as small as one byte; zero-length ones among them. */
 static void header_over_tiny_buffers(void **state)
 {
-	struct setup *s = fresh(NULL);
+	struct setup *s = fresh_nic(NULL, VQT_WINDOW_MIN);
 
 	(void)state;
 	for (uint32_t first = 0; first <= 14; first++) {
@@ -120,7 +80,7 @@ static void header_over_tiny_buffers(void **state)
 
 static void a_buffer_of_many_iovecs(void **state)
 {
-	struct setup *s = fresh(NULL);
+	struct setup *s = fresh_nic(NULL, VQT_WINDOW_MIN);
 	uint32_t ins[200], rest = FRAME_MAX;
 
 	(void)state;
@@ -132,21 +92,21 @@ static void a_buffer_of_many_iovecs(void **state)
 	vqt_host_kick(s->hd, 0);
 	assert_int_equal(push(s, FRAME_MAX, 3), 0);
 	run(s);
-	expect(s, FRAME_MAX, 3);
+	guest_got(s, FRAME_MAX, 3);
 	assert_int_equal(got[10], 1);
 	teardown(s);
 }
 
 static void more_buffers_than_a_frame_may_take(void **state)
 {
-	struct setup *s = fresh(NULL);
+	struct setup *s = fresh_nic(NULL, VQT_WINDOW_MIN);
 
 	(void)state;
 	post(s, 200, 10);
 	assert_int_equal(push(s, 1281, 1), 0); /* 129 buffers */
 	assert_int_equal(push(s, 1280, 2), 0); /* 128 */
 	run(s);
-	expect(s, 1280, 2);
+	guest_got(s, 1280, 2);
 	assert_int_equal(vw_hd(s->hd, VQT_HD_drop_rx_split), 1);
 	assert_int_equal(s->ring[0].taken, 0);
 	teardown(s);
@@ -154,7 +114,7 @@ static void more_buffers_than_a_frame_may_take(void **state)
 
 static void not_mergeable(void **state)
 {
-	struct setup *s = fresh(NULL);
+	struct setup *s = fresh_nic(NULL, VQT_WINDOW_MIN);
 
 	(void)state;
 	assert_int_equal(vqt_host_queue_start(s->hd, 0, false), 0);
@@ -164,9 +124,9 @@ static void not_mergeable(void **state)
 	assert_int_equal(push(s, 1000, 2), 0);
 	assert_int_equal(push(s, FRAME_MAX, 3), 0);
 	run(s);
-	expect(s, 1000, 2);
+	guest_got(s, 1000, 2);
 	assert_int_equal(got[10] + 256 * got[11], 1);
-	expect(s, FRAME_MAX, 3);
+	guest_got(s, FRAME_MAX, 3);
 	assert_int_equal(got[10] + 256 * got[11], 1);
 	assert_int_equal(vw_hd(s->hd, VQT_HD_drop_rx_small), 1);
 	teardown(s);
@@ -175,7 +135,7 @@ static void not_mergeable(void **state)
 /* The guest posts nothing: the credit runs out, nothing is dropped; it posts: everything comes, in order. */
 static void credit_runs_out_and_comes_back(void **state)
 {
-	struct setup *s = fresh(NULL);
+	struct setup *s = fresh_nic(NULL, VQT_WINDOW_MIN);
 	unsigned sent = 0, seen = 0;
 
 	(void)state;
@@ -231,7 +191,7 @@ static void credit_of_lost_frames_comes_back(void **state)
 	assert_true(n > 10);
 	assert_int_equal(push(s, 5000, 77), 0);
 	run(s);
-	expect(s, 5000, 77);
+	guest_got(s, 5000, 77);
 	assert_int_equal(s->ring[0].taken, 0);
 	assert_true(vw_hd(s->hd, VQT_HD_drop_rx_lost) > 0);
 	teardown(s);
@@ -240,7 +200,7 @@ static void credit_of_lost_frames_comes_back(void **state)
 static void pieces_in_any_order(void **state)
 {
 	static const uint8_t order[6][3] = {{0, 1, 2}, {0, 2, 1}, {1, 0, 2}, {1, 2, 0}, {2, 0, 1}, {2, 1, 0}};
-	struct setup *s = fresh(NULL);
+	struct setup *s = fresh_nic(NULL, VQT_WINDOW_MIN);
 	uint32_t pos = 0;
 
 	(void)state;
@@ -249,7 +209,7 @@ static void pieces_in_any_order(void **state)
 		for (unsigned i = 0; i < 3; i++)
 			piece(s, 10 + k * 3 + order[k][i], pos, 3000, order[k][i] * 1000u, 1000, k);
 		serve(s);
-		expect(s, 3000, k);
+		guest_got(s, 3000, k);
 		pos += vqt_span(3000);
 		assert_int_equal(s->ring[0].taken, 0);
 	}
@@ -260,7 +220,7 @@ static void pieces_in_any_order(void **state)
 /* Frames out of order are staged; the guest gets them in order, each once. */
 static void frames_in_any_order(void **state)
 {
-	struct setup *s = fresh(NULL);
+	struct setup *s = fresh_nic(NULL, VQT_WINDOW_MIN);
 
 	(void)state;
 	post(s, 20, 1526);
@@ -270,13 +230,13 @@ static void frames_in_any_order(void **state)
 	assert_int_equal(s->ring[0].npushed, 0);
 	piece(s, 0, 0, 100, 0, 100, 0);
 	serve(s);
-	expect(s, 100, 0);
-	expect(s, 100, 1);
+	guest_got(s, 100, 0);
+	guest_got(s, 100, 1);
 	assert_int_equal(guest_frame(&s->ring[0], got), 0);
 	piece(s, 2, 2 * 128, 100, 0, 50, 2);
 	serve(s);
-	expect(s, 100, 2);
-	expect(s, 100, 3);
+	guest_got(s, 100, 2);
+	guest_got(s, 100, 3);
 	/* Late and repeated pieces are nothing. */
 	piece(s, 2, 2 * 128, 100, 0, 50, 2);
 	assert_int_equal(vw_hd(s->hd, VQT_HD_drop_rx_late), 1);
@@ -292,7 +252,7 @@ static void frames_in_any_order(void **state)
 
 static void what_never_came_is_given_up_when_settled(void **state)
 {
-	struct setup *s = fresh(NULL);
+	struct setup *s = fresh_nic(NULL, VQT_WINDOW_MIN);
 
 	(void)state;
 	post(s, 20, 1526);
@@ -310,7 +270,7 @@ static void what_never_came_is_given_up_when_settled(void **state)
 	vqt_host_settled(s->w.host, RT_NET, 13);
 	assert_int_equal(vw_hd(s->hd, VQT_HD_drop_rx_partial), 1);
 	serve(s);
-	expect(s, 100, 2);
+	guest_got(s, 100, 2);
 	assert_int_equal(s->ring[0].taken, 0);
 	/* The head of which the middle is lost is given up by its own last piece. */
 	piece(s, 20, 384, 3000, 0, 1000, 3);
@@ -322,13 +282,13 @@ static void what_never_came_is_given_up_when_settled(void **state)
 	assert_int_equal(s->ring[0].taken, 0);
 	piece(s, 24, 384 + vqt_span(3000), 100, 0, 100, 4);
 	serve(s);
-	expect(s, 100, 4);
+	guest_got(s, 100, 4);
 	teardown(s);
 }
 
 static void a_mark_settles_what_was_before_it(void **state)
 {
-	struct setup *s = fresh(NULL);
+	struct setup *s = fresh_nic(NULL, VQT_WINDOW_MIN);
 	struct rt_rec mark = {.kind = VQT_MARK, .dev = WIRE, .aux = (uint16_t)EPOCH, .id = 1280};
 
 	(void)state;
@@ -342,7 +302,7 @@ static void a_mark_settles_what_was_before_it(void **state)
 	assert_int_equal(vw_hd(s->hd, VQT_HD_drop_rx_lost), 2);
 	piece(s, 8, 1280, 100, 0, 100, 2);
 	serve(s);
-	expect(s, 100, 2);
+	guest_got(s, 100, 2);
 	/* A mark for what is long past, and one without sense. */
 	vqt_host_record(s->w.host, RT_NET, 9, &mark, NULL);
 	mark.id = 1280 + 3 * VQT_WINDOW_MIN;
@@ -354,7 +314,7 @@ static void a_mark_settles_what_was_before_it(void **state)
 /* A stopped queue gives chains up without touching the ring, drops what comes, and credit goes on. */
 static void stop_and_start(void **state)
 {
-	struct setup *s = fresh(NULL);
+	struct setup *s = fresh_nic(NULL, VQT_WINDOW_MIN);
 	unsigned sent = 0;
 
 	(void)state;
@@ -368,7 +328,7 @@ static void stop_and_start(void **state)
 	assert_int_equal(vw_hd(s->hd, VQT_HD_drop_rx_stopped), 1);
 	teardown(s);
 
-	s = fresh(NULL);
+	s = fresh_nic(NULL, VQT_WINDOW_MIN);
 	vqt_host_queue_stop(s->hd, 0, VQT_STOP_DRAIN);
 	s->ring[0].closed = true;
 	for (unsigned i = 0; i < 1000; i++) {
@@ -385,13 +345,13 @@ static void stop_and_start(void **state)
 	post(s, 4, 1526);
 	assert_int_equal(push(s, 5000, 5), 0);
 	run(s);
-	expect(s, 5000, 5);
+	guest_got(s, 5000, 5);
 	teardown(s);
 }
 
 static void a_broken_ring_takes_nobody_along(void **state)
 {
-	struct setup *s = fresh(NULL);
+	struct setup *s = fresh_nic(NULL, VQT_WINDOW_MIN);
 
 	(void)state;
 	post(s, 1, 1526);

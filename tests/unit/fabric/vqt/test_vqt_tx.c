@@ -1,18 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Guest to appliance: chains become frames, in order, whatever the wire does. */
-#include "tests/unit/fabric/vqt/vqt_setup.h"
-
-static uint8_t buf[FRAME_MAX + 64], got[FRAME_MAX + 64];
-
-static struct setup *fresh(const struct vw_cfg *cfg)
-{
-	struct setup *s = calloc(1, sizeof(*s));
-
-	assert_non_null(s);
-	s->rel = RT_REL_FULL;
-	setup(s, VQT_NET, cfg);
-	return s;
-}
+#include "tests/unit/fabric/vqt/vqt_frames.h"
 
 static void put(struct setup *s, uint32_t len, uint32_t seed)
 {
@@ -21,18 +9,10 @@ static void put(struct setup *s, uint32_t len, uint32_t seed)
 	vqt_host_kick(s->hd, 1);
 }
 
-static void expect(const struct frame *f, uint32_t len, uint32_t seed)
-{
-	vw_pattern(buf, len, seed);
-	assert_int_equal(f->len, len);
-	assert_int_equal(frame_read(f, 0, got, len), len);
-	assert_memory_equal(got, buf, len);
-}
-
 /* The 12-byte header in every cutting into up to 12 descriptors (CVE-2022-2132), with zero-length ones. */
 static void every_split_of_the_header(void **state)
 {
-	struct setup *s = fresh(NULL);
+	struct setup *s = fresh_nic(NULL, 0);
 
 	(void)state;
 	vw_pattern(buf, 60, 5);
@@ -56,7 +36,7 @@ static void every_split_of_the_header(void **state)
 	run(s);
 	assert_int_equal(s->w.ngot, 2048);
 	for (unsigned i = 0; i < s->w.ngot; i++)
-		expect(s->w.got[i], 60, 5);
+		frame_is(s->w.got[i], 60, 5);
 	assert_int_equal(vw_hd(s->hd, VQT_HD_tx_frames), 2048);
 	assert_int_equal(s->ring[1].taken, 0);
 	teardown(s);
@@ -64,7 +44,7 @@ static void every_split_of_the_header(void **state)
 
 static void super_frames_cross_whole(void **state)
 {
-	struct setup *s = fresh(NULL);
+	struct setup *s = fresh_nic(NULL, 0);
 	static const uint32_t lens[] = {26, 1526, 1527, 65535, FRAME_MAX};
 
 	(void)state;
@@ -73,7 +53,7 @@ static void super_frames_cross_whole(void **state)
 	run(s);
 	assert_int_equal(s->w.ngot, 5);
 	for (unsigned i = 0; i < 5; i++)
-		expect(s->w.got[i], lens[i], i);
+		frame_is(s->w.got[i], lens[i], i);
 	assert_int_equal(vw_d(s->d, VQT_D_frames_super), 3);
 	assert_int_equal(vw_hd(s->hd, VQT_HD_frames_super), 3);
 	/* Linked, not copied. */
@@ -87,30 +67,30 @@ static void super_frames_cross_whole(void **state)
 static void pieces_that_cannot_be_linked_are_copied(void **state)
 {
 	struct vw_cfg small = {.chunk = RT_CHUNK_MIN};
-	struct setup *s = fresh(&small);
+	struct setup *s = fresh_nic(&small, 0);
 
 	(void)state;
 	/* 64 KiB over 256-byte chunks are more pieces than a frame has segments. */
 	put(s, FRAME_MAX, 1);
 	run(s);
 	assert_int_equal(s->w.ngot, 1);
-	expect(s->w.got[0], FRAME_MAX, 1);
+	frame_is(s->w.got[0], FRAME_MAX, 1);
 	assert_true(vw_d(s->d, VQT_D_rx_copied) > 200);
 	teardown(s);
-	s = fresh(NULL);
+	s = fresh_nic(NULL, 0);
 	s->w.no_owner = true;
 	put(s, 60, 1);
 	put(s, 9000, 2);
 	run(s);
 	assert_int_equal(s->w.ngot, 2);
-	expect(s->w.got[0], 60, 1);
-	expect(s->w.got[1], 9000, 2);
+	frame_is(s->w.got[0], 60, 1);
+	frame_is(s->w.got[1], 9000, 2);
 	teardown(s);
 }
 
 static void chains_that_are_no_frames(void **state)
 {
-	struct setup *s = fresh(NULL);
+	struct setup *s = fresh_nic(NULL, 0);
 	uint32_t in = 8, zero = 0, long_out[2] = {FRAME_MAX, 1};
 	static uint8_t big[FRAME_MAX + 1];
 
@@ -124,7 +104,7 @@ static void chains_that_are_no_frames(void **state)
 	put(s, 60, 9);
 	run(s);
 	assert_int_equal(s->w.ngot, 1);
-	expect(s->w.got[0], 60, 9);
+	frame_is(s->w.got[0], 60, 9);
 	assert_int_equal(vw_hd(s->hd, VQT_HD_drop_tx_short), 3);
 	assert_int_equal(vw_hd(s->hd, VQT_HD_drop_tx_writable), 2);
 	assert_int_equal(vw_hd(s->hd, VQT_HD_drop_tx_long), 1);
@@ -134,7 +114,7 @@ static void chains_that_are_no_frames(void **state)
 
 static void a_broken_ring_is_left_alone(void **state)
 {
-	struct setup *s = fresh(NULL);
+	struct setup *s = fresh_nic(NULL, 0);
 
 	(void)state;
 	s->ring[1].broken = true;
@@ -158,7 +138,7 @@ static void a_broken_ring_is_left_alone(void **state)
 /* A full transport holds the ring back; nothing is lost, nothing is taken twice. */
 static void back_pressure(void **state)
 {
-	struct setup *s = fresh(NULL);
+	struct setup *s = fresh_nic(NULL, 0);
 
 	(void)state;
 	for (unsigned i = 0; i < 200; i++)
@@ -172,7 +152,7 @@ static void back_pressure(void **state)
 	run(s);
 	assert_int_equal(s->w.ngot, 200);
 	for (unsigned i = 0; i < 200; i++)
-		expect(s->w.got[i], 60000, i);
+		frame_is(s->w.got[i], 60000, i);
 	teardown(s);
 }
 
@@ -231,7 +211,7 @@ static void bad_wires(void **state)
 static void announcement(void **state)
 {
 	static const uint8_t mac[6] = {2, 0, 0x5e, 1, 2, 3};
-	struct setup *s = fresh(NULL);
+	struct setup *s = fresh_nic(NULL, 0);
 
 	(void)state;
 	put(s, 60, 1);
@@ -240,8 +220,8 @@ static void announcement(void **state)
 	put(s, 60, 2);
 	run(s);
 	assert_int_equal(s->w.ngot, 3);
-	expect(s->w.got[0], 60, 1);
-	expect(s->w.got[2], 60, 2);
+	frame_is(s->w.got[0], 60, 1);
+	frame_is(s->w.got[2], 60, 2);
 	assert_int_equal(s->w.got[1]->len, 72);
 	frame_read(s->w.got[1], 0, got, 72);
 	assert_memory_equal(got, "\0\0\0\0\0\0\0\0\0\0\0\0\xff\xff\xff\xff\xff\xff\2\0\x5e\1\2\3\x80\x35",
@@ -258,7 +238,7 @@ static void announcement(void **state)
  * ends after a part of what the busy one has. */
 static void a_busy_guest_starves_nobody(void **state)
 {
-	struct setup *s = fresh(NULL);
+	struct setup *s = fresh_nic(NULL, 0);
 	void *rings[2] = {&s->ring[2], &s->ring[3]};
 	struct vqt_hdev_cfg hc = {
 		.type = VQT_NET, .user = &s->w, .ring_ops = &fake_ring_ops, .nvq = 2, .rings = rings};
