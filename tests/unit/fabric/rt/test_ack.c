@@ -252,6 +252,31 @@ static void waits_for_company(void **state)
 	assert_in_range(pair.rt[0]->path[0].ack_wait, 1, 50 * US);
 }
 
+/* The more often in vain, the longer it does not wait. */
+static void waits_less_and_less_in_vain(void **state)
+{
+	struct rt_cfg c = pair_cfg();
+	struct rt *rt;
+
+	(void)state;
+	c.ack_delay_ns = 50 * US;
+	pair_up(&c, 1, 10 * US);
+	rt = pair.rt[1];
+	for (uint32_t vain = 0, hurried; vain < 7; vain++) {
+		for (hurried = 0; rt->ack_at == RT_NEVER; hurried++) {
+			put(0, RT_DATA, RT_REL_FULL, hurried, 3 * 1324);
+			pair_take(0);
+			pair_give_all(1);
+			pair_take(1);
+			pair_give_all(0);
+		}
+		assert_int_equal(hurried - 1, vain ? 16u << (vain < 5 ? vain - 1 : 4) : 0);
+		pair_tick(1);
+		assert_int_equal(pair_take(1), 1);
+		pair_give_all(0);
+	}
+}
+
 /* Whose window is filling needs acknowledgements to go on: they come at the end of the burst. */
 static void does_not_wait_when_asked(void **state)
 {
@@ -270,15 +295,27 @@ static void does_not_wait_when_asked(void **state)
 	pair_give_all(1);
 	assert_int_equal(pair_take(1), 1);
 	assert_int_equal(pkts[0].h.type, WIRE_ACK);
+	pair_give_all(0);
+	/* Those of one run that fill it, too: three quarters of the window go unhurried. */
+	pair.rt[0]->path[0].cc.cwnd = 16 * CC_ONE;
+	put(0, RT_DATA, RT_REL_FULL, 3, 16 * 1324);
+	assert_int_equal(pair_take(0), 16);
+	for (int i = 0; i < 16; i++)
+		assert_int_equal(!!(pkts[i].h.flags & WIRE_F_ACK_SOON), i >= 12);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(windows),	     cmocka_unit_test(delay),
-		cmocka_unit_test(when_due),	     cmocka_unit_test(duplicate_answered),
-		cmocka_unit_test(both_paths),	     cmocka_unit_test(header_alone),
-		cmocka_unit_test(waits_for_company), cmocka_unit_test(does_not_wait_when_asked),
+		cmocka_unit_test(windows),
+		cmocka_unit_test(delay),
+		cmocka_unit_test(when_due),
+		cmocka_unit_test(duplicate_answered),
+		cmocka_unit_test(both_paths),
+		cmocka_unit_test(header_alone),
+		cmocka_unit_test(waits_for_company),
+		cmocka_unit_test(waits_less_and_less_in_vain),
+		cmocka_unit_test(does_not_wait_when_asked),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, pair_teardown);

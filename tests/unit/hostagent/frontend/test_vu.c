@@ -265,6 +265,26 @@ static void disk__serves_and_is_reconnected_to(void **state)
 	}
 }
 
+/* A guest whose chains are served in a turn is notified at its end, once. */
+static void turn__gathers_notifications(void **state)
+{
+	(void)state;
+	assert_int_equal(fe_create(&fe_vhost_user, &fe, base, &blk, &up, NULL), 0);
+	connect_front();
+	run_queues(1);
+	echo_one(0);
+	vfront_calls(&front, 0);
+	fe_turn_begin();
+	for (int i = 0; i < 3; i++)
+		echo_one(0);
+	assert_int_equal(vfront_calls(&front, 0), 0);
+	fe_turn_end();
+	assert_int_equal(vfront_calls(&front, 0), 1);
+	echo_one(0);
+	assert_int_equal(vfront_calls(&front, 0), 1);
+	vfront_fini(&front);
+}
+
 static void disk__socket_has_mode_and_refuses_a_second(void **state)
 {
 	struct vhost_sock second = {-1, pump, NULL};
@@ -597,6 +617,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(disk__serves_and_is_reconnected_to),
+		T(turn__gathers_notifications),
 		T(disk__socket_has_mode_and_refuses_a_second),
 		T(disk__stale_socket_is_replaced_and_a_live_one_kept),
 		T(create__refuses),

@@ -97,6 +97,7 @@ static void signal__held_ones_go_together(void **state)
 	vhost_signal_hold();
 	for (unsigned i = 0; i < 100; i++) /* more than are held at a time */
 		vhost_signal(fd[i]);
+	assert_int_equal(count_of(fd[99]), 0);
 	vhost_signal_go();
 	for (unsigned i = 0; i < 100; i++) {
 		assert_int_equal(count_of(fd[i]), 1);
