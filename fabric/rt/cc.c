@@ -44,14 +44,14 @@
 #define CC_START      (64 * CC_ONE)
 #define CC_FLOOR      (CC_ONE / 4)
 #define CC_CEILING    (RT_WINDOW_MAX * CC_ONE)
-#define CC_LOSS_MUCH  (65536u * 3 / 5) /* smoothed part of lost packets that is beyond chance */
+#define CC_LOSS_MUCH  (65536u * 3 / 5)	/* smoothed part of lost packets that is beyond chance */
 #define CC_LOSS_MANY  (65536u * 9 / 20) /* more than queues make that senders keep full */
-#define CC_LOSS_FLOOR (8 * CC_ONE)     /* it leaves: one packet at a time would wait for timeouts */
-#define CC_PAIRS      2u	       /* neighbours lost in a round, at least, that are not chance */
-#define CC_ROW	      8u	       /* lost in a row, more than chance does whatever the rate */
-#define CC_OVER	      8u	       /* round trips above the target, in a row, that end a slow start */
-#define CC_HOSTS      (64 * CC_ONE)    /* what hosts add to round trips leaves so much */
-#define CC_QUIET      16u	       /* rounds without a cut: nobody else is short of room */
+#define CC_LOSS_FLOOR (8 * CC_ONE)	/* it leaves: one packet at a time would wait for timeouts */
+#define CC_PAIRS      2u		/* neighbours lost in a round, at least, that are not chance */
+#define CC_ROW	      8u		/* lost in a row, more than chance does whatever the rate */
+#define CC_OVER	      8u		/* round trips above the target, in a row, that end a slow start */
+#define CC_HOSTS      (64 * CC_ONE)	/* what hosts add to round trips leaves so much */
+#define CC_QUIET      16u		/* rounds without a cut: nobody else is short of room */
 
 void cc_init(struct cc *cc, uint64_t spare)
 {
