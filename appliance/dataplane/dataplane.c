@@ -102,7 +102,8 @@ static struct carried *carried_new(struct dp *dp, uint64_t id, const uint8_t *da
 	c->dp = dp;
 	c->id = id;
 	c->len = len;
-	memcpy(c->bytes, data, len);
+	if (len) /* an empty one may come without a place */
+		memcpy(c->bytes, data, len);
 	return c;
 }
 
