@@ -221,7 +221,7 @@ int tx_message(struct vqt_vq *q, enum rt_rel rel, uint32_t pos, const struct iov
 /* vqt_host_lent.c: frames by key */
 int lent_create(struct vqt_vq *q);
 void lent_destroy(struct vqt_vq *q);
-bool lent_full(struct vqt_vq *q);
+bool lent_full(struct vqt_vq *q); /* of a queue with tx, as lent_again() */
 /* Tries to send the chain by key; 1: it is lent; 0: it should go as a message; -EAGAIN: nothing happened. */
 int lent_send(struct vqt_vq *q, const struct vqt_chain *c);
 /* A chain whose bytes were sent: back to the guest, or behind those that are lent. */

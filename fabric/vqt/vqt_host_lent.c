@@ -50,9 +50,9 @@ bool lent_full(struct vqt_vq *q)
 {
 	struct vqt_tx *t = q->tx;
 
-	if (t && (t->count == VQT_LENT_MAX || t->bytes > VQT_LENT_BYTES - FRAME_MAX))
+	if (t->count == VQT_LENT_MAX || t->bytes > VQT_LENT_BYTES - FRAME_MAX)
 		t->waits = true;
-	return t && t->waits;
+	return t->waits;
 }
 
 /* ---- out ---- */
@@ -239,7 +239,7 @@ bool lent_again(struct vqt_vq *q)
 {
 	struct vqt_tx *t = q->tx;
 
-	if (!t || !t->nagain)
+	if (!t->nagain)
 		return true;
 	for (unsigned i = 0; i < t->count && t->nagain; i++) {
 		struct tx_lent *l = at(t, i);

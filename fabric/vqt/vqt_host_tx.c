@@ -138,8 +138,8 @@ unsigned tx_turn(struct vqt_vq *q)
 	for (n = 0; n < VQT_TURN_CHAINS && bytes < VQT_TURN_BYTES; n++) {
 		int rc;
 
-		if (!list_empty(&q->blocked[RT_NET]) || !lent_again(q) || q->state != VQ_RUNNING ||
-		    lent_full(q))
+		if (!list_empty(&q->blocked[RT_NET]) || (q->tx && !lent_again(q)) || q->state != VQ_RUNNING ||
+		    (q->tx && lent_full(q)))
 			return vqt_cost(n, bytes);
 		rc = ops->pop(q->ring, c);
 		if (rc < 0)

@@ -3,6 +3,8 @@
 #ifndef OUTRIGGER_VHOST_INT_H
 #define OUTRIGGER_VHOST_INT_H
 
+#include <endian.h>
+
 #include "hostagent/vhost/vhost.h"
 #include "hostagent/vhost/vhost_mem.h"
 
@@ -148,8 +150,17 @@ void ring_signal_start(struct vhost_ring *r); /* the one notification after a st
 void ring_break(struct vhost_ring *r, const char *reason);
 /* For layouts. */
 int ring_fail(struct vhost_ring *r, const char *reason); /* break it: -EBADMSG */
-void ring_hold(struct vhost_ring *r, uint16_t token);
-void ring_release(struct vhost_ring *r, uint16_t token);
+static inline void ring_hold(struct vhost_ring *r, uint16_t token)
+{
+	r->held[token] = vhost_mem_ref(r->v->mem);
+	r->chains++;
+	vhost_count(r->v, VHOST_C_chains);
+}
+static inline void ring_release(struct vhost_ring *r, uint16_t token)
+{
+	vhost_mem_put(r->held[token]);
+	r->held[token] = NULL;
+}
 void ring_call(struct vhost_ring *r, bool wanted); /* after a burst: notify the guest if it wants to be */
 /* virtio 1.2 section 2.7.10: has `now` passed `event` since `old`? */
 static inline bool ring_need_event(uint16_t event, uint16_t now, uint16_t old)
@@ -166,7 +177,34 @@ struct walk_desc {
 	uint16_t flags;
 	uint16_t next; /* packed: buffer ID */
 };
+/* Two single loads: what is checked is what is used. */
+static inline struct walk_desc ring_desc(const volatile struct vring_desc *d)
+{
+	const volatile uint64_t *w = (const volatile uint64_t *)d;
+	uint64_t addr = le64toh(w[0]), rest = le64toh(w[1]);
+
+	return (struct walk_desc){addr, (uint32_t)rest, (uint16_t)(rest >> 32), (uint16_t)(rest >> 48)};
+}
 const char *walk_add(const struct vhost_mem *m, struct vqt_chain *c, const struct walk_desc *d);
+/* Most chains are one descriptor in one region: true, and it is all of c. What is else, or wrong, walk_add()
+ * finds. */
+static inline bool walk_one(const struct vhost_ring *r, struct vqt_chain *c, const struct walk_desc *d)
+{
+	bool in = d->flags & VRING_DESC_WRITE;
+	uint8_t *at;
+
+	if (d->flags & (VRING_DESC_NEXT | VRING_DESC_INDIRECT) || r->pad || !d->len || d->len > INT32_MAX)
+		return false;
+	at = vhost_mem_at(r->v->mem, d->addr, d->len);
+	if (!at)
+		return false;
+	c->nout = !in;
+	c->nin = in;
+	c->out_len = in ? 0 : d->len;
+	c->in_len = in ? d->len : 0;
+	c->iov[0] = (struct iovec){at, d->len};
+	return true;
+}
 /* The indirect table that `at` points to: entries in `table`, how many in *n. */
 #define INDIRECT_MAX 256u
 const char *walk_table(const struct vhost_ring *r, const struct walk_desc *at, void *table, uint32_t *n);
@@ -223,9 +261,19 @@ void packed_put_used(struct vhost_ring *r, uint16_t pos, uint16_t id, uint32_t l
 int log_set(struct vhost *v, const struct vhost_log_desc *d, int fd); /* errors of sys->map; none is left */
 void log_drop(struct vhost *v);
 /* What the chain, still held, got from its device. */
-void log_data(struct vhost_ring *r, const struct vqt_chain *c, uint32_t written);
+void log_chain(struct vhost_ring *r, const struct vqt_chain *c, uint32_t written);
+static inline void log_data(struct vhost_ring *r, const struct vqt_chain *c, uint32_t written)
+{
+	if (r->v->log_map.at)
+		log_chain(r, c, written);
+}
 /* Bytes off and on of the used ring, or of the device event structure. */
-void log_used(struct vhost_ring *r, uint64_t off, uint64_t len);
+void log_ring(struct vhost_ring *r, uint64_t off, uint64_t len);
+static inline void log_used(struct vhost_ring *r, uint64_t off, uint64_t len)
+{
+	if (r->log_used)
+		log_ring(r, off, len);
+}
 void log_desc(struct vhost_ring *r, const volatile void *at, uint64_t len); /* of a packed ring */
 void log_tell(struct vhost *v);						    /* at the end of a burst */
 

@@ -48,13 +48,13 @@ static void mark_mapped(struct vhost *v, const struct vhost_mem *m, const void *
 	}
 }
 
-void log_data(struct vhost_ring *r, const struct vqt_chain *c, uint32_t written)
+void log_chain(struct vhost_ring *r, const struct vqt_chain *c, uint32_t written)
 {
 	struct vhost *v = r->v;
 	/* A block device's status is the last byte, wherever the data before it ended. */
 	uint64_t left = v->cfg.net ? written : UINT64_MAX;
 
-	if (!v->log_map.at || !(v->acked & VHOST_F_LOG_ALL))
+	if (!(v->acked & VHOST_F_LOG_ALL))
 		return;
 	for (unsigned i = c->nout; i < (unsigned)c->nout + c->nin && left; i++) {
 		uint64_t n = c->iov[i].iov_len < left ? c->iov[i].iov_len : left;
@@ -64,9 +64,9 @@ void log_data(struct vhost_ring *r, const struct vqt_chain *c, uint32_t written)
 	}
 }
 
-void log_used(struct vhost_ring *r, uint64_t off, uint64_t len)
+void log_ring(struct vhost_ring *r, uint64_t off, uint64_t len)
 {
-	if (r->log_used && r->v->log_map.at && r->log_gpa <= UINT64_MAX - off)
+	if (r->v->log_map.at && r->log_gpa <= UINT64_MAX - off)
 		mark(r->v, r->log_gpa + off, len);
 }
 

@@ -88,10 +88,8 @@ void vhost_mem_tell(struct vhost_mem *m, void (*told)(void *arg, void *at, uint6
 		told(arg, m->regions[i].map.at, m->regions[i].size, true);
 }
 
-void vhost_mem_put(struct vhost_mem *m)
+void vhost_mem_free(struct vhost_mem *m)
 {
-	if (!m || --m->refs)
-		return;
 	for (uint32_t i = 0; i < m->n; i++) {
 		if (!m->regions[i].map.at)
 			continue;

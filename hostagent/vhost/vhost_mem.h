@@ -41,7 +41,25 @@ static inline struct vhost_mem *vhost_mem_ref(struct vhost_mem *m)
 	m->refs++;
 	return m;
 }
-void vhost_mem_put(struct vhost_mem *m); /* NULL is fine */
+void vhost_mem_free(struct vhost_mem *m);	      /* nobody refers to it any more */
+static inline void vhost_mem_put(struct vhost_mem *m) /* NULL is fine */
+{
+	if (m && !--m->refs)
+		vhost_mem_free(m);
+}
+
+/* Our address of [gpa, gpa + len), within one region; NULL: not there, or not in one. */
+static inline uint8_t *vhost_mem_at(const struct vhost_mem *m, uint64_t gpa, uint64_t len)
+{
+	for (uint32_t i = 0; i < m->n; i++) {
+		const struct vhost_region *r = &m->regions[i];
+		uint64_t off = gpa - r->gpa; /* of a lower gpa: beyond any size */
+
+		if (off < r->size && len <= r->size - off)
+			return r->map.at + off;
+	}
+	return NULL;
+}
 
 /* [gpa, gpa + len) as iovecs: how many (0 for len 0), -EFAULT: not all of it is guest memory,
  * -E2BIG: needs more than max. */

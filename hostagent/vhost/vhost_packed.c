@@ -179,7 +179,7 @@ static const char *walk_new(struct vhost_ring *r, struct vqt_chain *c)
 		if (n == room)
 			return n ? "chain longer than the ring" : "more chains than the ring holds";
 		d = load_desc(r, (uint16_t)(r->last_avail + n));
-		err = add_desc(r, &d, c);
+		err = !n && walk_one(r, c, &d) ? NULL : add_desc(r, &d, c);
 		if (err)
 			return err;
 		if (r->pinflight)

@@ -48,19 +48,6 @@ int ring_remap(struct vhost_ring *r)
 	return r->layout->remap(r);
 }
 
-void ring_hold(struct vhost_ring *r, uint16_t token)
-{
-	r->held[token] = vhost_mem_ref(r->v->mem);
-	r->chains++;
-	vhost_count(r->v, VHOST_C_chains);
-}
-
-void ring_release(struct vhost_ring *r, uint16_t token)
-{
-	vhost_mem_put(r->held[token]);
-	r->held[token] = NULL;
-}
-
 void ring_stop(struct vhost_ring *r)
 {
 	for (uint16_t i = 0; i < r->alloc_num; i++)

@@ -18,15 +18,6 @@
 /* What an unused num_buffers field of a transmitted header reads as. */
 static const uint8_t zero_pad[NET_HDR_PAD];
 
-/* Two single loads: what is checked is what is used. */
-static struct walk_desc ring_desc(const volatile struct vring_desc *d)
-{
-	const volatile uint64_t *w = (const volatile uint64_t *)d;
-	uint64_t addr = le64toh(w[0]), rest = le64toh(w[1]);
-
-	return (struct walk_desc){addr, (uint32_t)rest, (uint16_t)(rest >> 32), (uint16_t)(rest >> 48)};
-}
-
 static struct walk_desc table_desc(const struct vring_desc *d)
 {
 	return (struct walk_desc){le64toh(d->addr), le32toh(d->len), le16toh(d->flags), le16toh(d->next)};
@@ -153,8 +144,11 @@ void walk_end(struct vhost_ring *r, struct vqt_chain *c)
 const char *split_walk(struct vhost_ring *r, uint16_t head, struct vqt_chain *c)
 {
 	uint16_t i = head;
+	struct walk_desc one = ring_desc(&r->desc[head]);
 
 	c->token = head;
+	if (walk_one(r, c, &one))
+		return NULL;
 	c->nout = c->nin = 0;
 	c->out_len = c->in_len = 0;
 	for (uint32_t steps = 0; steps < r->num; steps++) {

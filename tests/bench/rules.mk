@@ -16,7 +16,8 @@ $(eval $(call room,tests/bench/udp,fabric/base,,))
 $(eval $(call room,tests/bench/floor,fabric/base fabric/aead,$(IPSEC_MB),))
 $(eval $(call room,tests/bench/hops,fabric/base,,))
 $(eval $(call room,tests/bench/tap,fabric/base hostagent/frontend,libevent,))
-BENCH_PROGS := aead pump guest udp floor hops tap
+$(eval $(call room,tests/bench/frames,fabric/base fabric/buf fabric/aead fabric/rt fabric/vqt hostagent/vhost tests/lib tests/bench/guest,,))
+BENCH_PROGS := aead pump guest udp floor hops tap frames
 PROG_ROOMS += $(foreach p,$(BENCH_PROGS),bench_$(p):tests/bench/$(p))
 
 .PHONY: bench bench-deps bench-bdev
