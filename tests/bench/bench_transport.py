@@ -88,8 +88,10 @@ def simulated_failover(report):
 def simulated_fairness(report):
     for row in simulate(report, "--fair"):
         share = row["worst_other_pct"]
+        # Who is woken late more often than others has less by that alone: nothing that a sender could promise.
+        luck = "sleep" in row["port"]
         report.add(f"least share beside a greedy session, {row['sessions']} sessions, port: {row['port']}", share, "%",
-                   goal=f">= {FAIR_PCT}", met=share >= FAIR_PCT)
+                   goal="" if luck else f">= {FAIR_PCT}", met=None if luck else share >= FAIR_PCT)
     for row in simulate(report, "--incast"):
         port = f"{row['sessions']} into one port of {row['port_queue_bytes'] >> 10} KiB"
         report.add(f"control lost, {port}", row["ctl_lost"], "messages", goal="0", met=row["ctl_lost"] == 0)
