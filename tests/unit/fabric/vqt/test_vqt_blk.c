@@ -1,53 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Requests: every byte there and back, once, within the limits of both ends. */
-#include "tests/unit/fabric/vqt/vqt_setup.h"
+#include "tests/unit/fabric/vqt/vqt_requests.h"
 
 #include <errno.h>
-
-static uint8_t buf[VQT_REQ_MAX + 64], got[VQT_REQ_MAX + 64];
-
-static struct setup *fresh(const struct vw_cfg *cfg)
-{
-	struct setup *s = calloc(1, sizeof(*s));
-
-	assert_non_null(s);
-	setup(s, VQT_BLK, cfg);
-	return s;
-}
-
-static struct fake_chain *put(struct setup *s, unsigned vq, uint32_t out_len, uint32_t in_len, uint32_t seed)
-{
-	struct fake_chain *c;
-
-	vw_pattern(buf, out_len, seed);
-	c = fake_ring_add1(&s->ring[vq], buf, out_len, in_len);
-	vqt_host_kick(s->hd, vq);
-	return c;
-}
-
-static struct vqt_req *req(struct setup *s, unsigned i, uint32_t out_len, uint32_t in_len, uint32_t seed)
-{
-	struct vqt_req *r;
-
-	assert_true(i < s->w.nreqs);
-	r = s->w.reqs[i];
-	assert_int_equal(r->out_len, out_len);
-	assert_int_equal(r->in_len, in_len);
-	assert_int_equal(r->epoch, s->epoch);
-	assert_ptr_equal(r->dev, s->d);
-	vw_pattern(buf, out_len, seed);
-	if (out_len)
-		assert_memory_equal(r->out, buf, out_len);
-	return r;
-}
-
-/* Answer as a read: all of in. */
-static void answer(struct setup *s, struct vqt_req *r, uint32_t seed)
-{
-	if (r->in_len)
-		vw_pattern(r->in, r->in_len, seed);
-	vqt_dev_complete(r, r->in_len, r->in_len, s->w.now);
-}
 
 static void read_write_flush(void **state)
 {
@@ -56,7 +11,7 @@ static void read_write_flush(void **state)
 	static const uint32_t shapes[][2] = {
 		{16, 1},	   {16, 4097},	   {4112, 1}, {65536, 1}, {65537, 1}, {VQT_REQ_MAX, 256},
 		{16, VQT_REQ_MAX}, {65536, 70000}, {0, 0},    {0, 1},	  {1, 0}};
-	struct setup *s = fresh(NULL);
+	struct setup *s = fresh_disk(NULL);
 
 	(void)state;
 	for (unsigned i = 0; i < 11; i++) {
@@ -86,7 +41,7 @@ static void read_write_flush(void **state)
 /* An error sends its last byte only, and what is before stays as the guest had it. */
 static void an_error_sends_the_status_alone(void **state)
 {
-	struct setup *s = fresh(NULL);
+	struct setup *s = fresh_disk(NULL);
 	struct fake_chain *c = put(s, 0, 16, 4097, 1);
 	uint8_t untouched[4096];
 
@@ -106,7 +61,7 @@ static void an_error_sends_the_status_alone(void **state)
 
 static void scattered_chains(void **state)
 {
-	struct setup *s = fresh(NULL);
+	struct setup *s = fresh_disk(NULL);
 	uint32_t outs[130], ins[130], total_out = 0, total_in = 0;
 	struct fake_chain *c;
 
@@ -133,7 +88,7 @@ static void scattered_chains(void **state)
 /* Many at once, over a bad wire, answered in another order: each exactly once. */
 static void hundreds_over_a_bad_wire(void **state)
 {
-	struct setup *s = fresh(NULL);
+	struct setup *s = fresh_disk(NULL);
 	struct rng rng;
 	unsigned done = 0;
 
@@ -177,7 +132,7 @@ static void hundreds_over_a_bad_wire(void **state)
 static void grants_wait_for_memory(void **state)
 {
 	struct vw_cfg tight = {.mem_max = 4ull * VQT_REQ_MAX};
-	struct setup *s = fresh(&tight);
+	struct setup *s = fresh_disk(&tight);
 
 	(void)state;
 	for (unsigned i = 0; i < 10; i++)
@@ -203,7 +158,7 @@ static void grants_wait_for_memory(void **state)
 /* The door has no memory for a while. */
 static void the_door_is_empty(void **state)
 {
-	struct setup *s = fresh(NULL);
+	struct setup *s = fresh_disk(NULL);
 
 	(void)state;
 	put(s, 0, 16, 4097, 1);
@@ -269,7 +224,7 @@ static void depth_is_kept(void **state)
 
 static void too_long_requests_break_their_queue_alone(void **state)
 {
-	struct setup *s = fresh(NULL);
+	struct setup *s = fresh_disk(NULL);
 
 	(void)state;
 	put(s, 0, 16, 4097, 1);
@@ -296,7 +251,7 @@ static void too_long_requests_break_their_queue_alone(void **state)
 
 static void a_drain_waits(void **state)
 {
-	struct setup *s = fresh(NULL);
+	struct setup *s = fresh_disk(NULL);
 
 	(void)state;
 	put(s, 0, 16, 4097, 1);
@@ -329,7 +284,7 @@ static void a_drain_waits(void **state)
  * next life has to wait until the last of them is over. */
 static void a_fence_and_the_next_life(void **state)
 {
-	struct setup *s = fresh(NULL);
+	struct setup *s = fresh_disk(NULL);
 	struct fake_chain *old = put(s, 0, 16, 4097, 1);
 	uint8_t untouched[4097];
 

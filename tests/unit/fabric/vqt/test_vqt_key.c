@@ -1,21 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Requests by key: bytes go between the memories, once, and nothing comes after its time. */
-#include "tests/unit/fabric/vqt/vqt_setup.h"
+#include "tests/unit/fabric/vqt/vqt_requests.h"
 
 #include <errno.h>
 
-static uint8_t buf[VQT_REQ_MAX + 64], got[VQT_REQ_MAX + 64];
 static struct adapter adapter;
 
 static struct setup *fresh_with(uint64_t mem_max)
 {
-	struct setup *s = calloc(1, sizeof(*s));
 	struct vw_cfg cfg = {.adapter = &adapter, .mem_max = mem_max};
 
-	assert_non_null(s);
 	adapter_init(&adapter);
-	setup(s, VQT_BLK, &cfg);
-	return s;
+	return fresh_disk(&cfg);
 }
 
 static struct setup *fresh(void)
@@ -27,36 +23,6 @@ static void done(struct setup *s)
 {
 	teardown(s);
 	adapter_fini(&adapter);
-}
-
-static struct fake_chain *put(struct setup *s, uint32_t out_len, uint32_t in_len, uint32_t seed)
-{
-	struct fake_chain *c;
-
-	vw_pattern(buf, out_len, seed);
-	c = fake_ring_add1(&s->ring[0], buf, out_len, in_len);
-	vqt_host_kick(s->hd, 0);
-	return c;
-}
-
-/* The i-th request that was delivered has its bytes. */
-static struct vqt_req *req(struct setup *s, unsigned i, uint32_t out_len, uint32_t in_len, uint32_t seed)
-{
-	struct vqt_req *r;
-
-	assert_true(i < s->w.nreqs);
-	r = s->w.reqs[i];
-	assert_int_equal(r->out_len, out_len);
-	assert_int_equal(r->in_len, in_len);
-	vw_pattern(buf, out_len, seed);
-	assert_memory_equal(r->out, buf, out_len);
-	return r;
-}
-
-static void answer(struct setup *s, struct vqt_req *r, uint32_t seed)
-{
-	vw_pattern(r->in, r->in_len, seed);
-	vqt_dev_complete(r, r->in_len, r->in_len, s->w.now);
 }
 
 static void expect(struct setup *s, struct fake_chain *c, uint32_t seed)
@@ -72,7 +38,7 @@ static void expect(struct setup *s, struct fake_chain *c, uint32_t seed)
 
 static void one(struct setup *s, uint32_t out_len, uint32_t in_len, uint32_t seed)
 {
-	struct fake_chain *c = put(s, out_len, in_len, seed);
+	struct fake_chain *c = put(s, 0, out_len, in_len, seed);
 	unsigned n = s->w.nreqs;
 
 	run(s);
@@ -149,7 +115,7 @@ static void scattered(void **state)
 static void an_error_sends_the_status_alone(void **state)
 {
 	struct setup *s = fresh();
-	struct fake_chain *c = put(s, 16, 4097, 1);
+	struct fake_chain *c = put(s, 0, 16, 4097, 1);
 	uint8_t untouched[4096];
 
 	(void)state;
@@ -191,7 +157,7 @@ static void fetching_falls_back(void **state)
 static void placing_falls_back_and_nothing_lands_late(void **state)
 {
 	struct setup *s = fresh();
-	struct fake_chain *c = put(s, 16, 4097, 1), *next;
+	struct fake_chain *c = put(s, 0, 16, 4097, 1), *next;
 
 	(void)state;
 	run(s);
@@ -209,7 +175,7 @@ static void placing_falls_back_and_nothing_lands_late(void **state)
 	memset(buf, 0x5a, 4097);
 	assert_memory_equal(got, buf, 4097);
 	/* By the next connection. */
-	next = put(s, 16, 4097, 2);
+	next = put(s, 0, 16, 4097, 2);
 	run(s);
 	answer(s, req(s, 1, 16, 4097, 2), 8);
 	run(s);
@@ -217,7 +183,7 @@ static void placing_falls_back_and_nothing_lands_late(void **state)
 	assert_int_equal(adapter.fences, 1);
 	/* Refused: there is nothing to fence. */
 	adapter.down_there = true;
-	next = put(s, 16, 4097, 3);
+	next = put(s, 0, 16, 4097, 3);
 	run(s);
 	answer(s, req(s, 2, 16, 4097, 3), 9);
 	run(s);
@@ -236,7 +202,7 @@ static void a_lost_session_leaves_nothing_under_way(void **state)
 {
 	struct setup *s = fresh();
 	struct vw_cfg cfg = {.adapter = &adapter};
-	struct fake_chain *c = put(s, 16, 4097, 1);
+	struct fake_chain *c = put(s, 0, 16, 4097, 1);
 	struct vqt_req *old;
 
 	(void)state;
@@ -268,13 +234,13 @@ static void a_lost_session_leaves_nothing_under_way(void **state)
 static void a_fenced_queue_has_no_keys(void **state)
 {
 	struct setup *s = fresh();
-	struct fake_chain *r = put(s, 16, 4097, 1), *w;
+	struct fake_chain *r = put(s, 0, 16, 4097, 1), *w;
 
 	(void)state;
 	run(s);
 	adapter.hold = true;
 	answer(s, req(s, 0, 16, 4097, 1), 7);
-	w = put(s, 16 + 4096, 1, 2);
+	w = put(s, 0, 16 + 4096, 1, 2);
 	run(s);
 	assert_int_equal(adapter.n, 2);
 	vqt_host_queue_stop(s->hd, 0, VQT_STOP_FENCE);
@@ -313,11 +279,11 @@ static void detaching_waits_for_the_adapter(void **state)
 	struct setup *s = fresh();
 
 	(void)state;
-	put(s, 16, 4097, 1);
+	put(s, 0, 16, 4097, 1);
 	run(s);
 	adapter.hold = true;
 	answer(s, req(s, 0, 16, 4097, 1), 7);
-	put(s, 16 + 4096, 1, 2);
+	put(s, 0, 16 + 4096, 1, 2);
 	run(s);
 	assert_int_equal(vqt_dev_outstanding(s->d), 2);
 	assert_int_equal(vqt_peer_detach(s->d), 2);
@@ -338,7 +304,7 @@ static void memory_is_bounded(void **state)
 
 	(void)state;
 	for (unsigned i = 0; i < 12; i++)
-		put(s, i % 2 ? 16 : VQT_REQ_MAX, i % 2 ? VQT_REQ_MAX : 1, i);
+		put(s, 0, i % 2 ? 16 : VQT_REQ_MAX, i % 2 ? VQT_REQ_MAX : 1, i);
 	run(s);
 	while (answered < 12) {
 		assert_true(s->w.nreqs > answered && s->w.nreqs - answered <= 4);
@@ -451,7 +417,7 @@ static void random_faults(void **state)
 		bool write = rng_below(&rng, 2);
 		uint32_t len = 4096u << rng_below(&rng, 6);
 
-		c[i] = put(s, write ? 16 + len : 16, write ? 1 : len + 1, i);
+		c[i] = put(s, 0, write ? 16 + len : 16, write ? 1 : len + 1, i);
 		adapter.up = !rng_chance(&rng, 200000);
 		adapter.down_there = rng_chance(&rng, 100000);
 		adapter.fail = rng_chance(&rng, 200000);
