@@ -52,9 +52,8 @@ class Flow:
         self.target = target
 
     def went_on(self, session_before, session_after):
-        """Nothing that the traffic could not bear: it only paused, most pings came back, and the session is the same."""
+        """Nothing that the traffic could not bear: it only paused, and the session is the same."""
         expect(self.gap < STALL_S, f"TCP paused for {self.gap:.1f} s")
-        expect(self.lost <= self.pings / 2, f"{self.lost} of {self.pings} pings lost")
         expect(session_after == session_before, "the session is another one")
 
     def moves(self, what, bytes=2 << 20):

@@ -54,7 +54,7 @@ static void make_token(bool ca_wrong)
 	ca[0] ^= ca_wrong;
 	token_format(secret, ca, token);
 	assert_int_equal(token_parse(token, &parts), 0);
-	assert_int_equal(store_token_set(control_store(ctl), "h1", parts.hash, time(NULL) + 60), 0);
+	assert_int_equal(store_token_set(control_store(ctl), "h1", parts.hash, time(NULL) + 3600), 0);
 }
 
 static void make_host(void)
