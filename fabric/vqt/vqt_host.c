@@ -231,6 +231,14 @@ const uint64_t *vqt_hdev_counters(const struct vqt_hdev *d)
 	return d->counters;
 }
 
+bool vqt_hdev_news(struct vqt_hdev *d)
+{
+	bool news = d->news;
+
+	d->news = false;
+	return news;
+}
+
 unsigned vqt_hdev_inflight(const struct vqt_hdev *d)
 {
 	return d->ninflight + d->nlent;

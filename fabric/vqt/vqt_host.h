@@ -164,6 +164,9 @@ struct vqt_hdev *vqt_host_attach(struct vqt_host *h, const struct vqt_hdev_cfg *
  * callback. */
 void vqt_host_detach(struct vqt_hdev *d);
 const uint64_t *vqt_hdev_counters(const struct vqt_hdev *d); /* VQT_HDEV_NCOUNTERS values */
+/* Whether any of them has changed since it was asked last: most devices of a host are quiet, and all the
+ * counters of many are far from any cache. */
+bool vqt_hdev_news(struct vqt_hdev *d);
 /* Requests not yet completed to the guest, frames that are lent. */
 unsigned vqt_hdev_inflight(const struct vqt_hdev *d);
 unsigned vqt_hdev_inflight_vq(const struct vqt_hdev *d, unsigned vq);

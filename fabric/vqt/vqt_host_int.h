@@ -171,6 +171,7 @@ struct vqt_hdev {
 	unsigned nfenced;
 	unsigned nlent; /* chains in vqt_tx.lent that are not dead */
 	struct list starved;
+	bool news; /* a counter has changed: vqt_hdev_news() */
 	uint64_t counters[VQT_HDEV_NCOUNTERS];
 	struct vqt_vq vq[];
 };
@@ -196,6 +197,7 @@ struct vqt_host {
 static inline void hd_count(struct vqt_hdev *d, enum vqt_hdev_counter c, uint64_t n)
 {
 	counter_add(&d->counters[c], n);
+	d->news = true;
 }
 
 /* vqt_host.c */

@@ -423,31 +423,19 @@ void engine_session_down(struct engine *e)
 	engine_wake(e);
 }
 
-/* They only grow: none has changed while their sum has not. */
-static uint64_t sum_of(const struct edev *d)
-{
-	const uint64_t *c = d->hdev ? vqt_hdev_counters(d->hdev) : NULL;
-	uint64_t sum = 0, v;
-
-	for (unsigned i = 0; c && i < VQT_HDEV_NCOUNTERS; i++)
-		sum += c[i];
-	for (unsigned i = 0; d->fe && fe_counter(d->fe, i, &v); i++)
-		sum += v;
-	return sum;
-}
-
 void engine_stats(struct engine *e, void (*fn)(void *arg, uint32_t dev, const char *name, uint64_t value),
 		  void *arg)
 {
 	list_for_each (it, &e->devs) {
 		struct edev *d = container_of(it, struct edev, node);
 		const uint64_t *c = d->hdev ? vqt_hdev_counters(d->hdev) : NULL;
-		uint64_t sum = sum_of(d), v;
+		bool news = (d->hdev && vqt_hdev_news(d->hdev)) | (d->fe && fe_news(d->fe));
 		const char *name;
+		uint64_t v;
 
-		if (!d->known || sum == d->told)
+		if (!d->known || (!news && d->told))
 			continue;
-		d->told = sum;
+		d->told = true;
 		for (unsigned i = 0; c && i < VQT_HDEV_NCOUNTERS; i++)
 			fn(arg, d->dev, vqt_hdev_counter_names[i], c[i]);
 		for (unsigned i = 0; d->fe && (name = fe_counter(d->fe, i, &v)); i++)

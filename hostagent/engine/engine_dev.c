@@ -336,7 +336,7 @@ int engine_attach(struct engine *e, const struct engine_dev_cfg *c, char endpoin
 		/* Said again on a new channel of the same session; what changed meanwhile may be news. */
 		take_config(d, c);
 		tell_endpoint(d, c, endpoint);
-		d->told = UINT64_MAX;
+		d->told = false;
 		return 0;
 	}
 	if (c->dev >= VQT_WIRE_MAX || edev_find(e, c->dev)) {
@@ -356,7 +356,7 @@ int engine_attach(struct engine *e, const struct engine_dev_cfg *c, char endpoin
 	}
 	d->dev = c->dev;
 	d->known = e->unsettled = true;
-	d->told = UINT64_MAX;
+	d->told = false;
 	d->bind = (struct vqt_bind){
 		.wire = (uint16_t)c->dev, .epoch = c->epoch, .rel = c->rel, .max_inflight = c->max_inflight};
 	emem_session(d, true);

@@ -31,7 +31,7 @@ struct edev {
 	char *uid, *name;
 	uint32_t dev;	/* wire id in the session; only while `known` */
 	bool known;	/* attached in this session */
-	uint64_t told;	/* sum of its counters as engine_stats() gave them last; UINT64_MAX: not yet */
+	bool told;	/* engine_stats() gave its counters in this session; again, when they have changed */
 	bool detaching; /* draining; up->detached() follows */
 	bool report;	/* its state changed: up->device_state() is due */
 	bool connected;

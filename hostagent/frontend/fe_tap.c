@@ -98,8 +98,15 @@ struct fe_tap {
 	struct tap_pair pairs[TAP_PAIRS];
 	struct tap_ring rings[FE_QUEUES_MAX];
 	struct fe_queue queues[FE_QUEUES_MAX];
+	bool news; /* a counter has changed */
 	uint64_t counters[FE_TAP_NCOUNTERS];
 };
+
+static void tap_count(struct fe_tap *t, enum fe_tap_counter c)
+{
+	counter_add(&t->counters[c], 1);
+	t->news = true;
+}
 
 static void put(struct stack *s, uint8_t slot)
 {
@@ -169,7 +176,7 @@ static int tx_pop(void *ring, struct vqt_chain *c)
 		return 0;
 	r->idle.n--;
 	r->len[slot] = (uint32_t)n;
-	counter_add(&r->t->counters[FE_TAP_C_tap_read_frames], 1);
+	tap_count(r->t, FE_TAP_C_tap_read_frames);
 	give(r, c, slot, true);
 	return 1;
 }
@@ -240,8 +247,8 @@ static void rx_flush(void *ring)
 		ssize_t n = r->len[slot] ? write(r->pair->fd, slot_bytes(r, slot), r->len[slot]) : 0;
 
 		/* The kernel refuses headers that make no sense, and frames while the interface is down. */
-		counter_add(&t->counters[n < 0 ? FE_TAP_C_drop_tap_write : FE_TAP_C_tap_written_frames],
-			    n != 0);
+		if (n)
+			tap_count(t, n < 0 ? FE_TAP_C_drop_tap_write : FE_TAP_C_tap_written_frames);
 		put(&r->idle, slot);
 	}
 	if (r->back.n)
@@ -301,7 +308,7 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
-	counter_add(&t->counters[FE_TAP_C_tap_wakeups], 1);
+	tap_count(t, FE_TAP_C_tap_wakeups);
 	if (t->started)
 		t->up->kick(t->arg, p->tx);
 }
@@ -499,4 +506,14 @@ static const char *tap_counter(const struct fe *fe, unsigned n, uint64_t *value)
 	return fe_tap_counter_names[n];
 }
 
-const struct fe_ops fe_tap = {"tap", tap_create, tap_destroy, tap_drained, tap_set_config, tap_counter};
+static bool tap_news(struct fe *fe)
+{
+	struct fe_tap *t = (struct fe_tap *)fe;
+	bool news = t->news;
+
+	t->news = false;
+	return news;
+}
+
+const struct fe_ops fe_tap = {"tap",	      tap_create,  tap_destroy, tap_drained,
+			      tap_set_config, tap_counter, tap_news};

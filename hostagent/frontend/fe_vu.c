@@ -398,6 +398,15 @@ static const char *vu_counter(const struct fe *fe, unsigned n, uint64_t *value)
 	return vhost_counter_names[n];
 }
 
+static bool vu_news(struct fe *fe)
+{
+	struct fe_vu *f = (struct fe_vu *)fe;
+	bool core = vhost_news(f->v), own = f->news;
+
+	f->news = false;
+	return core || own;
+}
+
 void fe_turn_begin(void)
 {
 	vhost_signal_hold();
@@ -408,5 +417,5 @@ void fe_turn_end(void)
 	vhost_signal_go();
 }
 
-const struct fe_ops fe_vhost_user = {"vhost-user", vu_create,	  vu_destroy,
-				     vu_drained,   vu_set_config, vu_counter};
+const struct fe_ops fe_vhost_user = {"vhost-user",  vu_create,	vu_destroy, vu_drained,
+				     vu_set_config, vu_counter, vu_news};

@@ -75,12 +75,14 @@ struct fe_vu {
 	unsigned nfds;
 	bool too_many_fds;
 
+	bool news; /* a counter has changed */
 	uint64_t counters[FE_VU_NCOUNTERS];
 };
 
 static inline void fe_vu_count(struct fe_vu *f, enum fe_vu_counter c)
 {
 	counter_add(&f->counters[c], 1);
+	f->news = true;
 }
 
 /* fe_vu.c */

@@ -100,6 +100,7 @@ struct fe_ops {
 	int (*set_config)(struct fe *fe, const void *config, uint16_t len);
 	/* Counter n: its name and value; NULL past the last. Values accumulate over the fe's life. */
 	const char *(*counter)(const struct fe *fe, unsigned n, uint64_t *value);
+	bool (*news)(struct fe *fe); /* whether one has changed since this was asked last */
 };
 
 extern const struct fe_ops fe_vhost_user; /* QEMU and anything that speaks vhost-user */
@@ -144,6 +145,11 @@ void fe_turn_end(void);
 static inline const char *fe_counter(const struct fe *fe, unsigned n, uint64_t *value)
 {
 	return fe->ops->counter(fe, n, value);
+}
+
+static inline bool fe_news(struct fe *fe)
+{
+	return fe->ops->news(fe);
 }
 
 #endif

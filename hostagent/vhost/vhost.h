@@ -136,5 +136,6 @@ struct vhost_ring *vhost_ring(struct vhost *v, unsigned q);
 uint32_t vhost_chains(const struct vhost *v, unsigned q);
 extern const struct vqt_ring_ops vhost_ring_ops;
 const uint64_t *vhost_counters(const struct vhost *v); /* VHOST_NCOUNTERS of them */
+bool vhost_news(struct vhost *v);		       /* whether one has changed since this was asked last */
 
 #endif

@@ -98,3 +98,11 @@ const uint64_t *vhost_counters(const struct vhost *v)
 {
 	return v->counters;
 }
+
+bool vhost_news(struct vhost *v)
+{
+	bool news = v->news;
+
+	v->news = false;
+	return news;
+}

@@ -120,6 +120,7 @@ struct vhost {
 	bool log_news;		  /* marked since it was told */
 
 	unsigned waiting; /* queues with reply_base */
+	bool news;	  /* a counter has changed: vhost_news() */
 	uint64_t counters[VHOST_NCOUNTERS];
 	struct vhost_ring rings[];
 };
@@ -137,6 +138,7 @@ static inline bool vhost_faulted(const struct vhost *v)
 static inline void vhost_count(struct vhost *v, enum vhost_counter c)
 {
 	counter_add(&v->counters[c], 1);
+	v->news = true;
 }
 
 /* vhost_ring.c: what both layouts share. */

@@ -52,6 +52,8 @@ static void super_frames_cross_whole(void **state)
 		put(s, lens[i], i);
 	run(s);
 	assert_int_equal(s->w.ngot, 5);
+	assert_true(vqt_hdev_news(s->hd));
+	assert_false(vqt_hdev_news(s->hd));
 	for (unsigned i = 0; i < 5; i++)
 		frame_is(s->w.got[i], lens[i], i);
 	assert_int_equal(vw_d(s->d, VQT_D_frames_super), 3);

@@ -413,6 +413,38 @@ static uint64_t polls(void)
 	return n;
 }
 
+static void of_device(void *arg, uint32_t dev, const char *name, uint64_t value)
+{
+	unsigned *n = arg;
+
+	(void)name;
+	(void)value;
+	*n += dev == DEV;
+}
+
+static unsigned counters_told(void)
+{
+	unsigned n = 0;
+
+	engine_stats(e, of_device, &n);
+	return n;
+}
+
+/* A device is told of again when a counter of its front-end or of its end of the tunnel has changed, and not
+ * before. */
+static void statistics_tell_of_what_has_changed(void **state)
+{
+	(void)state;
+	NEED();
+	live(100, 1);
+	assert_true(counters_told() > 0);
+	WAIT(counters_told() == 0);
+	stack_sends(1);
+	WAIT(came(1));
+	assert_true(counters_told() > 0);
+	WAIT(counters_told() == 0);
+}
+
 /* Work soon after work: it looks for more without being woken. Without the option it never does. */
 static void polling_goes_on_after_work(void **state)
 {
@@ -641,6 +673,7 @@ int main(void)
 		T(a_name_that_is_taken_is_said_so),
 		T(silence_is_reported_once),
 		T(an_idle_engine_sleeps),
+		T(statistics_tell_of_what_has_changed),
 		cmocka_unit_test_setup_teardown(polling_goes_on_after_work, setup_polling, teardown),
 	};
 

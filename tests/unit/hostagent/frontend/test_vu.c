@@ -592,8 +592,11 @@ static void kicks__for_nothing_are_muted(void **state)
 	for (int i = 0; i < 300; i++)
 		echo_one(0);
 	assert_int_equal(counted("kicks_muted"), 0);
+	assert_true(fe_news(fe));
+	assert_false(fe_news(fe));
 	for (uint64_t round = 0; round < 3; round++) {
 		assert_true(vhost_sock_until(&sock, kick_until_muted, &round));
+		assert_true(fe_news(fe));
 		assert_true(counted("kicks_useless") >= 64 * (round + 1));
 		echo_one(1);
 		echo_one(0);
