@@ -24,8 +24,8 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../
 import world as w  # noqa: E402
 from proc import WorldError, wait_for  # noqa: E402
 
-# Guests 0 and 1 talk to each other, and so do 2 and 3.
-ADDRESS = tuple((f"02:00:5e:00:02:{number + 1:02x}", f"10.20.0.{31 + number}") for number in range(4))
+# Guests 0 and 1 talk to each other, and so do 2 and 3, 4 and 5.
+ADDRESS = tuple((f"02:00:5e:00:02:{number + 1:02x}", f"10.20.0.{31 + number}") for number in range(6))
 FULL_FRAME = 65226  # headers and 45 segments of 1448
 SEGMENT = 1500
 
