@@ -114,13 +114,16 @@ static void disarm(struct vhost_ring *r)
 /* Take head; an -EBADMSG leaves it untaken. */
 static int take(struct vhost_ring *r, uint16_t head, struct vqt_chain *c)
 {
+	struct walk_desc first;
 	const char *err;
 
 	if (head >= r->num)
 		return ring_fail(r, "head outside the ring");
 	if (r->held[head])
 		return ring_fail(r, "head made available while in use");
-	err = split_walk(r, head, c);
+	first = ring_desc(&r->desc[head]);
+	c->token = head;
+	err = walk_one(r, c, &first) ? NULL : split_walk(r, head, c);
 	if (err)
 		return ring_fail(r, err);
 	ring_hold(r, head);

@@ -144,11 +144,8 @@ void walk_end(struct vhost_ring *r, struct vqt_chain *c)
 const char *split_walk(struct vhost_ring *r, uint16_t head, struct vqt_chain *c)
 {
 	uint16_t i = head;
-	struct walk_desc one = ring_desc(&r->desc[head]);
 
 	c->token = head;
-	if (walk_one(r, c, &one))
-		return NULL;
 	c->nout = c->nin = 0;
 	c->out_len = c->in_len = 0;
 	for (uint32_t steps = 0; steps < r->num; steps++) {
