@@ -46,8 +46,9 @@
 #define RT_PROBE_FIRST	 (1000000ull)	   /* between the first probes of a new path; doubles */
 #define RT_PROBE_SUSPECT 2u		   /* unanswered probes */
 #define RT_PROBE_DEAD	 5u
-#define RT_REPATH_ROUNDS 8u  /* congested ones */
-#define RT_SCRATCH	 16u /* datagrams of acknowledgements and probes per rt_output() */
+#define RT_BACKUP_NS	 (100 * 1000000ull) /* silence of a path after which all moves to a mere backup */
+#define RT_REPATH_ROUNDS 8u		    /* congested ones */
+#define RT_SCRATCH	 16u		    /* datagrams of acknowledgements and probes per rt_output() */
 
 static inline int32_t psn_diff(uint32_t a, uint32_t b)
 {
@@ -107,6 +108,7 @@ struct tx_ring {
 	uint64_t acked[RT_PATHS];  /* largest txn of an acknowledged slot: to see reordering */
 	uint64_t reo_at[RT_PATHS]; /* the head of flight[] will then have waited long enough */
 	uint64_t pto_from;	   /* last progress, probe or first transmission */
+	uint64_t unheard_from;	   /* pto_from before the first of the timeouts in a row */
 	uint32_t backoff;
 	uint32_t probes;  /* transmissions allowed beyond the congestion window, and asking for an answer */
 	bool floor_owed;  /* base moved over given-up packets: the peer must be told */
@@ -515,6 +517,8 @@ uint64_t path_rtt(struct path *p, uint64_t rtt, uint64_t hosts, uint64_t now);
 void path_state(struct rt *rt, unsigned path, enum rt_path_state state, uint64_t now);
 /* Nothing came back on path although it should: prefer another. */
 void path_suspect(struct rt *rt, unsigned path, uint64_t now);
+/* Its silence since `asked`, when an answer was asked for, is no reason yet to move all to a mere backup. */
+bool path_spared(const struct rt *rt, unsigned path, uint64_t asked, uint64_t now);
 int path_other(const struct rt *rt, int path);
 /* The first packet of a path that was not usable. */
 void path_awake(struct rt *rt, unsigned path, uint64_t now);

@@ -11,8 +11,7 @@
  * The probe timeout (RFC 9002 section 6.2, here one per class) covers what no echo tells: the
  * oldest packet goes again and asks for an answer. The second also questions the path: if nothing
  * was heard on it meanwhile and another one, as good, works, all moves there. What is only a backup
- * takes over when the timeouts have grown as far as they do: a host too busy to answer is no dead
- * path, and a worse one does not help it.
+ * takes over when the timeouts have grown as far as they do and the path was silent for long (path_spared()).
  */
 #include "fabric/rt/impl.h"
 
@@ -193,7 +192,8 @@ static bool leave_silent(struct rt *rt, const struct tx_ring *t, uint64_t now)
 	for (int i = 0; i <= RT_PATHS; i++) {
 		int p = i ? i - 1 : rt->primary;
 
-		if ((!i || head_of(t, (unsigned)p)) && doubtful(rt, t, p)) {
+		if ((!i || head_of(t, (unsigned)p)) && doubtful(rt, t, p) &&
+		    !path_spared(rt, (unsigned)p, t->unheard_from, now)) {
 			path_suspect(rt, (unsigned)p, now);
 			left = true;
 		}
@@ -206,8 +206,11 @@ static void probe_timeout(struct rt *rt, unsigned cls, uint64_t now)
 	struct tx_ring *t = &rt->tx[cls];
 	uint64_t rto = first_rto(rt, waited_for(rt, t));
 	int p = oldest(t);
-	bool moved = p >= 0 && leave_silent(rt, t, now);
+	bool moved;
 
+	if (!t->backoff)
+		t->unheard_from = t->pto_from;
+	moved = p >= 0 && leave_silent(rt, t, now);
 	t->pto_from = now;
 	if (moved) {
 		t->backoff = 0; /* other paths have clocks of their own */

@@ -6,7 +6,9 @@
  *	UP	 answers; the one with the best round trip carries the data
  *	SUSPECT	 RT_PROBE_SUSPECT probes, or timeouts of data (loss.c), without an
  *		 answer: data moves to another path if there is one; probed every
- *		 RT_PROBE_GAP by the end that suspects it
+ *		 RT_PROBE_GAP by the end that suspects it. Where the other is a mere
+ *		 backup, only after RT_BACKUP_NS of silence: a host whose processor was
+ *		 elsewhere for so long is busy, not cut off, and a worse path does not help it
  *	DOWN	 RT_PROBE_DEAD probes without an answer: carries nothing; the active end
  *		 probes on, ever more rarely, up to once a keepalive
  *
@@ -205,6 +207,15 @@ uint64_t path_deadline(const struct rt *rt)
 	return at;
 }
 
+bool path_spared(const struct rt *rt, unsigned path, uint64_t asked, uint64_t now)
+{
+	const struct path *p = &rt->path[path];
+	int other = path_other(rt, (int)path);
+
+	return other >= 0 && rt->path[other].backup > p->backup &&
+	       now - (asked > p->last_rx ? asked : p->last_rx) < RT_BACKUP_NS;
+}
+
 static void probe_missed(struct rt *rt, unsigned path, uint64_t now)
 {
 	struct path *p = &rt->path[path];
@@ -218,7 +229,8 @@ static void probe_missed(struct rt *rt, unsigned path, uint64_t now)
 	}
 	if (++p->misses >= RT_PROBE_DEAD && p->state == RT_PATH_SUSPECT)
 		path_state(rt, path, RT_PATH_DOWN, now);
-	else if (p->misses >= RT_PROBE_SUSPECT && p->state == RT_PATH_UP)
+	else if (p->misses >= RT_PROBE_SUSPECT && p->state == RT_PATH_UP &&
+		 !path_spared(rt, path, p->stamp_first, now))
 		path_state(rt, path, RT_PATH_SUSPECT, now);
 	if (p->state == RT_PATH_DOWN || p->state == RT_PATH_PROBING) {
 		p->probe_gap *= 2;
