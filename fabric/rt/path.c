@@ -120,7 +120,7 @@ void path_state(struct rt *rt, unsigned path, enum rt_path_state state, uint64_t
 {
 	struct path *p = &rt->path[path];
 	enum rt_path_state old = p->state;
-	bool stranded = rt->primary < 0;
+	int was = rt->primary;
 
 	if (old == state)
 		return;
@@ -128,8 +128,11 @@ void path_state(struct rt *rt, unsigned path, enum rt_path_state state, uint64_t
 	path_choose(rt);
 	mtu_update(rt);
 	if (state == RT_PATH_UP) {
-		if (stranded || old == RT_PATH_DOWN)
+		if (was < 0 || old == RT_PATH_DOWN)
 			resume(rt, path, old == RT_PATH_DOWN, now);
+		/* What flies on a mere backup may take seconds there, and all windows would wait for it. */
+		if (was >= 0 && rt->path[was].backup > rt->path[rt->primary].backup)
+			loss_move(rt, (unsigned)was, now);
 	} else if (rt->primary >= 0 && rt->primary != (int)path) {
 		loss_move(rt, path, now);
 	}

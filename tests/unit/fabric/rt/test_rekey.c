@@ -218,6 +218,19 @@ static void backup(void **state)
 	}
 	assert_true(pair.now - sent < RT_BACKUP_NS + 2 * MS);
 	assert_int_equal(pair.rt[0]->primary, 0);
+
+	/* Back on the better path, nothing waits for what flies on the worse. */
+	put(0, RT_DATA, RT_REL_FULL, 2, 1324);
+	rt_flush(pair.rt[0], pair.now);
+	pair_take(0);
+	assert_int_equal(pair.rt[0]->path[0].inflight, 2);
+	path_state(pair.rt[0], 1, RT_PATH_UP, pair.now);
+	assert_int_equal(pair.rt[0]->path[0].inflight, 0);
+	assert_true(pair_take(0) >= 2);
+	assert_int_equal(pair.rt[0]->path[1].inflight, 2);
+	pair_give_all(1);
+	pair_settle(10 * US);
+	assert_int_equal(pair.rt[0]->tx[RT_DATA].flying, 0);
 }
 
 /* Likewise when nothing but probes goes unanswered: they went out as ever, the path passes for good for
