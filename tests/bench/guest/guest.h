@@ -26,7 +26,7 @@
 
 #include "tests/bench/guest/gring.h"
 
-#define GUEST_FRAME_MAX 65226u /* Ethernet header and the longest IPv4 packet in whole segments */
+#define GUEST_FRAME_MAX 65226u	    /* Ethernet header and the longest IPv4 packet in whole segments */
 #define GUEST_MEMORY	(80u << 20) /* buffers for rings of 1024; pages that are not used cost nothing */
 #define GUEST_WINDOW	(1u << 20)
 
