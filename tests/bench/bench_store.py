@@ -5,7 +5,9 @@ Peers, from Debian's packages: qemu-storage-daemon as the guests' back-end, chai
 (iSCSI), through the same wire, to a file on the same tmpfs; and for long reads qemu-storage-daemon with the file beside
 it. Same guests (tests/bench/vms), in turns. CPU of the host is that of the agent or of qemu-storage-daemon, kernel
 included; the gateway's is that of the appliance, nbdkit or tgtd. The floor (tests/bench/floor) is two processes with
-requests and answers in UDP trains between their memories, guest and agent in one. Options, by environment: ROUNDS, SECONDS (of each run).
+requests and answers in UDP trains between their memories, guest and agent in one; for one request at a time a token of
+the same size through guest, agent and appliance that sleep and do nothing else. Options, by environment: ROUNDS, SECONDS
+(of each run).
 """
 
 import os
@@ -34,11 +36,12 @@ CHAIN = (
     ("4 KiB write, qd1", ("depth=1", "op=write"), None),
     ("4 KiB read, qd1, guest polls", ("depth=1", "poll=1"), None),
 )
-VARIANTS = ("encrypted", "jumbo fabric")
-# What the floor does for the same load; a guest that works between its requests has none.
+VARIANTS = ("encrypted", "jumbo fabric", "packed ring")
+# What the floor does for the same load; a guest that works between its requests has none. One request at a time is a
+# matter of waking up: guest, agent and appliance, each on its own.
 FLOORS = {
     "4 KiB read, qd32": {"depth": 32}, "4 KiB write, qd32": {"depth": 32, "write": 1},
-    "4 KiB read, qd1": {"depth": 1}, "4 KiB write, qd1": {"depth": 1, "write": 1},
+    "4 KiB read, qd1": None, "4 KiB write, qd1": None,
     "128 KiB reads in order, qd8": {"depth": 8, "size": 131072},
 }
 SEQUENTIAL = ("128 KiB reads in order, qd8", ("depth=8", "size=131072", "seq=1"))
@@ -61,9 +64,18 @@ class Ours:
         return {"host": self.world.agent.pid, "gateway": self.world.appliance.pid}
 
 
+class Packed:
+    """The same disk, by a guest that has negotiated packed rings."""
+
+    def __init__(self, ours):
+        self.socket = ours.socket
+        self.pids = ours.pids
+        self.words = ("packed=1",)
+
+
 def run(backend, words):
     return Run(backend.pids(), f"disks={backend.socket}", f"span={VOLUME}", "verify=1", "warm=0.2",
-               f"seconds={SECONDS}", *words)
+               f"seconds={SECONDS}", *words, *getattr(backend, "words", ()))
 
 
 def figure(runs, value):
@@ -102,7 +114,7 @@ def chain_rows(report, case, results, host_goal):
                    peer_name=best, floor=least_iops)
     report.add(f"{case}: gateway CPU", figure(ours, lambda one: one.us("gateway")), "us",
                peer=figure(peers[best], lambda one: one.us("gateway")), peer_name=best,
-               floor=floor_figure(results, lambda one: one.gateway_us))
+               floor=None if alone else floor_figure(results, lambda one: one.gateway_us))
     report.add(f"{case}: host, gateway, softirq", figure(ours, total_us), "us", peer=figure(peers[best], total_us),
                peer_name=best)
     report.add(f"{case}: host wake-ups", figure(ours, lambda one: one.wakes("host")), "1/request",
@@ -141,8 +153,12 @@ def sequential_rows(report, case, results):
 
 
 def floor_of(floor, case):
-    options = FLOORS.get(case)
-    return {"floor": lambda: floor.store(seconds=SECONDS / 2, **options)} if options else {}
+    if case not in FLOORS:
+        return {}
+    options = FLOORS[case]
+    if options is None:
+        return {"floor": lambda: floor.relay(seconds=SECONDS / 2)}
+    return {"floor": lambda: floor.store(seconds=SECONDS / 2, **options)}
 
 
 def main():
@@ -154,6 +170,7 @@ def main():
         file = f"{clear.volumes}/peer.raw"
         fill(file, VOLUME)
         contestants = {"ours": ours, "ours, encrypted": Ours(sealed), "ours, jumbo fabric": Ours(jumbo),
+                        "ours, packed ring": Packed(ours),
                        "nbdkit": Chain(clear, "nbd", file),
                        "tgt": Chain(clear, "iscsi", file), "qemu-storage-daemon, local": Chain(clear, "local", file)}
         remote = [name for name in contestants if not name.endswith("local")]

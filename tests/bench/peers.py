@@ -326,3 +326,7 @@ class Floor(Udp):
     def store(self, **options):
         """Attributes iops, host_us, gateway_us, p50_us, p99_us."""
         return self.run_once("store", **options)
+
+    def relay(self, **options):
+        """Attributes iops, host_us (of the first agent), p50_us, p99_us."""
+        return self.run_once("relay", **options)

@@ -6,6 +6,7 @@
  *
  *	bench_floor stream NETNS-TX NETNS-RX ADDRESS [pass=copy] [frame=0] [pps=0] [burst_us=100] OPTIONS
  *	bench_floor store NETNS-TX NETNS-RX ADDRESS [depth=32] [size=4096] [write=0] OPTIONS
+ *	bench_floor relay NETNS-TX NETNS-RX ADDRESS [hosts=1] [gap_us=0] [size=4096] OPTIONS
  *
  *	OPTIONS: [chunk=1376] [train=47] [memory=16777216] [seconds=1] [warm=0.3]
  *
@@ -17,7 +18,11 @@
  * store: requests of 32 bytes and answers of 32 bytes with `size` bytes of data, packed into trains; the
  *server answers from memory, the client keeps `depth` under way and is guest and agent in one.
  *
- * Two processes, each in its namespace. One line of JSON; CPU time is the scheduler's (/proc/self/schedstat).
+ * relay: one token of `size` bytes, gap_us after it came back the next, through processes that sleep and do
+ *nothing else: guest and agent (eventfds between them), appliance (UDP), with two hosts the other agent and
+ *guest, and back. What waking up costs on this machine and no program can do without, as long as it sleeps.
+ *
+ * Processes in two namespaces. One line of JSON; CPU time is the scheduler's (/proc/self/schedstat).
  */
 #ifndef OUTRIGGER_BENCH_FLOOR_H
 #define OUTRIGGER_BENCH_FLOOR_H
@@ -34,7 +39,7 @@ struct floor_cfg {
 	const char *tx_ns, *rx_ns;
 	struct sockaddr_in to;
 	const char *pass;
-	unsigned chunk, train, frame, depth, size;
+	unsigned chunk, train, frame, depth, size, hosts, gap_us;
 	bool write;
 	size_t memory;
 	uint64_t pps, burst_ns;
@@ -78,5 +83,6 @@ uint32_t pass_in(uint8_t *to, const uint8_t *from, uint32_t len);
 
 void stream_run(void); /* stream.c */
 void store_run(void);  /* store.c */
+void relay_run(void);  /* relay.c */
 
 #endif

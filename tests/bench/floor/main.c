@@ -25,6 +25,7 @@ struct floor_cfg cfg = {.pass = "copy",
 			.train = 47,
 			.depth = 32,
 			.size = 4096,
+			.hosts = 1,
 			.memory = 16 << 20,
 			.burst_ns = 100000,
 			.seconds = 1,
@@ -128,6 +129,8 @@ static void option(const char *word)
 	(void)sscanf(word, "frame=%u", &cfg.frame);
 	(void)sscanf(word, "depth=%u", &cfg.depth);
 	(void)sscanf(word, "size=%u", &cfg.size);
+	(void)sscanf(word, "hosts=%u", &cfg.hosts);
+	(void)sscanf(word, "gap_us=%u", &cfg.gap_us);
 	(void)sscanf(word, "memory=%zu", &cfg.memory);
 	(void)sscanf(word, "seconds=%lf", &cfg.seconds);
 	(void)sscanf(word, "warm=%lf", &cfg.warm);
@@ -143,12 +146,18 @@ static void option(const char *word)
 
 int main(int argc, char **argv)
 {
-	bool store = argc > 1 && !strcmp(argv[1], "store");
+	static const struct {
+		const char *name;
+		void (*run)(void);
+	} modes[] = {{"stream", stream_run}, {"store", store_run}, {"relay", relay_run}};
+	void (*run)(void) = NULL;
 
-	if (argc < 5 || (!store && strcmp(argv[1], "stream") != 0) ||
-	    inet_pton(AF_INET, argv[4], &cfg.to.sin_addr) != 1) {
-		fprintf(stderr,
-			"usage: bench_floor stream|store NETNS-TX NETNS-RX ADDRESS [OPTION=VALUE]...\n");
+	for (size_t i = 0; i < sizeof(modes) / sizeof(modes[0]); i++)
+		if (argc > 1 && !strcmp(argv[1], modes[i].name))
+			run = modes[i].run;
+	if (argc < 5 || !run || inet_pton(AF_INET, argv[4], &cfg.to.sin_addr) != 1) {
+		fprintf(stderr, "usage: bench_floor stream|store|relay NETNS-TX NETNS-RX ADDRESS "
+				"[OPTION=VALUE]...\n");
 		return 2;
 	}
 	cfg.tx_ns = argv[2];
@@ -157,7 +166,8 @@ int main(int argc, char **argv)
 	for (int i = 5; i < argc; i++)
 		option(argv[i]);
 	if (cfg.train * cfg.chunk > FLOOR_DATAGRAM || cfg.chunk < 256 || cfg.frame > 1024 || cfg.depth < 1 ||
-	    cfg.depth > 256 || cfg.size < 8 || cfg.size > 1 << 20) {
+	    cfg.depth > 256 || cfg.size < 8 || cfg.size > 1 << 20 || cfg.hosts < 1 || cfg.hosts > 2 ||
+	    (run == relay_run && cfg.size > 4096)) {
 		fprintf(stderr, "bench_floor: these sizes do not go together\n");
 		return 2;
 	}
@@ -166,9 +176,6 @@ int main(int argc, char **argv)
 		die("memory");
 	prctl(PR_SET_TIMERSLACK, 1);
 	pass_init();
-	if (store)
-		store_run();
-	else
-		stream_run();
+	run();
 	return 0;
 }

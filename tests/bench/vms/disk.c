@@ -27,6 +27,20 @@ static void pump(void *arg)
 	(VIRTIO_F_VERSION_1 | VIRTIO_RING_F_EVENT_IDX | VIRTIO_RING_F_INDIRECT | VHOST_F_PROTOCOL_FEATURES)
 #define PROTOCOL (VHOST_PF_MQ | VHOST_PF_REPLY_ACK | VHOST_PF_CONFIG | VHOST_PF_INFLIGHT)
 
+/* The slot's indirect table in a form of the packed ring (virtio 1.2, 2.8.8): only its place in the ring is
+ * new with each request. */
+static void prepare_packed(struct disk *d, unsigned i, uint64_t table, uint64_t head, uint64_t data,
+			   uint64_t status)
+{
+	struct vring_packed_desc *t = vfront_ptr(&d->f, table);
+	uint16_t in = d->cfg.write ? 0 : VRING_DESC_WRITE;
+
+	t[0] = (struct vring_packed_desc){head, 16, 0, 0};
+	t[1] = (struct vring_packed_desc){data, d->cfg.size, 0, in};
+	t[2] = (struct vring_packed_desc){status, 1, 0, VRING_DESC_WRITE};
+	d->slots[i].table = table;
+}
+
 /* Everything that stays the same of a slot: its indirect table and where its parts lie. */
 static void prepare(struct disk *d, unsigned i)
 {
@@ -41,11 +55,15 @@ static void prepare(struct disk *d, unsigned i)
 	s->head = vfront_ptr(f, head);
 	s->data = vfront_ptr(f, data);
 	s->status = vfront_ptr(f, status);
+	d->free[d->nfree++] = (uint16_t)i;
+	if (vfront_packed(f)) {
+		prepare_packed(d, i, table, head, data, status);
+		return;
+	}
 	t[0] = (struct vring_desc){head, 16, VRING_DESC_NEXT, 1};
 	t[1] = (struct vring_desc){data, d->cfg.size, (uint16_t)(in | VRING_DESC_NEXT), 2};
 	t[2] = (struct vring_desc){status, 1, VRING_DESC_WRITE, 0};
 	f->q[0].desc[i] = (struct vring_desc){table, 3 * sizeof(*t), VRING_DESC_INDIRECT, 0};
-	d->free[d->nfree++] = (uint16_t)i;
 }
 
 void disk_open(struct disk *d, const struct disk_cfg *cfg, uint64_t seed)
@@ -60,7 +78,9 @@ void disk_open(struct disk *d, const struct disk_cfg *cfg, uint64_t seed)
 		die("cannot connect", cfg->path);
 	wire = vhost_sock_wire(&d->sock);
 	vfront_init_sized(&d->f, &wire, VFRONT_MEM + (cfg->depth * (cfg->size + 8192ull) & ~8191ull));
-	vfront_negotiate(&d->f, FEATURES, PROTOCOL);
+	vfront_negotiate(&d->f, FEATURES | (cfg->packed ? VIRTIO_F_RING_PACKED : 0), PROTOCOL);
+	if (cfg->packed && !vfront_packed(&d->f))
+		die("no packed ring at", cfg->path);
 	vfront_mem_table(&d->f);
 	if (d->f.proto & VHOST_PF_INFLIGHT) {
 		vfront_inflight_get(&d->f, 1, RING);
@@ -100,6 +120,25 @@ static void work(uint64_t ns)
 		;
 }
 
+static void publish(struct disk *d, uint16_t i)
+{
+	struct vfront_queue *q = &d->f.q[0];
+	struct vring_packed_desc *at;
+
+	if (!vfront_packed(&d->f)) {
+		vfront_publish(&d->f, 0, i);
+		return;
+	}
+	at = &q->pdesc[q->avail_idx % q->num];
+	at->addr = d->slots[i].table;
+	at->len = 3 * sizeof(*at);
+	at->id = i;
+	__atomic_store_n(&at->flags, (uint16_t)(vfront_packed_flags(q, q->avail_idx) | VRING_DESC_INDIRECT),
+			 __ATOMIC_RELEASE);
+	q->ndesc[i] = 1;
+	q->avail_idx++;
+}
+
 unsigned disk_submit(struct disk *d, unsigned n, uint64_t now)
 {
 	struct vfront_queue *q = &d->f.q[0];
@@ -126,7 +165,7 @@ unsigned disk_submit(struct disk *d, unsigned n, uint64_t now)
 		for (uint32_t at = 0; d->cfg.write && at < d->cfg.size; at += DISK_STAMP)
 			s->data[at / 8] = (s->block * d->cfg.size + at) / DISK_STAMP;
 		*s->status = 0xff;
-		vfront_publish(&d->f, 0, i);
+		publish(d, i);
 		if (d->cfg.think_ns) {
 			d->kicks += vfront_kick(&d->f, 0, old);
 			old = q->avail_idx;
@@ -170,6 +209,11 @@ unsigned disk_reap(struct disk *d, uint64_t now)
 bool disk_ready(const struct disk *d)
 {
 	const struct vfront_queue *q = &d->f.q[0];
+	uint16_t flags;
 
-	return __atomic_load_n(&q->used->idx, __ATOMIC_ACQUIRE) != q->used_seen;
+	if (!vfront_packed(&d->f))
+		return __atomic_load_n(&q->used->idx, __ATOMIC_ACQUIRE) != q->used_seen;
+	flags = __atomic_load_n(&q->pdesc[q->used_seen % q->num].flags, __ATOMIC_ACQUIRE);
+	return (flags & (VRING_DESC_AVAIL | VRING_DESC_USED)) ==
+	       (q->used_seen & q->num ? 0 : VRING_DESC_AVAIL | VRING_DESC_USED);
 }

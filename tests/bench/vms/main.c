@@ -5,6 +5,7 @@
  * disks=PATTERN   sockets of disks, %u is the guest's number      nics=PATTERN   likewise of NICs
  * vms=N  seconds=S  warm=S  poll=1 (never sleeps)  idle=1 (no load, until its standard input ends)
  * op=read|write  size=BYTES  depth=N  span=BYTES  seq=1  verify=1  think=NS (work before each request)
+ * packed=1 (the disks' rings)
  * rate=N (requests a second of all guests together; 0: as many as go)
  * frames=N (frames a second of all guests together, each to its neighbour)  frame=BYTES  tick=US
  *
@@ -111,6 +112,7 @@ static bool word(struct load *l, const char *w)
 		{"span", .whole = &l->disk.span},
 		{"seq", .flag = &l->disk.sequential},
 		{"verify", .flag = &l->disk.verify},
+		{"packed", .flag = &l->disk.packed},
 		{"think", .whole = &l->disk.think_ns},
 		{"frame", .word = &l->nic.frame},
 	};

@@ -33,6 +33,7 @@ struct disk_cfg {
 	unsigned depth;	   /* requests in flight at most */
 	uint64_t span;	   /* bytes of the volume that are used */
 	bool sequential;   /* else random */
+	bool packed;	   /* ring; a back-end without it is an error */
 	uint64_t think_ns; /* work before each request, which is then submitted by itself */
 	int call;	   /* interrupt */
 	struct hist *hist; /* latencies; NULL: none */
@@ -41,6 +42,7 @@ struct disk_cfg {
 struct disk_slot {
 	uint64_t at; /* submitted */
 	uint64_t block;
+	uint64_t table; /* packed: the indirect one */
 	uint32_t *head; /* struct virtio_blk_req as two words and a sector */
 	uint64_t *data;
 	uint8_t *status;
