@@ -30,8 +30,7 @@ uint32_t crc32c_table(uint32_t crc, const void *p, size_t len)
 }
 
 #if defined(__x86_64__)
-#include <nmmintrin.h>
-#include <wmmintrin.h>
+#include <immintrin.h>
 
 /*
  * The instruction takes three cycles and could start every cycle: three lanes side by side are three times
@@ -100,7 +99,70 @@ int crc32c_have_sse42(void)
 	return __builtin_cpu_supports("sse4.2");
 }
 
+/*
+ * Four registers of 64 bytes side by side. A register's 16-byte parts are moved over the bytes up to their
+ * next: each half times a power of x, and added to what is there. What is left of all, 64 bytes with the same
+ * remainder, is summed up as data is. Powers, bits reversed: for n bits x^(n + 31) for the half that comes
+ * first, x^(n - 33) for the other.
+ */
+#define FAR_FIRST   0xdcb17aa4 /* 2048 bits */
+#define FAR_SECOND  0xb9e02b86
+#define NEAR_FIRST  0x740eef02 /* 512 bits */
+#define NEAR_SECOND 0x9e4addf8
+
+#define FOLDS __attribute__((target("avx512f,vpclmulqdq,sse4.2")))
+
+FOLDS static inline __m512i folded(__m512i part, __m512i by, __m512i onto)
+{
+	return _mm512_ternarylogic_epi64(_mm512_clmulepi64_epi128(part, by, 0x00),
+					 _mm512_clmulepi64_epi128(part, by, 0x11), onto, 0x96);
+}
+
+FOLDS uint32_t crc32c_fold(uint32_t crc, const void *p, size_t len)
+{
+	const __m512i far = _mm512_broadcast_i32x4(_mm_set_epi64x(FAR_SECOND, FAR_FIRST));
+	const __m512i near = _mm512_broadcast_i32x4(_mm_set_epi64x(NEAR_SECOND, NEAR_FIRST));
+	const uint8_t *at = p;
+	uint64_t left[8], c = 0;
+	__m512i part[4];
+
+	if (len < CRC32C_FOLD_MIN)
+		return crc32c_sse42(crc, p, len);
+	for (size_t i = 0; i < 4; i++)
+		part[i] = _mm512_loadu_si512(at + 64 * i);
+	part[0] = _mm512_xor_si512(part[0], _mm512_zextsi128_si512(_mm_cvtsi32_si128((int)~crc)));
+	at += CRC32C_FOLD_MIN;
+	len -= CRC32C_FOLD_MIN;
+	for (; len >= CRC32C_FOLD_MIN; len -= CRC32C_FOLD_MIN, at += CRC32C_FOLD_MIN)
+		for (size_t i = 0; i < 4; i++)
+			part[i] = folded(part[i], far, _mm512_loadu_si512(at + 64 * i));
+	for (size_t i = 1; i < 4; i++)
+		part[i] = folded(part[i - 1], near, part[i]);
+	for (; len >= 64; len -= 64, at += 64)
+		part[3] = folded(part[3], near, _mm512_loadu_si512(at));
+	_mm512_storeu_si512(left, part[3]);
+	for (size_t i = 0; i < 8; i++)
+		c = _mm_crc32_u64(c, left[i]);
+	return crc32c_sse42(~(uint32_t)c, at, len);
+}
+
+int crc32c_have_fold(void)
+{
+	return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("vpclmulqdq") &&
+	       crc32c_have_sse42();
+}
+
 #else
+
+uint32_t crc32c_fold(uint32_t crc, const void *p, size_t len)
+{
+	return crc32c_table(crc, p, len);
+}
+
+int crc32c_have_fold(void)
+{
+	return 0;
+}
 
 uint32_t crc32c_sse42(uint32_t crc, const void *p, size_t len)
 {
@@ -116,5 +178,7 @@ int crc32c_have_sse42(void)
 
 uint32_t crc32c(uint32_t crc, const void *p, size_t len)
 {
+	if (len >= CRC32C_FOLD_MIN && crc32c_have_fold())
+		return crc32c_fold(crc, p, len);
 	return crc32c_have_sse42() ? crc32c_sse42(crc, p, len) : crc32c_table(crc, p, len);
 }

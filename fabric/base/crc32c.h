@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* crc of what came before (0 at the start) extended by len bytes; SSE4.2 when present. */
+/* crc of what came before (0 at the start) extended by len bytes; SSE4.2 or AVX-512 when present. */
 uint32_t crc32c(uint32_t crc, const void *p, size_t len);
 
 #endif

@@ -66,6 +66,11 @@ static void crc32c__ways_agree_at_any_length_offset_and_cut(void **state)
 		assert_int_equal(crc32c(crc32c(0, b + off, cut), b + off + cut, n - cut), want);
 		if (crc32c_have_sse42())
 			assert_int_equal(crc32c_sse42(0, b + off, n), want);
+		if (crc32c_have_fold()) {
+			assert_int_equal(crc32c_fold(0, b + off, n), want);
+			assert_int_equal(crc32c_fold(crc32c_fold(0, b + off, cut), b + off + cut, n - cut),
+					 want);
+		}
 	}
 }
 
