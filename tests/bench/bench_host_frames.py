@@ -2,13 +2,11 @@
 """What our own code costs the host per frame, without kernel and scheduler: instructions, which no other load changes,
 and nanoseconds. tests/bench/frames has the whole way in one process."""
 
-import os
-import re
 import subprocess
-import tempfile
 
 from bench import Report, json_lines, program
 from contest import ROUNDS
+from counted import instructions
 
 BURSTS, RING = 100, 256
 STAGES = ("agent_takes", "agent_sends", "agent_receives", "appliance_receives", "appliance_sends", "acknowledge")
@@ -18,28 +16,15 @@ CASES = {"64 B": (), "64 B, encrypted": ("sealed",), "64 B, packed rings": ("pac
 COUNTED = tuple(case for case, words in CASES.items() if "sealed" not in words)
 
 
-def instructions(words):
-    """{stage: instructions per frame}, by callgrind; the first burst warms up and is one of them."""
-    with tempfile.TemporaryDirectory() as place:
-        out = os.path.join(place, "out")
-        subprocess.run(["valgrind", "--tool=callgrind", f"--callgrind-out-file={out}", program("bench_frames"),
-                        f"bursts={BURSTS}", f"ring={RING}", *words], check=True, capture_output=True, timeout=120)
-        text = subprocess.run(["callgrind_annotate", "--inclusive=yes", "--threshold=100", out], check=True,
-                              capture_output=True, text=True, timeout=120).stdout
-    counts = {}
-    for stage in STAGES:
-        found = re.search(rf"^\s*([\d,]+) .*:{stage}(?:\.\S+)? \[", text, re.M)
-        counts[stage] = int(found.group(1).replace(",", "")) / (BURSTS + 1) / RING if found else 0
-    return counts
-
-
 def main():
     report = Report("host-frames", "Guests, agents and appliance in one process, rings and transport as they are; no "
                     "kernel. Instructions are callgrind's. What is beyond them in host-small is kernel and scheduler.")
     for case, words in CASES.items():
         if case in COUNTED:
             try:
-                counts = instructions(words)
+                # The first burst warms up and is one of them.
+                counts = instructions("bench_frames", STAGES, (f"bursts={BURSTS}", f"ring={RING}", *words),
+                                      (BURSTS + 1) * RING)
             except (OSError, subprocess.SubprocessError) as error:
                 report.fail(f"{case}: instructions", error)
             else:

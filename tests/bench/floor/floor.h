@@ -11,16 +11,16 @@
  *	OPTIONS: [chunk=1376] [train=47] [memory=16777216] [seconds=1] [warm=0.3]
  *
  * stream: `frame` 0 moves one stream of bytes; else frames of so many bytes, each with the 16 bytes of
- *headers that a tunnel needs, packed into datagrams one by one as they would come from descriptors. pass is
- *copy, crc (CRC32C and copy) or aes (AES-128-GCM from memory to memory). pps 0 is flat out, with 4 MiB under
- *way at most; else what is due each burst_us; without frame, super-frames of 65226 bytes.
+ * headers that a tunnel needs, packed into datagrams one by one as they would come from descriptors. pass is
+ * copy, crc (CRC32C and copy) or aes (AES-128-GCM from memory to memory). pps 0 is flat out, with 4 MiB under
+ * way at most; else what is due each burst_us; without frame, super-frames of 65226 bytes.
  *
  * store: requests of 32 bytes and answers of 32 bytes with `size` bytes of data, packed into trains; the
- *server answers from memory, the client keeps `depth` under way and is guest and agent in one.
+ * server answers from memory, the client keeps `depth` under way and is guest and agent in one.
  *
  * relay: one token of `size` bytes, gap_us after it came back the next, through processes that sleep and do
- *nothing else: guest and agent (eventfds between them), appliance (UDP), with two hosts the other agent and
- *guest, and back. What waking up costs on this machine and no program can do without, as long as it sleeps.
+ * nothing else: guest and agent (eventfds between them), appliance (UDP), with two hosts the other agent and
+ * guest, and back. What waking up costs on this machine and no program can do without, as long as it sleeps.
  *
  * Processes in two namespaces. One line of JSON; CPU time is the scheduler's (/proc/self/schedstat).
  */
