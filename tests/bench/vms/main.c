@@ -98,22 +98,14 @@ static bool word(struct load *l, const char *w)
 		bool *flag;
 		const char **text;
 	} names[] = {
-		{"disks", .text = &l->disks},
-		{"nics", .text = &l->nics},
-		{"vms", .number = &l->vms},
-		{"seconds", .real = &l->seconds},
-		{"warm", .real = &l->warm},
-		{"rate", .real = &l->rate},
-		{"frames", .real = &l->frames},
-		{"poll", .flag = &l->poll},
-		{"idle", .flag = &l->idle},
-		{"size", .word = &l->disk.size},
-		{"depth", .number = &l->disk.depth},
-		{"span", .whole = &l->disk.span},
-		{"seq", .flag = &l->disk.sequential},
-		{"verify", .flag = &l->disk.verify},
-		{"packed", .flag = &l->disk.packed},
-		{"think", .whole = &l->disk.think_ns},
+		{"disks", .text = &l->disks},	      {"nics", .text = &l->nics},
+		{"vms", .number = &l->vms},	      {"seconds", .real = &l->seconds},
+		{"warm", .real = &l->warm},	      {"rate", .real = &l->rate},
+		{"frames", .real = &l->frames},	      {"poll", .flag = &l->poll},
+		{"idle", .flag = &l->idle},	      {"size", .word = &l->disk.size},
+		{"depth", .number = &l->disk.depth},  {"span", .whole = &l->disk.span},
+		{"seq", .flag = &l->disk.sequential}, {"verify", .flag = &l->disk.verify},
+		{"packed", .flag = &l->disk.packed},  {"think", .whole = &l->disk.think_ns},
 		{"frame", .word = &l->nic.frame},
 	};
 
