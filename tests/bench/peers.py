@@ -330,3 +330,7 @@ class Floor(Udp):
     def relay(self, **options):
         """Attributes iops, host_us (of the first agent), p50_us, p99_us."""
         return self.run_once("relay", **options)
+
+    def doors(self, **options):
+        """Attribute host_us."""
+        return self.run_once("doors", **options)

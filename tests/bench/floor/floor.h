@@ -7,6 +7,8 @@
  *	bench_floor stream NETNS-TX NETNS-RX ADDRESS [pass=copy] [frame=0] [pps=0] [burst_us=100] OPTIONS
  *	bench_floor store NETNS-TX NETNS-RX ADDRESS [depth=32] [size=4096] [write=0] OPTIONS
  *	bench_floor relay NETNS-TX NETNS-RX ADDRESS [hosts=1] [gap_us=0] [size=4096] OPTIONS
+ *	bench_floor doors NETNS-TX NETNS-RX ADDRESS [doors=256] [signals=1] [pps=20000] [burst_us=1000]
+ *OPTIONS
  *
  *	OPTIONS: [chunk=1376] [train=47] [memory=16777216] [seconds=1] [warm=0.3]
  *
@@ -21,6 +23,10 @@
  * relay: one token of `size` bytes, gap_us after it came back the next, through processes that sleep and do
  * nothing else: guest and agent (eventfds between them), appliance (UDP), with two hosts the other agent and
  * guest, and back. What waking up costs on this machine and no program can do without, as long as it sleeps.
+ *
+ * doors: pps requests a second, those of each burst_us at once, by guests that take turns, with one kick
+ * each: an eventfd, and `signals` interrupts for it, by a process that sleeps on all of them and does nothing
+ * else.
  *
  * Processes in two namespaces. One line of JSON; CPU time is the scheduler's (/proc/self/schedstat).
  */
@@ -39,7 +45,7 @@ struct floor_cfg {
 	const char *tx_ns, *rx_ns;
 	struct sockaddr_in to;
 	const char *pass;
-	unsigned chunk, train, frame, depth, size, hosts, gap_us;
+	unsigned chunk, train, frame, depth, size, hosts, gap_us, doors, signals;
 	bool write;
 	size_t memory;
 	uint64_t pps, burst_ns;
@@ -84,5 +90,6 @@ uint32_t pass_in(uint8_t *to, const uint8_t *from, uint32_t len);
 void stream_run(void); /* stream.c */
 void store_run(void);  /* store.c */
 void relay_run(void);  /* relay.c */
+void doors_run(void);  /* doors.c */
 
 #endif

@@ -26,6 +26,8 @@ struct floor_cfg cfg = {.pass = "copy",
 			.depth = 32,
 			.size = 4096,
 			.hosts = 1,
+			.doors = 256,
+			.signals = 1,
 			.memory = 16 << 20,
 			.burst_ns = 100000,
 			.seconds = 1,
@@ -131,6 +133,8 @@ static void option(const char *word)
 	(void)sscanf(word, "size=%u", &cfg.size);
 	(void)sscanf(word, "hosts=%u", &cfg.hosts);
 	(void)sscanf(word, "gap_us=%u", &cfg.gap_us);
+	(void)sscanf(word, "doors=%u", &cfg.doors);
+	(void)sscanf(word, "signals=%u", &cfg.signals);
 	(void)sscanf(word, "memory=%zu", &cfg.memory);
 	(void)sscanf(word, "seconds=%lf", &cfg.seconds);
 	(void)sscanf(word, "warm=%lf", &cfg.warm);
@@ -149,14 +153,15 @@ int main(int argc, char **argv)
 	static const struct {
 		const char *name;
 		void (*run)(void);
-	} modes[] = {{"stream", stream_run}, {"store", store_run}, {"relay", relay_run}};
+	} modes[] = {
+		{"stream", stream_run}, {"store", store_run}, {"relay", relay_run}, {"doors", doors_run}};
 	void (*run)(void) = NULL;
 
 	for (size_t i = 0; i < sizeof(modes) / sizeof(modes[0]); i++)
 		if (argc > 1 && !strcmp(argv[1], modes[i].name))
 			run = modes[i].run;
 	if (argc < 5 || !run || inet_pton(AF_INET, argv[4], &cfg.to.sin_addr) != 1) {
-		fprintf(stderr, "usage: bench_floor stream|store|relay NETNS-TX NETNS-RX ADDRESS "
+		fprintf(stderr, "usage: bench_floor stream|store|relay|doors NETNS-TX NETNS-RX ADDRESS "
 				"[OPTION=VALUE]...\n");
 		return 2;
 	}
@@ -167,7 +172,8 @@ int main(int argc, char **argv)
 		option(argv[i]);
 	if (cfg.train * cfg.chunk > FLOOR_DATAGRAM || cfg.chunk < 256 || cfg.frame > 1024 || cfg.depth < 1 ||
 	    cfg.depth > 256 || cfg.size < 8 || cfg.size > 1 << 20 || cfg.hosts < 1 || cfg.hosts > 2 ||
-	    (run == relay_run && cfg.size > 4096)) {
+	    (run == relay_run && cfg.size > 4096) || cfg.doors < 1 || cfg.doors > 1024 || cfg.signals < 1 ||
+	    cfg.signals > 2) {
 		fprintf(stderr, "bench_floor: these sizes do not go together\n");
 		return 2;
 	}
