@@ -201,7 +201,8 @@ static bool give_many(struct vqt_vq *q, const uint8_t *data, uint32_t len, uint3
 		hd_count(q->dev, why, 1);
 	}
 	if (frames) {
-		vq_dirty(q);
+		if (q->state == VQ_RUNNING) /* else it is fenced: its ring is not touched again */
+			vq_dirty(q);
 		hd_count(q->dev, how, frames);
 		hd_count(q->dev, VQT_HD_rx_frames, frames);
 		hd_count(q->dev, VQT_HD_rx_bytes, bytes);

@@ -79,7 +79,9 @@ static int op_pop(void *ring, struct vqt_chain *c)
 	struct fake_chain *k;
 
 	assert(!r->closed);
-	if (r->broken)
+	if (r->good && !--r->good)
+		r->broken = true;
+	else if (r->broken)
 		return -EBADMSG;
 	if (r->head == r->tail)
 		return 0;

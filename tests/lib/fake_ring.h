@@ -35,8 +35,9 @@ struct fake_ring {
 	uint32_t *used; /* tokens in the order pushed */
 	uint32_t npushed, nused, used_room, seen;
 	unsigned flushes, taken;
-	bool closed; /* the ring may not be touched */
-	bool broken; /* pop() gives -EBADMSG */
+	bool closed;   /* the ring may not be touched */
+	bool broken;   /* pop() gives -EBADMSG */
+	unsigned good; /* broken after so many more pops; 0: not so */
 };
 
 extern const struct vqt_ring_ops fake_ring_ops;
