@@ -80,14 +80,23 @@ __attribute__((target("sse4.2"))) uint32_t crc32c_sse42(uint32_t crc, const void
 	const uint8_t *at = p;
 	uint64_t c = ~crc;
 
-	for (size_t i = 0; i < 2 && __builtin_cpu_supports("pclmul"); i++)
-		for (; len >= 3 * lanes[i].len; len -= 3 * lanes[i].len, at += 3 * lanes[i].len)
-			c = three_lanes(c, at, &lanes[i]);
+	if (len >= 3 * LANE_SHORT && __builtin_cpu_supports("pclmul"))
+		for (size_t i = 0; i < 2; i++)
+			for (; len >= 3 * lanes[i].len; len -= 3 * lanes[i].len, at += 3 * lanes[i].len)
+				c = three_lanes(c, at, &lanes[i]);
 	for (; len >= 8; len -= 8, at += 8) {
 		uint64_t v;
 
 		memcpy(&v, at, 8);
 		c = _mm_crc32_u64(c, v);
+	}
+	if (len >= 4) { /* a nonce has 12 bytes */
+		uint32_t v;
+
+		memcpy(&v, at, 4);
+		c = _mm_crc32_u32((uint32_t)c, v);
+		len -= 4;
+		at += 4;
 	}
 	while (len--)
 		c = _mm_crc32_u8((uint32_t)c, *at++);
