@@ -36,9 +36,8 @@ test-kill: ## N=20 rounds: kill -9 each daemon while a guest writes
 func: all guest ## functional tests on real daemons; T= picks
 	$(Q)$(WORLD) tests/func/run $(T)
 
-test-rdma: all ## the RDMA fabric, in two guests with rdma_rxe
-	$(Q)BUILD=$(B) GUEST=$(GUEST) tests/func/test_rdma.py
-	$(Q)BUILD=$(B) GUEST=$(GUEST) tests/func/test_rdma_block.py
+test-rdma: all guest ## every functional test over RDMA, in two guests with rdma_rxe
+	$(Q)$(WORLD) tests/func/run rdma
 
 layers:
 	$(Q)tests/tools/layers

@@ -3,7 +3,9 @@
 
 Two TAP vNICs of one host send TCP to each other through the appliance, so every frame crosses the fabric twice. The
 agent runs first with UDP alone, then with RDMA, in turns. Only ratios count: the guests are emulated, and rdma_rxe is
-RDMA in software. Options, by environment: ROUNDS, SECONDS (of each run).
+RDMA in software. The floor is what the guests' kernels do with the same TCP and ping on
+wire 0, without us: half the rate, twice the round trip, as theirs crosses once. Options, by environment: ROUNDS, SECONDS (of
+each run).
 """
 
 import json
@@ -21,6 +23,7 @@ from proc import wait_for
 ROUNDS = int(os.environ.get("ROUNDS", "2"))
 SECONDS = int(os.environ.get("SECONDS", "6"))
 PATIENCE = stand_of.PATIENCE
+SMALL = 1000  # pings
 RDMA_OPTIONS = "--fabric verbs:rxe1 --fabric verbs:rxe2"
 
 
@@ -28,6 +31,16 @@ def ticks(stand):
     """User and system time of the agent, in ticks of 10 ms."""
     fields = stand.host.must("cat /proc/$(pidof outrigger-agent)/stat").rpartition(")")[2].split()
     return int(fields[11]), int(fields[12])
+
+
+def cpu_ns(stand):
+    """All CPU time of the agent, by the scheduler's count."""
+    return sum(int(line.split()[0]) for line in stand.host.must("cat /proc/$(pidof outrigger-agent)/task/*/schedstat").splitlines())
+
+
+def passed(stand):
+    """Frames that the agent sent and received."""
+    return sum(stand.vnic(name)[f"tunnel_{way}_frames"] for name in stand_of.MACS for way in ("rx", "tx"))
 
 
 def counters(stand):
@@ -46,6 +59,18 @@ def restart_agent(stand, options, ready):
     wait_for("an answer", lambda: stand.ping(1), PATIENCE, stand.check, 0.2)
 
 
+def round_trip(stand, ping, address):
+    """In ms."""
+    output = stand.host.must(f"{ping} -c 20 -i 0.1 -W 5 {address}", PATIENCE)
+    return float(re.search(r"= [\d.]+/([\d.]+)/", output).group(1))
+
+
+def over_the_wire(stand):
+    """What the kernels of both guests do without us, on wire 0: each byte crosses once, a ping once each way."""
+    result = json.loads(stand.host.must(f"iperf3 -J -c 10.9.0.1 -t {SECONDS}", 10 * PATIENCE))
+    return {"bps": result["end"]["sum_received"]["bits_per_second"], "rtt": round_trip(stand, "ping2", "10.9.0.1")}
+
+
 def traffic(stand):
     """One run of TCP; what it moved, and what it cost the agent."""
     before = ticks(stand)
@@ -53,9 +78,11 @@ def traffic(stand):
     after = ticks(stand)
     received = result["end"]["sum_received"]
     user, system = ((b - a) / 100 for a, b in zip(before, after))
-    ping = stand.host.must("i2 netns exec a ping -c 20 -i 0.1 -W 5 10.20.0.2", PATIENCE)
-    rtt = float(re.search(r"= [\d.]+/([\d.]+)/", ping).group(1))
-    return {"bps": received["bits_per_second"], "user": user / received["bytes"] * 1e9,
+    rtt = round_trip(stand, "i2 netns exec a ping2", "10.20.0.2")
+    began, frames = cpu_ns(stand), passed(stand)
+    stand.host.must(f"i2 netns exec a ping2 -f -q -c {SMALL} -W 5 10.20.0.2", 2 * PATIENCE)
+    small = (cpu_ns(stand) - began) / 1e3 / max(1, passed(stand) - frames)
+    return {"bps": received["bits_per_second"], "user": user / received["bytes"] * 1e9, "small": small,
             "all": (user + system) / received["bytes"] * 1e9, "bytes": received["bytes"], "rtt": rtt}
 
 
@@ -112,15 +139,20 @@ def main():
         wait_for("both RDMA paths up", stand.rdma_up, PATIENCE, stand.check, 0.5)
         stand_of.test_frames_pass(stand)
         stand.host.must("i2 netns exec b iperf3 -s -D")
-        runs = take_turns({"udp": lambda: over_udp(stand), "rdma": lambda: over_rdma(stand)}, ROUNDS)
+        stand.app.must("iperf3 -s -D")
+        runs = take_turns({"udp": lambda: over_udp(stand), "rdma": lambda: over_rdma(stand),
+                           "wire": lambda: over_the_wire(stand)}, ROUNDS)
         figure = {(link, key): Figure([run[key] for run in runs[link]])
-                  for link in runs for key in ("bps", "user", "all", "rtt")}
+                  for link in ("udp", "rdma") for key in ("bps", "user", "all", "rtt", "small")}
         report.add("TCP through the appliance", Figure([v / 1e6 for v in figure["rdma", "bps"].values]), "Mb/s",
-                   peer=Figure([v / 1e6 for v in figure["udp", "bps"].values]), peer_name="UDP link")
+                   peer=Figure([v / 1e6 for v in figure["udp", "bps"].values]), peer_name="UDP link",
+                   floor=Figure([run["bps"] / 2e6 for run in runs["wire"]]))  # it crosses twice
         user = figure["rdma", "user"], figure["udp", "user"]
         report.add("agent CPU, user", user[0], "s/GB", peer=user[1], peer_name="UDP link", goal="ratio <= 0.25",
                    met=bool(user[1].median) and user[0].median <= 0.25 * user[1].median)
         report.add("agent CPU, all", figure["rdma", "all"], "s/GB", peer=figure["udp", "all"], peer_name="UDP link")
+        report.add("agent CPU, all, small frames", figure["rdma", "small"], "s/Mframe", peer=figure["udp", "small"],
+                   peer_name="UDP link")
         counted = runs["rdma"][-1]["counted"]
         copied, inlined = counted["host_rdma_tx_copied"], counted["host_rdma_tx_inline"]
         frames = runs["rdma"][-1]["frames"]
@@ -138,10 +170,14 @@ def main():
         report.add("wake-ups per message sent", counted["host_rdma_wakeups"] / max(1, copied + inlined), "")
         latency = perftest(stand, "ib_write_lat", 4, "-n", "200", "-s", "64")
         bandwidth = perftest(stand, "ib_send_bw", 3, "-n", "500", "-s", "8192")
+        reading = perftest(stand, "ib_read_bw", 3, "-n", "300", "-s", "65536")
         report.add("round trip of a ping, fabric twice each way", Figure([v * 1e3 for v in figure["rdma", "rtt"].values]),
                    "us", peer=latency * 4, peer_name="4 x ib_write_lat", goal="ratio <= 1.5",
+                   floor=Figure([run["rtt"] * 2e3 for run in runs["wire"]]),
                    met=figure["rdma", "rtt"].median * 1e3 <= 1.5 * latency * 4)
         report.add("bytes through the fabric, both crossings", Figure([v / 4e6 for v in figure["rdma", "bps"].values]),
                    "MB/s", peer=bandwidth, peer_name="ib_send_bw", goal="ratio >= 0.8",
                    met=figure["rdma", "bps"].median / 4e6 >= 0.8 * bandwidth)
+        report.add("the same", Figure([v / 4e6 for v in figure["rdma", "bps"].values]), "MB/s", peer=reading,
+                   peer_name="ib_read_bw")
     return report

@@ -3,10 +3,6 @@
 
 from case import WorldError, wait_for
 
-CARRIER = "control channel"
-UDP_BLOCKED = ("udp dport 4793", "udp sport 4793")
-
-
 class Path:
     def __init__(self, shown):
         self.local = shown["local"]
@@ -18,7 +14,6 @@ class Path:
         self.loss = int(shown.get("lossPpm", 0)) / 1e6
         self.share = int(shown.get("sharePermille", 0)) / 1e3
         self.rtt = int(shown.get("rttUs", 0)) / 1e6
-        self.carrier = self.local == CARRIER
 
 
 def status(world, host):
@@ -26,14 +21,19 @@ def status(world, host):
 
 
 def paths(world, host):
-    """The paths of a host's session: those of UDP first, in the order of the appliance's addresses."""
-    found = [Path(shown) for shown in status(world, host).get("paths", [])]
-    return sorted(found, key=lambda path: (path.carrier, path.local))
+    """The paths of a host's session over the link under test, in the order of the appliance's ends."""
+    return sorted((Path(shown) for shown in status(world, host).get("paths", []) if world.primary(shown)),
+                  key=lambda path: path.local)
 
 
 def states(world, host):
-    """Whether each UDP path is up."""
-    return [path.up for path in paths(world, host) if not path.carrier]
+    """Whether each of them is up."""
+    return [path.up for path in paths(world, host)]
+
+
+def backup(world, host):
+    """The path that serves when none of them does."""
+    return next((Path(shown) for shown in status(world, host).get("paths", []) if world.backup(shown)), None)
 
 
 def wait_states(world, host, *wanted):
@@ -42,10 +42,6 @@ def wait_states(world, host, *wanted):
                  check=world.check)
     except WorldError as error:
         raise WorldError(f"{error}: {status(world, host).get('paths')}") from None
-
-
-def carrier(world, host):
-    return next((path for path in paths(world, host) if path.carrier), None)
 
 
 def session(world, host):

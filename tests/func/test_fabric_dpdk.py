@@ -4,7 +4,7 @@
 import case
 import net
 import tapworld
-from test_tap import (test_ping_both_families, test_restart_of_each_daemon_keeps_the_connection,  # noqa: F401
+from cases.tap import (test_ping_both_families, test_restart_of_each_daemon_keeps_the_connection,  # noqa: F401
                       test_tcp_both_ways_with_super_frames)
 
 

@@ -15,7 +15,7 @@ WIDE, NARROW = 8192, 1344
 
 
 def chunks(world, host):
-    return [path.chunk for path in paths(world, host) if not path.carrier]
+    return [path.chunk for path in paths(world, host)]
 
 
 def wait_chunks(world, host, *wanted):
@@ -46,8 +46,8 @@ def carried(world):
         return [sum(counters.get(f"fabric/{path}/{name}", 0) for path in range(world.paths))
                 for name in ("rx_bytes", "rx_packets")]
     before = sums()
-    with flow(world, interval=0.5) as seen:
-        seen.moves("the paths are wide", 8 << 20)
+    with flow(world, slower=50) as seen:
+        seen.moves("the paths are wide", 4)
     now = sums()
     return (now[0] - before[0]) / (now[1] - before[1])
 
@@ -95,7 +95,7 @@ def test_the_mtu_of_a_hosts_own_interfaces_falls(world):
         seen.moves("the paths are wide")
         for path in range(world.paths):
             world.net.sh("h2", f"ip link set fab{path} mtu 1500")
-            seen.moves(f"path {path} is narrow", 8 << 20)
+            seen.moves(f"path {path} is narrow", 4)
     seen.went_on(before, session(world, "h2"))
     wait_for("the agent to find them narrow", lambda: world.counters("host", "h2").get("host_mtu_lowered", 0), check=world.check)
     expect(fragments(world) == 0, f"{fragments(world)} fragments")
@@ -115,7 +115,7 @@ def test_a_path_turns_narrow_under_traffic(world):
         seen.moves("the paths are wide")
         for path in range(world.paths):
             world.net.narrow("app", path)
-            seen.moves(f"path {path} is narrow", 8 << 20)
+            seen.moves(f"path {path} is narrow", 4)
         wait_for("a path to be found narrow", lambda: world.counters("host", "h1")["mtu_lowered"] > lowered, check=world.check)
         wait_for("what it carries to be found", lambda: NARROW in chunks(world, "h1"), check=world.check)
     seen.went_on(before, session(world, "h1"))
@@ -130,7 +130,7 @@ def test_a_switch_that_passes_1500_only(world):
     for host in world.host_names:
         restart(world, host)
     with flow(world) as seen:
-        seen.moves("the switch is narrow", 8 << 20)
+        seen.moves("the switch is narrow", 4)
     for host in world.host_names:
         wait_chunks(world, host, *[NARROW] * world.paths)
     expect(fragments(world) == 0, f"{fragments(world)} fragments")

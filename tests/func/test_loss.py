@@ -9,7 +9,7 @@ import case
 import checks
 import net
 from case import expect, wait_for
-from paths import UDP_BLOCKED, carrier, states, wait_states
+from paths import backup, states, wait_states
 from world import GUESTS
 
 SECONDS = 3  # of iperf3, each way
@@ -148,11 +148,11 @@ def test_both_paths_are_cut_for_five_seconds(world):
 
 def test_udp_is_blocked(world):
     with Writing(world, "UDP blocked") as writer:
-        world.net.forbid(*UDP_BLOCKED)
+        world.block_link()
         wait_for("the UDP paths to be down", lambda: not any(states(world, "h1")), check=world.check)
         writer.reach(writer.progress() + 6)
         rates(world, "UDP blocked")
-        expect(carrier(world, "h1").sent > 100, "the control channel carries nothing")
+        expect(backup(world, "h1").sent > 100, "the control channel carries nothing")
         world.net.allow()
     wait_states(world, "h1", True, True)
     checks.reach(world.guests["vm1"], net.STATION4, world.check)

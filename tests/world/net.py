@@ -142,6 +142,15 @@ class Net:
     def mend(self, node, path=0):
         self.sh("rack", f"ip link set {self.port(node, path)} up")
 
+    def cut_all(self, node):
+        """Every cable of a node; mend_all() puts them in again."""
+        for path in range(self.paths):
+            self.cut(node, path)
+
+    def mend_all(self, node):
+        for path in range(self.paths):
+            self.mend(node, path)
+
     def narrow(self, node, path=0, mtu=1500):
         """The switch swallows what is larger on the way from and to a node, without a word."""
         self.sh("rack", f"ip link set {self.port(node, path)} mtu {mtu}")
@@ -155,6 +164,10 @@ class Net:
     def black_hole(self, node, path=0):
         """Nothing passes the node's port, though its link is up. allow() ends it."""
         self.forbid(f"iifname {self.port(node, path)}", f"oifname {self.port(node, path)}")
+
+    def block_control(self, node):
+        """Nothing passes the cable that the control channel of a node takes. allow() ends it."""
+        self.black_hole(node, 0)
 
     def allow(self):
         self.sh("rack", "nft flush ruleset")

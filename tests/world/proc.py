@@ -14,6 +14,7 @@ PR_SET_PDEATHSIG = 1  # linux/prctl.h
 # Seconds that a condition may take. It tells what never comes from what is slow on a machine that is busy with other things:
 # how fast something is, no test asks.
 PATIENCE = 90.0
+slowness = 1  # how many times longer anything may take where guests are emulated
 
 
 class WorldError(Exception):
@@ -22,6 +23,7 @@ class WorldError(Exception):
 
 def wait_for(what, condition, timeout=PATIENCE, check=None, step=0.05):
     """Polls condition() until it gives something true, and returns that. `check` may raise meanwhile."""
+    timeout *= slowness
     deadline = time.monotonic() + timeout
     while True:
         value = condition()
@@ -141,6 +143,34 @@ class Daemon:
             return
         if died or self.process.returncode:
             raise WorldError(f"{self.name} ended with {self.process.returncode}\n{tail(self.log_path, 40)}")
+
+
+class Helper:
+    """A program that a test runs beside the daemons, with what it prints."""
+
+    def __init__(self, command, path):
+        self.path = path
+        with open(path, "wb") as output:
+            self.process = child(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True)
+        self.pid = self.process.pid
+
+    def output(self):
+        with open(self.path, errors="replace") as file:
+            return file.read()
+
+    def running(self):
+        return self.process.poll() is None
+
+    def signal(self, name):
+        self.process.send_signal(getattr(signal, f"SIG{name}"))
+
+    def wait(self, timeout=PATIENCE):
+        """Its status and all that it printed."""
+        return self.process.wait(timeout), self.output()
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
 
 
 class Usage:

@@ -23,7 +23,7 @@ import time
 
 import net
 import vm
-from proc import PATIENCE, Daemon, WorldError, child, start_time, wait_for
+from proc import PATIENCE, Daemon, Helper, WorldError, child, start_time, wait_for
 
 TOP = os.path.abspath(f"{os.path.dirname(__file__)}/../..")
 RECORDS = "/run/outrigger-world"
@@ -52,9 +52,48 @@ class ControlError(Exception):
         self.text = text
 
 
-class World:
+class Told:
+    """What a world learns from outriggerctl: it has ctl(), check() and agents."""
+
+    def show(self, noun, name):
+        return json.loads(self.ctl(noun, "show", name, "-o", "json"))
+
+    def counters(self, noun, name):
+        """Counters of an object as {name: int}."""
+        return {key: int(value) for key, value in self.show(noun, name).get("status", {}).get("counters", {}).items()}
+
+    def all_counters(self):
+        """Every counter of the appliance as {"scope/name": int}."""
+        answer = json.loads(self.ctl("counters", "-o", "json"))
+        return {f"{one.get('scope', '')}/{one['name']}": int(one.get("value", 0)) for one in answer.get("counters", [])}
+
+    def attached(self, noun, name, host):
+        """Socket path of a device if it is attached at a host now, else None."""
+        status = self.show(noun, name).get("status", {})
+        path = status.get("socketPath")
+        return path if status.get("host") == host and path else None
+
+    def host_connected(self, host):
+        return "CONNECTED" in self.show("host", host).get("status", {}).get("state", "")
+
+    def wait_stable(self):
+        """Waits until every host has its session again."""
+        for host in self.agents:
+            wait_for(f"{host} connected", lambda host=host: self.host_connected(host), check=self.check)
+
+
+class World(Told):
+    # What the cases of tests/func/cases may know of a world beside its methods; rdma_world.py is the other one.
+    LINK = "udp"
+    CONTROL_PATH = 0  # the path whose cable the control channel takes too; None: it has one of its own
+    BULK_MIB = 100  # what a TCP stream is to move
+    PACE = (65536, 0.002)  # bytes and seconds between them of a stream that is only to go on
+    PING = 0.01  # seconds between pings
+    MOVES = 2 << 20  # bytes of it that show that it goes on
+    BACKUP_PACKETS = 1000  # of such a stream, to one host
+
     def __init__(self, directory, link=None, fabric="ipv4", say=None, hosts=("h1", "h2"), keep=False,
-                 paths=1, relays=False, mtu=1500, tag="", appliance_options=()):
+                 paths=1, relays=False, mtu=1500, tag="", appliance_options=(), agent_options=()):
         """tag: a letter that tells this world from others of the same process."""
         self.directory = os.path.join(TOP, directory)
         self.build = os.path.join(TOP, setting("BUILD", "build/gcc"))
@@ -72,6 +111,8 @@ class World:
         self.net = net.Net(self.prefix, f"{self.build}/tests/world/vlan.bpf.o", dpdk_fabric=self.link == "dpdk",
                            paths=paths, relays=relays, fabric_mtu=mtu)
         self.relays = []
+        self.helpers = 0
+        self.agent_options = list(agent_options)
         self.appliance = None
         self.agents = {}
         self.guests = {}
@@ -219,7 +260,7 @@ class World:
                    "--run-dir", self.run_dir(host)]
         for path in range(self.paths):
             command += ["--appliance", f"{self.bracket('app', path)}:{FABRIC_PORT}"]
-        return command
+        return command + self.agent_options
 
     def run_dir(self, host):
         return f"{self.record}/{host}"
@@ -236,9 +277,6 @@ class World:
         self.adopt(agent.pid)
         wait_for(f"{host} connected", lambda: self.host_connected(host), check=self.check)
         return agent
-
-    def host_connected(self, host):
-        return "CONNECTED" in self.show("host", host).get("status", {}).get("state", "")
 
     def daemons(self):
         return [self.appliance, *self.agents.values()] if self.appliance else list(self.agents.values())
@@ -270,18 +308,6 @@ class World:
             raise ControlError(arguments, done.returncode, done.stderr + done.stdout)
         return done.stdout
 
-    def show(self, noun, name):
-        return json.loads(self.ctl(noun, "show", name, "-o", "json"))
-
-    def counters(self, noun, name):
-        """Counters of an object as {name: int}."""
-        return {key: int(value) for key, value in self.show(noun, name).get("status", {}).get("counters", {}).items()}
-
-    def all_counters(self):
-        """Every counter of the appliance as {"scope/name": int}."""
-        answer = json.loads(self.ctl("counters", "-o", "json"))
-        return {f"{one.get('scope', '')}/{one['name']}": int(one.get("value", 0)) for one in answer.get("counters", [])}
-
     def provision(self):
         """The network behind the VLAN trunk, a pool, and a profile with a vNIC and a disk for each guest."""
         self.ctl("port", "create", "upl0", "--device", "af_packet:upl0")
@@ -298,12 +324,6 @@ class World:
                  "--ip-addresses", f"{guest['ip4']},{guest['ip6']}", "--spoof-check", "on")
         self.ctl("volume", "create", f"{name}-vol", "--pool", "main", "--size", str(VOLUME_BYTES))
         self.ctl("vdisk", "create", f"{name}-disk", "--profile", name, "--volume", f"{name}-vol")
-
-    def attached(self, noun, name, host):
-        """Socket path of a device if it is attached at a host now, else None."""
-        status = self.show(noun, name).get("status", {})
-        path = status.get("socketPath")
-        return path if status.get("host") == host and path else None
 
     # ---- guests ----
 
@@ -350,10 +370,55 @@ class World:
         self.undo.append(end)
         return process
 
-    def wait_stable(self):
-        """Waits until every host has its session again."""
-        for host in self.agents:
-            wait_for(f"{host} connected", lambda host=host: self.host_connected(host), check=self.check)
+    def helper(self, node, *command):
+        """Runs a program of a test in a node: proc.Helper."""
+        self.helpers += 1
+        one = Helper(self.net.inside(node) + list(command), f"{self.directory}/logs/{node}.helper{self.helpers}.log")
+        self.adopt(one.pid)
+        self.undo.append(one.kill)
+        return one
+
+    def program(self, name):
+        """A program of the build, as a node can run it."""
+        return self.binary(name)
+
+    def pool_directory(self):
+        """Where the appliance may have a pool."""
+        return f"{self.directory}/pool"
+
+    def read(self, node, path):
+        """What a file of a node holds; nothing, if it is not there."""
+        if not os.path.exists(path):
+            return ""
+        with open(path) as file:
+            return file.read()
+
+    # ---- the paths of a session ----
+
+    def primary(self, shown):
+        """Whether a path, as `host show` tells it, is one of the link under test: what comes before the backup."""
+        return shown["local"] != "control channel"
+
+    def backup(self, shown):
+        return not self.primary(shown)
+
+    def path_ends(self, host):
+        """What `host show` calls the appliance's end of each path, and how the host's begins."""
+        return [(f"{self.bracket('app', path)}:{FABRIC_PORT}", f"{self.net_address(host, path)}:")
+                for path in range(self.paths)]
+
+    def block_link(self):
+        """The fabric carries nothing of the link under test any more, from and to anybody; net.allow() ends it."""
+        self.net.forbid(f"udp dport {FABRIC_PORT}", f"udp sport {FABRIC_PORT}")
+
+    def lose(self, percent):
+        """The fabric loses so much of all that crosses it, by chance."""
+        for relay in self.relays:
+            relay.set(f"drop={percent}%,seed=11")
+
+    def lost(self):
+        """Frames that the fabric lost so far."""
+        return sum(direction["lost"] for relay in self.relays for direction in relay.stats())
 
     def describe(self):
         """How to reach everything, for a person, when the world stays up."""

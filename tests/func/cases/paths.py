@@ -1,21 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Two fabrics between hosts and appliance: paths are cut, blackened and given back under traffic, UDP is blocked, the
+"""Two fabrics between hosts and appliance: paths are cut, blackened and given back under traffic, the link is blocked, the
 control channel is killed. What the hosts' stacks run over their TAPs must go on.
 """
 
-import case
 import tapworld
 from case import expect, wait_for
 from flow import flow
-from paths import UDP_BLOCKED, carrier, paths, session, status, wait_states
+from paths import backup, paths, session, states, wait_states
+
+OPTIONS = {"paths": 2}
+setup = tapworld.setup
 
 
 def both_up(world):
     """Whatever was done to the fabric before is undone first."""
     world.net.allow()
     for node in ("app", *world.host_names):
-        for path in (0, 1):
-            world.net.mend(node, path)
+        world.net.mend_all(node)
     for host in world.host_names:
         wait_states(world, host, True, True)
 
@@ -23,12 +24,13 @@ def both_up(world):
 def test_both_paths_are_shown(world):
     both_up(world)
     for host in world.host_names:
-        shown = paths(world, host)
-        expect([path.local for path in shown] == ["10.99.0.1:4793", "10.99.1.1:4793", "control channel"],
+        shown, ends = paths(world, host), world.path_ends(host)
+        expect([path.local for path in shown] == [local for local, _ in ends],
                f"{host}: local {[path.local for path in shown]}")
-        for number, path in enumerate(shown[:2]):
-            expect(path.remote.startswith(world.net_address(host, number) + ":"), f"{host}: remote {path.remote}")
+        for path, (_, remote) in zip(shown, ends):
+            expect(path.remote.startswith(remote), f"{host}: remote {path.remote}")
             expect(path.sent and path.received, f"{host}: nothing passed {path.local}")
+        expect(backup(world, host), f"{host}: no backup")
         wait_for("a round trip for each path", lambda host=host: all(path.rtt > 0 for path in paths(world, host)))
 
 
@@ -37,7 +39,7 @@ def test_what_a_path_does_is_shown(world):
     with flow(world):
         wait_for("the shares of a busy session", lambda: abs(sum(path.share for path in paths(world, "h2")) - 1) < 0.01)
     table = world.ctl("host", "show", "h1")
-    for word in ("STATE", "RTT", "LOSS", "SHARE", "10.99.1.1:4793", "control channel"):
+    for word in ("STATE", "RTT", "LOSS", "SHARE", world.path_ends("h1")[1][0], "control channel"):
         expect(word in table, f"no {word} in what `host show` prints:\n{table}")
 
 
@@ -104,15 +106,17 @@ def control_port(world, host):
 def test_the_path_of_the_control_channel_is_gone_for_40_s(world):
     both_up(world)
     before = session(world, "h1")
-    with flow(world, interval=0.1) as seen:
-        world.net.black_hole("h1")
-        wait_states(world, "h1", False, True)
+    left = [path != world.CONTROL_PATH for path in (0, 1)]
+    with flow(world, slower=10) as seen:
+        world.net.block_control("h1")
+        wait_states(world, "h1", *left)
         world.wait(40)
         expect(session(world, "h1") == before, "the session is another one")
+        expect(states(world, "h1") == left, "a path that was left is down")
         world.net.allow()
         both_up(world)
     seen.went_on(before, session(world, "h1"))
-    expect("CONNECTED" in status(world, "h1")["state"], "the host is shown as gone")
+    wait_for("h1 connected", lambda: world.host_connected("h1"), check=world.check)
     attaches(world)
 
 
@@ -124,58 +128,54 @@ def attaches(world):
     wait_for("the TAP to go", lambda: "more" not in world.net.sh("h1", "ip -br link"), check=world.check)
 
 
-def test_both_paths_are_cut_and_come_back(world):
+def test_all_cables_are_cut_and_come_back(world):
     both_up(world)
-    with flow(world, interval=0.1) as seen:
-        for path in (0, 1):
-            world.net.cut("h1", path)
+    with flow(world, slower=10) as seen:
+        world.net.cut_all("h1")
         world.wait(4)
-        for path in (0, 1):
-            world.net.mend("h1", path)
+        world.net.mend_all("h1")
         wait_for("h1 connected", lambda: world.host_connected("h1"), check=world.check)
         both_up(world)
         tapworld.ping(world, "h1", tapworld.ADDRESSES["h2"][0], 3)
-        seen.moves("both paths are up again")
+        seen.moves("all paths are up again")
     expect(seen.gap > 3.5, f"TCP paused for only {seen.gap:.1f} s")
 
 
-def test_udp_is_blocked_under_traffic(world):
+def test_the_link_is_blocked_under_traffic(world):
+    """Its backup takes over, and gives way to it again."""
     both_up(world)
     before = session(world, "h1")
     with flow(world) as seen:
-        start = carrier(world, "h1").sent
-        world.net.forbid(*UDP_BLOCKED)
+        start = backup(world, "h1").sent
+        world.block_link()
         for host in world.host_names:
             wait_states(world, host, False, False)
-        wait_for("traffic inside the control channel", lambda: carrier(world, "h1").sent > start + 1000, check=world.check)
-        expect(carrier(world, "h1").up, "the carrier is not shown as up")
+        wait_for("traffic on the backup", lambda: backup(world, "h1").sent > start + world.BACKUP_PACKETS, check=world.check)
+        expect(backup(world, "h1").up, "the backup is not shown as up")
         world.net.allow()
         both_up(world)
-        wait_for("the traffic to leave the control channel", lambda: carried(world, seen) < 100, check=world.check)
+        wait_for("the traffic to leave the backup", lambda: backed_up(world, seen) < world.BACKUP_PACKETS // 10,
+                 check=world.check)
     seen.went_on(before, session(world, "h1"))
 
 
-def carried(world, seen):
-    """Packets that the control channel of h1 carries while 8 MiB pass."""
-    before = carrier(world, "h1").sent
-    seen.moves("UDP is allowed again", 8 << 20)
-    return carrier(world, "h1").sent - before
+def backed_up(world, seen):
+    """Packets that the backup of h1 carries while a part of the stream passes."""
+    before = backup(world, "h1").sent
+    seen.moves("the link is there again", 4)
+    return backup(world, "h1").sent - before
 
 
-def test_udp_is_blocked_from_the_start(world):
-    world.net.forbid(*UDP_BLOCKED)
+def test_the_link_is_blocked_from_the_start(world):
+    world.block_link()
     world.agents["h1"].stop()
     world.start_agent("h1")
     tapworld.set_up_tap(world, "h1")
-    expect(not any(path.up for path in paths(world, "h1") if not path.carrier), "a UDP path is shown as up")
+    expect(not any(states(world, "h1")), "a path of the link is shown as up")
     before = session(world, "h1")
     with flow(world) as seen:
-        wait_for("traffic inside the control channel", lambda: carrier(world, "h1").sent > 1000, check=world.check)
-        seen.moves("UDP is blocked")
+        wait_for("traffic on the backup", lambda: backup(world, "h1").sent > world.BACKUP_PACKETS, check=world.check)
+        seen.moves("the link is blocked")
     seen.went_on(before, session(world, "h1"))
     world.net.allow()
     both_up(world)
-
-
-if __name__ == "__main__":
-    case.main(globals(), case.world_of("paths", paths=2), tapworld.setup)
