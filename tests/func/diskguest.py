@@ -16,6 +16,7 @@ class DiskGuest:
         world.ctl("vdisk", "create", "d", "--profile", "disks", "--volume", "v")
         socket = wait_for("the disk at h1", lambda: world.attached("vdisk", "d", "h1"), check=world.check)
         self.program = world.helper("h1", world.program("disk_guest"), socket, self.status_path)
+        self.wait("the VM's first request", self.done)
 
     def check(self):
         self.world.check()
