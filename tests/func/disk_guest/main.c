@@ -194,10 +194,9 @@ static void meet(const char *path)
 		;
 	vfront_negotiate(&front, VIRTIO_F_VERSION_1 | VHOST_F_PROTOCOL_FEATURES,
 			 VHOST_PF_REPLY_ACK | VHOST_PF_MQ | VHOST_PF_INFLIGHT);
-	if (again)
-		vfront_inflight_set(&front);
-	else
+	if (!again)
 		vfront_inflight_get(&front, 1, RING);
+	vfront_inflight_set(&front); /* the agent marks nothing in what it gave until it is shown it */
 	vfront_mem_table(&front);
 	vfront_queue_up(&front, 0, RING, !again);
 	connects++;
