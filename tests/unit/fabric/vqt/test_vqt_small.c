@@ -1,23 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* FRAMES: small frames, many in a message, both ways. */
-#include "tests/unit/fabric/vqt/vqt_setup.h"
+#include "tests/unit/fabric/vqt/vqt_frames.h"
 
 #include <errno.h>
 
 #define RUN_MAX 8192u
 
-static uint8_t buf[FRAME_MAX + 64], got[FRAME_MAX + 64], run_bytes[RUN_MAX];
-
-static struct setup *fresh(void)
-{
-	struct setup *s = calloc(1, sizeof(*s));
-
-	assert_non_null(s);
-	s->rel = RT_REL_FULL;
-	s->window = VQT_WINDOW_MIN;
-	setup(s, VQT_NET, NULL);
-	return s;
-}
+static uint8_t run_bytes[RUN_MAX];
 
 /* The i-th frame's length: mostly small, some at the limit, some beyond it. */
 static uint32_t len_of(uint32_t i)
@@ -33,41 +22,6 @@ static void send(struct setup *s, uint32_t len, uint32_t seed)
 	vw_pattern(buf, len, seed);
 	fake_ring_add1(&s->ring[1], buf, len, 0);
 	vqt_host_kick(s->hd, 1);
-}
-
-static void assert_sent(const struct frame *f, uint32_t len, uint32_t seed)
-{
-	vw_pattern(buf, len, seed);
-	assert_int_equal(f->len, len);
-	assert_int_equal(frame_read(f, 0, got, len), len);
-	assert_memory_equal(got, buf, len);
-}
-
-static void post(struct setup *s, unsigned n, uint32_t size)
-{
-	while (n--)
-		fake_ring_add1(&s->ring[0], NULL, 0, size);
-	vqt_host_kick(s->hd, 0);
-}
-
-static int push(struct setup *s, uint32_t len, uint32_t seed)
-{
-	struct frame *f;
-	int rc;
-
-	vw_pattern(buf, len, seed);
-	f = vw_frame(&s->w, buf, len);
-	rc = vqt_dev_send(s->d, 0, f, s->w.now);
-	frame_put(f);
-	return rc;
-}
-
-static void expect(struct setup *s, uint32_t len, uint32_t seed)
-{
-	uint32_t n = guest_frame(&s->ring[0], got);
-
-	vw_pattern(buf, len, seed);
-	assert_frame(got, n, buf, len);
 }
 
 /* A run of n frames of `len` bytes in run_bytes; its length. */
@@ -107,7 +61,7 @@ static void piece(struct setup *s, bool host, uint32_t psn, uint32_t pos, uint32
 
 static void guest_to_appliance_in_few_messages(void **state)
 {
-	struct setup *s = fresh();
+	struct setup *s = fresh_nic(NULL, VQT_WINDOW_MIN);
 
 	(void)state;
 	for (uint32_t i = 0; i < 160; i++)
@@ -115,7 +69,7 @@ static void guest_to_appliance_in_few_messages(void **state)
 	run(s);
 	assert_int_equal(s->w.ngot, 160);
 	for (uint32_t i = 0; i < 160; i++)
-		assert_sent(s->w.got[i], 76, i);
+		frame_is(s->w.got[i], 76, i);
 	assert_true(vqt_peer_counters(s->w.peer)[VQT_PEER_records] <= 16);
 	assert_int_equal(vw_hd(s->hd, VQT_HD_tx_frames), 160);
 	assert_int_equal(vw_hd(s->hd, VQT_HD_tx_bytes), 160 * 76);
@@ -129,7 +83,7 @@ static void guest_to_appliance_in_few_messages(void **state)
 
 static void large_frames_keep_their_place_among_small_ones(void **state)
 {
-	struct setup *s = fresh();
+	struct setup *s = fresh_nic(NULL, VQT_WINDOW_MIN);
 
 	(void)state;
 	s->w.loss[0] = s->w.loss[1] = 20000;
@@ -140,7 +94,7 @@ static void large_frames_keep_their_place_among_small_ones(void **state)
 	run(s);
 	assert_int_equal(s->w.ngot, 400);
 	for (uint32_t i = 0; i < 400; i++)
-		assert_sent(s->w.got[i], len_of(i), i);
+		frame_is(s->w.got[i], len_of(i), i);
 	for (uint32_t i = 0; i < 400; i++) {
 		while (push(s, len_of(i), i) == -EAGAIN)
 			run(s);
@@ -149,14 +103,14 @@ static void large_frames_keep_their_place_among_small_ones(void **state)
 	}
 	run(s);
 	for (uint32_t i = 0; i < 400; i++)
-		expect(s, len_of(i), i);
+		guest_got(s, len_of(i), i);
 	teardown(s);
 }
 
 /* What is sent after the message was, or behind something else, begins another one. */
 static void a_run_ends_with_its_packet(void **state)
 {
-	struct setup *s = fresh();
+	struct setup *s = fresh_nic(NULL, VQT_WINDOW_MIN);
 
 	(void)state;
 	for (uint32_t i = 0; i < 5; i++) {
@@ -168,7 +122,7 @@ static void a_run_ends_with_its_packet(void **state)
 	for (uint32_t i = 0; i < 5; i++) {
 		assert_int_equal(push(s, 76, i), 0);
 		run(s);
-		expect(s, 76, i);
+		guest_got(s, 76, i);
 	}
 	assert_int_equal(s->w.ngot, 5);
 	teardown(s);
@@ -177,7 +131,7 @@ static void a_run_ends_with_its_packet(void **state)
 /* The guest has buffers for some frames of a run only; the stage's end is crossed many times. */
 static void buffers_run_out_inside_a_run(void **state)
 {
-	struct setup *s = fresh();
+	struct setup *s = fresh_nic(NULL, VQT_WINDOW_MIN);
 	uint32_t sent = 0, seen = 0;
 
 	(void)state;
@@ -187,7 +141,7 @@ static void buffers_run_out_inside_a_run(void **state)
 		post(s, 7, 512);
 		run(s);
 		for (unsigned i = 0; i < 7; i++)
-			expect(s, 76, seen++);
+			guest_got(s, 76, seen++);
 		assert_null(fake_ring_used(&s->ring[0]));
 	}
 	assert_int_equal(vw_hd(s->hd, VQT_HD_rx_frames), seen);
@@ -199,7 +153,7 @@ static void buffers_run_out_inside_a_run(void **state)
 /* Buffers of several pieces, or several buffers: the long way. */
 static void buffers_in_pieces(void **state)
 {
-	struct setup *s = fresh();
+	struct setup *s = fresh_nic(NULL, VQT_WINDOW_MIN);
 	uint32_t ins[] = {12, 30, 100};
 
 	(void)state;
@@ -211,14 +165,14 @@ static void buffers_in_pieces(void **state)
 	vqt_host_kick(s->hd, 0);
 	run(s);
 	for (uint32_t i = 0; i < 12; i++)
-		expect(s, 76, i);
+		guest_got(s, 76, i);
 	assert_int_equal(s->ring[0].taken, 0);
 	teardown(s);
 }
 
 static void too_small_a_buffer_costs_one_frame(void **state)
 {
-	struct setup *s = fresh();
+	struct setup *s = fresh_nic(NULL, VQT_WINDOW_MIN);
 
 	(void)state;
 	vqt_host_queue_stop(s->hd, 0, VQT_STOP_FENCE);
@@ -229,16 +183,16 @@ static void too_small_a_buffer_costs_one_frame(void **state)
 	assert_int_equal(push(s, 76, 2), 0);
 	assert_int_equal(push(s, 76, 3), 0);
 	run(s);
-	expect(s, 76, 0);
-	expect(s, 76, 2);
-	expect(s, 76, 3);
+	guest_got(s, 76, 0);
+	guest_got(s, 76, 2);
+	guest_got(s, 76, 3);
 	assert_int_equal(vw_hd(s->hd, VQT_HD_drop_rx_small), 1);
 	teardown(s);
 }
 
 static void stopped_inside_a_run(void **state)
 {
-	struct setup *s = fresh();
+	struct setup *s = fresh_nic(NULL, VQT_WINDOW_MIN);
 	unsigned flushes;
 
 	(void)state;
@@ -246,14 +200,14 @@ static void stopped_inside_a_run(void **state)
 	for (uint32_t i = 0; i < 5; i++)
 		assert_int_equal(push(s, 76, i), 0);
 	run(s);
-	expect(s, 76, 0);
-	expect(s, 76, 1);
+	guest_got(s, 76, 0);
+	guest_got(s, 76, 1);
 	vqt_host_queue_stop(s->hd, 0, VQT_STOP_FENCE);
 	assert_int_equal(vqt_host_queue_start(s->hd, 0, true), 0);
 	post(s, 4, 512);
 	assert_int_equal(push(s, 76, 9), 0);
 	run(s);
-	expect(s, 76, 9);
+	guest_got(s, 76, 9);
 	assert_null(fake_ring_used(&s->ring[0]));
 	/* What was given before the ring broke is not shown either: nothing touches it again. */
 	flushes = s->ring[0].flushes;
@@ -269,7 +223,7 @@ static void stopped_inside_a_run(void **state)
 /* A packet that was cut for a wider path comes in pieces, in any order. */
 static void pieces_in_any_order(void **state)
 {
-	struct setup *s = fresh();
+	struct setup *s = fresh_nic(NULL, VQT_WINDOW_MIN);
 	uint32_t total = make_run(10, 76, 50), next = vqt_span(total);
 
 	(void)state;
@@ -284,10 +238,10 @@ static void pieces_in_any_order(void **state)
 	vqt_host_service(s->w.host, 1000, s->w.now);
 	assert_int_equal(s->w.ngot, 11);
 	for (uint32_t i = 0; i < 10; i++) {
-		assert_sent(s->w.got[i], 76, 50 + i);
-		expect(s, 76, 50 + i);
+		frame_is(s->w.got[i], 76, 50 + i);
+		guest_got(s, 76, 50 + i);
 	}
-	expect(s, 76, 50);
+	guest_got(s, 76, 50);
 	teardown(s);
 }
 
@@ -307,7 +261,7 @@ static void malformed(void **state)
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		uint32_t next = vqt_span(rows[i].total);
 
-		s = fresh();
+		s = fresh_nic(NULL, VQT_WINDOW_MIN);
 		post(s, 20, 512);
 		for (int host = 0; host < 2; host++) {
 			make_run(10, 76, 0);
@@ -319,14 +273,14 @@ static void malformed(void **state)
 		vqt_host_service(s->w.host, 1000, s->w.now);
 		assert_int_equal(s->w.ngot, rows[i].good + 1);
 		for (uint32_t k = 0; k < rows[i].good; k++)
-			expect(s, 76, k);
-		expect(s, 76, 99);
+			guest_got(s, 76, k);
+		guest_got(s, 76, 99);
 		assert_null(fake_ring_used(&s->ring[0]));
 		assert_int_equal(vw_hd(s->hd, VQT_HD_drop_rx_malformed), 1);
 		assert_int_equal(vw_d(s->d, VQT_D_drop_rx_malformed), 1);
 		teardown(s);
 	}
-	s = fresh();
+	s = fresh_nic(NULL, VQT_WINDOW_MIN);
 	piece(s, true, 0, 0, RT_CHUNK_MAX + 1, 0, 64);
 	piece(s, false, 0, 0, RT_CHUNK_MAX + 1, 0, 64);
 	assert_int_equal(vw_hd(s->hd, VQT_HD_drop_rx_malformed), 1);
@@ -337,7 +291,7 @@ static void malformed(void **state)
 /* A message at one position is one frame or many, not both. */
 static void one_kind_at_a_position(void **state)
 {
-	struct setup *s = fresh();
+	struct setup *s = fresh_nic(NULL, VQT_WINDOW_MIN);
 	uint32_t total = make_run(10, 76, 0);
 	struct rt_rec r = {.kind = VQT_FRAME,
 			   .dev = WIRE,
@@ -359,7 +313,7 @@ static void one_kind_at_a_position(void **state)
 /* No more is sent than the agent has room for, also by a run that grows. */
 static void credit(void **state)
 {
-	struct setup *s = fresh();
+	struct setup *s = fresh_nic(NULL, VQT_WINDOW_MIN);
 	uint32_t n = 0, seen = 0;
 
 	(void)state;
@@ -373,7 +327,7 @@ static void credit(void **state)
 	post(s, n, 128);
 	run(s);
 	for (; seen < n; seen++)
-		expect(s, 76, seen);
+		guest_got(s, 76, seen);
 	assert_int_equal(push(s, 76, n), 0);
 	teardown(s);
 }
