@@ -5,8 +5,8 @@ Ours: ring guests, 64 KiB super-frames. Peers: the kernel's UDP with GSO and GRO
 Linux stacks, of which the guests' own cost (the same stacks on a straight veth pair) is taken off; OVS-DPDK on one
 host in both modes, with ring guests as ours. What TAPs cost a bridge's host is in the row "ring guests on TAPs".
 The floor (tests/bench/floor), of what is flat out, is the kernel's UDP with one pass over the bytes on each side: CRC32C
-and copy for the rows of integrity alone, AES-128-GCM for the encrypted ones. Paced, wake-ups are what costs, and a program
-that wakes for each frame costs more than one that finds several: there is no least of that kind.
+and copy for the rows of integrity alone, AES-128-GCM for the encrypted ones. Of what is paced it is the same by processes
+that sleep and are woken for the same bursts (bench_floor bursts).
 """
 
 from bench import Report
@@ -37,6 +37,10 @@ def ovs(sleep, pps=0):
 def floors(**options):
     return {f"floor:{seal}": lambda rig, seal=seal: rig.stream(seal, seconds=SECONDS / 2, **options)
             for seal in ("crc", "aes")}
+
+
+def paced_floors(pps):
+    return {f"floor:{seal}": lambda rig, seal=seal: rig.bursts(seal, pps=pps, seconds=SECONDS) for seal in ("crc", "aes")}
 
 
 def host_only(contest, case, loads):
@@ -90,19 +94,20 @@ def paced(contest, gbps, most=None):
     case = f"{gbps} Gb/s"
     loads = contest.loads(case, {
         "integrity only": ours(pps), "OVS-DPDK": ovs(0, pps), "encrypted": ours(pps), "OVS-DPDK:500": ovs(500, pps),
-        "TAPs and VXLAN": ours(pps),
+        "TAPs and VXLAN": ours(pps), **paced_floors(pps),
     })
     for name in ("integrity only", "encrypted"):
-        contest.row(f"{case}, {name}: host", "s/GB", loads, name, "OVS-DPDK", per_gb, most)
+        contest.row(f"{case}, {name}: host", "s/GB", loads, name, "OVS-DPDK", per_gb, most, floor=FLOOR[name])
     for peer in ("OVS-DPDK:500", "TAPs and VXLAN"):
-        contest.row(f"{case}, encrypted: host", "s/GB", loads, "encrypted", peer, per_gb)
+        contest.row(f"{case}, encrypted: host", "s/GB", loads, "encrypted", peer, per_gb, floor=FLOOR["encrypted"])
     parts(contest, case, loads)
 
 
 def main():
     report = Report("host-bulk", f"Host: CPU of both agents and ksoftirqd. {ROUNDS} rounds of {SECONDS:g} s in turns. "
                     "OVS-DPDK: one switch on one host; :500 with pmd-maxsleep=500. TAPs and VXLAN: the same ring guests. "
-                    "Floor: UDP trains and one pass over the bytes on each side, nothing else.")
+                    "Floor: UDP trains and one pass over the bytes on each side, nothing else; paced, by processes that are "
+                    "woken for the same bursts.")
     with Contest(report) as contest:
         contest.enter("integrity only", lambda: Outrigger("a", clear=True, pair_words=((), ("packed",))))
         contest.enter("packed rings", lambda: Pair(contest.rigs["integrity only"], 1))

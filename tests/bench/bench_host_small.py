@@ -10,6 +10,8 @@ from peers import Bridge, Floor, Ovs
 from rig import Outrigger, Pair, measure
 
 FRAME = 64
+BURST_US = 100
+RINGS = (256, 1024)
 MOST = {"integrity only": 0.05, "encrypted": 0.06}
 FLOOR = {"integrity only": "floor:crc", "encrypted": "floor:aes", "packed rings": "floor:crc",
          "rings of 1024": "floor:crc"}
@@ -21,7 +23,7 @@ def per_mpkt(load):
 
 def rows(contest, case, pps):
     def once(rig):
-        return measure(rig, FRAME, pps, seconds=SECONDS)
+        return measure(rig, FRAME, pps, BURST_US, seconds=SECONDS)
 
     def ovs(sleep):
         def asleep(rig):
@@ -30,38 +32,43 @@ def rows(contest, case, pps):
         return asleep
 
     def floor(seal):
+        if pps:
+            return lambda rig: rig.bursts(seal, frame=FRAME, pps=pps, burst_us=BURST_US, seconds=SECONDS)
         return lambda rig: rig.stream(seal, frame=FRAME, seconds=SECONDS / 2)
 
-    # Paced there is no least: who wakes for each burst costs more than who finds several.
-    floors = {} if pps else {"floor:crc": floor("crc"), "floor:aes": floor("aes")}
+    floors = {"floor:crc": floor("crc"), "floor:aes": floor("aes")}
+    for ring in () if pps else RINGS:
+        floors[f"floor:{ring}"] = lambda rig, ring=ring: rig.bursts("crc", frame=FRAME, ring=ring, seconds=SECONDS)
     loads = contest.loads(case, {"integrity only": once, "Linux bridge": once, "OVS-DPDK": ovs(0), "encrypted": once,
                                  "packed rings": once, "rings of 1024": once, "OVS-DPDK:500": ovs(500),
                                  **floors})
 
-    def of(name):
-        return None if pps else FLOOR[name]
-
     for name in ("integrity only", "encrypted"):
         contest.row(f"{case}, {name}: host", "s/Mpkt", loads, name, "OVS-DPDK", per_mpkt,
-                    absolute=None if pps else MOST[name], floor=of(name))
-        contest.row(f"{case}, {name}: host", "s/Mpkt", loads, name, "OVS-DPDK:500", per_mpkt, floor=of(name))
+                    absolute=None if pps else MOST[name], floor=FLOOR[name])
+        contest.row(f"{case}, {name}: host", "s/Mpkt", loads, name, "OVS-DPDK:500", per_mpkt, floor=FLOOR[name])
         contest.row(f"{case}, {name}: host", "s/Mpkt", loads, name, "Linux bridge", per_mpkt, most=0.1 if pps else None,
-                    floor=of(name))
-        contest.row(f"{case}, {name}: packets per train of an agent", "", loads, name, None, lambda load: load.train)
+                    floor=FLOOR[name])
+        contest.row(f"{case}, {name}: packets per train of an agent", "", loads, name, None, lambda load: load.train,
+                    floor=FLOOR[name])
         contest.row(f"{case}, {name}: appliance", "s/Mpkt", loads, name, None, lambda load: load.appliance_per_mpkt)
         contest.row(f"{case}, {name}: arrived", "Mpps", loads, name, "Linux bridge", lambda load: load.mpps,
-                    floor=of(name))
+                    floor=FLOOR[name])
         contest.row(f"{case}, {name}: lost of what was offered", "%", loads, name, "Linux bridge",
                     lambda load: 100 * load.lost / load.offered)
     for name in ("packed rings", "rings of 1024"):
         contest.row(f"{case}, {name}, integrity only: host", "s/Mpkt", loads, name, "Linux bridge", per_mpkt,
-                    most=0.1 if pps else None, floor=of(name))
+                    most=0.1 if pps else None, floor=FLOOR[name])
+    for ring in () if pps else RINGS:
+        contest.row(f"{case}, the floor when it is woken for each ringful of {ring}: host", "s/Mpkt", loads, f"floor:{ring}",
+                    None, per_mpkt)
 
 
 def main():
     report = Report("host-small", f"CPU seconds of the host per million frames; {ROUNDS} rounds of {SECONDS:g} s in turns. "
                     "The bridge has the same ring guests on TAPs; OVS-DPDK is one switch on one host, :500 with "
-                    "pmd-maxsleep=500. Floor: the frames packed into UDP trains and taken out again, nothing else.")
+                    "pmd-maxsleep=500. Floor: the frames packed into UDP trains and taken out again, nothing else; paced, by "
+                    "processes that are woken for the same bursts.")
     with Contest(report) as contest:
         contest.enter("integrity only", lambda: Outrigger("a", clear=True, pair_words=((), ("packed",), ("rx=1024", "tx=1024"))))
         contest.enter("packed rings", lambda: Pair(contest.rigs["integrity only"], 1))

@@ -5,7 +5,7 @@
     Bridge       Linux bridges, two hosts, guests on TAPs; over VXLAN, or one underlay bridge
     VethTcp      real Linux stacks (iperf3) in namespaces: straight, over a bridge, over bridges and VXLAN
     Udp          the kernel's UDP with GSO and GRO, the limit of every tunnel over it
-    Floor        the same with one pass over the bytes on each side: the least that an agent can cost
+    Floor        the same with one pass over the bytes on each side, and woken for bursts: the least that an agent can cost
 """
 
 import contextlib
@@ -322,6 +322,11 @@ class Floor(Udp):
     def stream(self, seal, **options):
         """seal: copy, crc or aes. Attributes per_gb, per_mpkt, wakeups_per_m, gbps, mpps."""
         return self.run_once("stream", **{"pass": seal}, **options)
+
+    def bursts(self, seal, **options):
+        """Attributes as a Load's, of both agents: per_gb, per_mpkt, wakeups_per_m, gbps, mpps, train, p50, p99,
+        appliance_per_gb, appliance_per_mpkt."""
+        return self.run_once("bursts", **{"pass": seal}, **options)
 
     def store(self, **options):
         """Attributes iops, host_us, gateway_us, p50_us, p99_us."""

@@ -28,6 +28,7 @@ struct floor_cfg cfg = {.pass = "copy",
 			.hosts = 1,
 			.doors = 256,
 			.signals = 1,
+			.ring = 256,
 			.memory = 16 << 20,
 			.burst_ns = 100000,
 			.seconds = 1,
@@ -40,15 +41,41 @@ void die(const char *what)
 	exit(1);
 }
 
+static void read_text(const char *path, char *text, size_t size)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd < 0 ? -1 : read(fd, text, size - 1);
+
+	if (n <= 0)
+		die(path);
+	text[n] = '\0';
+	close(fd);
+}
+
+uint64_t floor_cpu_of(pid_t pid)
+{
+	char path[64], text[64];
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/schedstat", pid);
+	read_text(path, text, sizeof(text));
+	return strtoull(text, NULL, 10);
+}
+
+uint64_t floor_sleeps_of(pid_t pid)
+{
+	static const char word[] = "\nvoluntary_ctxt_switches:";
+	char path[64], text[4096];
+	const char *at;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/status", pid);
+	read_text(path, text, sizeof(text));
+	at = strstr(text, word);
+	return at ? strtoull(at + strlen(word), NULL, 10) : 0;
+}
+
 uint64_t floor_cpu_ns(void)
 {
-	char text[64] = "";
-	int fd = open("/proc/self/schedstat", O_RDONLY | O_CLOEXEC);
-
-	if (fd < 0 || read(fd, text, sizeof(text) - 1) <= 0)
-		die("/proc/self/schedstat");
-	close(fd);
-	return strtoull(text, NULL, 10);
+	return floor_cpu_of(getpid());
 }
 
 uint64_t floor_sleeps(void)
@@ -135,6 +162,7 @@ static void option(const char *word)
 	(void)sscanf(word, "gap_us=%u", &cfg.gap_us);
 	(void)sscanf(word, "doors=%u", &cfg.doors);
 	(void)sscanf(word, "signals=%u", &cfg.signals);
+	(void)sscanf(word, "ring=%u", &cfg.ring);
 	(void)sscanf(word, "memory=%zu", &cfg.memory);
 	(void)sscanf(word, "seconds=%lf", &cfg.seconds);
 	(void)sscanf(word, "warm=%lf", &cfg.warm);
@@ -153,16 +181,20 @@ int main(int argc, char **argv)
 	static const struct {
 		const char *name;
 		void (*run)(void);
-	} modes[] = {
-		{"stream", stream_run}, {"store", store_run}, {"relay", relay_run}, {"doors", doors_run}};
+	} modes[] = {{"stream", stream_run},
+		     {"bursts", bursts_run},
+		     {"store", store_run},
+		     {"relay", relay_run},
+		     {"doors", doors_run}};
 	void (*run)(void) = NULL;
 
 	for (size_t i = 0; i < sizeof(modes) / sizeof(modes[0]); i++)
 		if (argc > 1 && !strcmp(argv[1], modes[i].name))
 			run = modes[i].run;
 	if (argc < 5 || !run || inet_pton(AF_INET, argv[4], &cfg.to.sin_addr) != 1) {
-		fprintf(stderr, "usage: bench_floor stream|store|relay|doors NETNS-TX NETNS-RX ADDRESS "
-				"[OPTION=VALUE]...\n");
+		fprintf(stderr,
+			"usage: bench_floor stream|bursts|store|relay|doors NETNS-TX NETNS-RX ADDRESS "
+			"[OPTION=VALUE]...\n");
 		return 2;
 	}
 	cfg.tx_ns = argv[2];
@@ -173,7 +205,7 @@ int main(int argc, char **argv)
 	if (cfg.train * cfg.chunk > FLOOR_DATAGRAM || cfg.chunk < 256 || cfg.frame > 1024 || cfg.depth < 1 ||
 	    cfg.depth > 256 || cfg.size < 8 || cfg.size > 1 << 20 || cfg.hosts < 1 || cfg.hosts > 2 ||
 	    (run == relay_run && cfg.size > 4096) || cfg.doors < 1 || cfg.doors > 1024 || cfg.signals < 1 ||
-	    cfg.signals > 2) {
+	    cfg.signals > 2 || cfg.ring < 2 || cfg.ring > 1024 || (cfg.frame && cfg.frame < 64)) {
 		fprintf(stderr, "bench_floor: these sizes do not go together\n");
 		return 2;
 	}

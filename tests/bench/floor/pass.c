@@ -82,13 +82,13 @@ static bool open_it(const uint8_t *hdr, const uint8_t *nonce, uint8_t *to, const
 	return !aead_gcm.open(key, nonce, hdr, PASS_HDR, to, len, to + len);
 }
 
-uint32_t pass_out(uint8_t *to, const uint8_t *from, uint32_t len)
+uint32_t pass_out(uint8_t *to, const uint8_t *from, uint32_t len, uint64_t place)
 {
 	uint8_t nonce[AEAD_NONCE_LEN] = {0};
 	uint32_t crc;
 
-	memset(to, 0, PASS_HDR);
 	memcpy(to, &out_number, sizeof(out_number));
+	memcpy(to + sizeof(out_number), &place, sizeof(place));
 	memcpy(nonce, &out_number, sizeof(out_number));
 	out_number++;
 	if (kind == AES) {
@@ -102,6 +102,16 @@ uint32_t pass_out(uint8_t *to, const uint8_t *from, uint32_t len)
 		}
 	}
 	return len + pass_extra();
+}
+
+uint64_t pass_place(const uint8_t *from, uint32_t len)
+{
+	uint64_t place;
+
+	if (len < pass_extra())
+		die("a datagram is too short");
+	memcpy(&place, from + sizeof(out_number), sizeof(place));
+	return place;
 }
 
 uint32_t pass_in(uint8_t *to, const uint8_t *from, uint32_t len)
