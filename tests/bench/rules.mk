@@ -16,8 +16,9 @@ $(eval $(call room,tests/bench/udp,fabric/base,,))
 $(eval $(call room,tests/bench/floor,fabric/base fabric/aead hostagent/vhost,$(IPSEC_MB),))
 $(eval $(call room,tests/bench/hops,fabric/base,,))
 $(eval $(call room,tests/bench/tap,fabric/base hostagent/frontend,libevent,))
-$(eval $(call room,tests/bench/disks,fabric/base fabric/buf fabric/aead fabric/rt fabric/vqt hostagent/vhost tests/lib tests/bench/guest,,))
-$(eval $(call room,tests/bench/frames,fabric/base fabric/buf fabric/aead fabric/rt fabric/vqt hostagent/vhost tests/lib tests/bench/guest,,))
+$(eval $(call room,tests/bench/tunnel,fabric/base fabric/buf fabric/aead fabric/rt fabric/vqt,,))
+$(eval $(call room,tests/bench/disks,fabric/base hostagent/vhost tests/lib tests/bench/guest tests/bench/tunnel,,))
+$(eval $(call room,tests/bench/frames,fabric/base hostagent/vhost tests/lib tests/bench/guest tests/bench/tunnel,,))
 BENCH_PROGS := aead pump guest udp floor hops tap frames disks
 PROG_ROOMS += $(foreach p,$(BENCH_PROGS),bench_$(p):tests/bench/$(p))
 
