@@ -2,10 +2,12 @@
 """Round trip of a 64-byte frame from guest to guest over two hosts, one at a time; idle, and beside a load of another
 pair of guests on the same hosts; and the part of each hop, heard on the wires (tests/bench/hops).
 
-The floor is a token that goes the same way through processes that sleep, wake up, pass it on and do nothing else
-(bench_floor relay): guest, agent, appliance, agent, guest and back, eight wake-ups by eventfd and the kernel's UDP.
+The floor is a token that goes the same way through processes that wake up, pass it on and do nothing else (bench_floor
+relay): guest, agent, appliance, agent, guest and back, by eventfd and the kernel's UDP. They sleep or poll as ours do, and
+beside a load there is one of processes that are woken for the same bursts.
 """
 
+import contextlib
 import json
 import subprocess
 import time
@@ -16,6 +18,7 @@ from peers import Bridge, Floor
 from rig import ADDRESS, FULL_FRAME, POLL, Outrigger, RigError
 
 GAP_US = 1000
+FLOORS = {"asleep": {}, "agents poll": {"spin_us": 50}, "appliance polls": {"busy": 1}}
 LOAD_PPS = round(1e9 / 8 / FULL_FRAME)  # 1 Gb/s
 ASLEEP, POLLING = 90, 25  # us more than VXLAN, at most
 PARTS = (("sender", "the sender's guest and agent"), ("wire_in", "the wire to the appliance"), ("appliance", "appliance"),
@@ -44,9 +47,12 @@ def ping(loaded):
     return once
 
 
-def floor(rig):
-    figures = rig.relay(hosts=2, gap_us=GAP_US, size=64, seconds=SECONDS)
-    return {"rtt_p50": figures.p50_us, "rtt_p99": figures.p99_us}
+def floor(loaded, options):
+    def once(rig):
+        with rig.beside(LOAD_PPS) if loaded else contextlib.nullcontext():
+            figures = rig.relay(hosts=2, gap_us=GAP_US, size=64, seconds=SECONDS, **options)
+        return {"rtt_p50": figures.p50_us, "rtt_p99": figures.p99_us}
+    return once
 
 
 def hops(rig):
@@ -73,19 +79,19 @@ def hop_rows(contest, name):
         contest.row(f"idle, {name}: one way, {words}", "us", loads, name, None, lambda figures, part=part: figures[part])
 
 
-def rows(contest, names, floors=()):
-    """names: {contestant: how much more than VXLAN it may be}"""
+def rows(contest, names):
+    """names: {contestant: (how much more than VXLAN it may be, its floor)}"""
     for case, loaded in (("idle", False), ("beside 1 Gb/s", True)):
         loads = contest.loads(case, {**dict.fromkeys((*names, "bridge + VXLAN"), ping(loaded)),
-                                     **dict.fromkeys(floors, floor)})
-        for name, most in names.items():
-            least = "floor" if loads.get("floor") and name.startswith("asleep") and not loaded else None
+                                     **{f"floor:{who}": floor(loaded, FLOORS[who]) for _, who in names.values()}})
+        for name, (most, who) in names.items():
+            least = f"floor:{who}"
             for quantile in ("p50", "p99"):
                 def pick(stats, key=f"rtt_{quantile}"):
                     return stats[key]
                 contest.row(f"{case}, {name}: round trip, {quantile}", "us", loads, name, "bridge + VXLAN", pick, floor=least)
-            more = {who: [mine["rtt_p50"] - theirs["rtt_p50"] for mine, theirs in zip(loads[who], loads["bridge + VXLAN"])]
-                    for who in (name, least) if who}
+            more = {one: [mine["rtt_p50"] - theirs["rtt_p50"] for mine, theirs in zip(loads[one], loads["bridge + VXLAN"])]
+                    for one in (name, least)}
             contest.row(f"{case}, {name}: more than VXLAN, p50", "us", more, name, None, lambda value: value,
                         absolute=most, floor=least)
             contest.row(f"{case}, {name}: both agents", "% of a core", loads, name, None, lambda stats: stats["cpu"])
@@ -102,12 +108,14 @@ def main():
         contest.enter("agents poll", lambda: Outrigger("c", clear=True, pair_words=two, agent_words=POLL))
         contest.enter("bridge + VXLAN", lambda: Bridge(True, pairs=2))
         contest.enter("floor", Floor)
-        rows(contest, {"asleep": ASLEEP, "asleep, encrypted": ASLEEP, "agents poll": POLLING}, ("floor",))
+        rows(contest, {"asleep": (ASLEEP, "asleep"), "asleep, encrypted": (ASLEEP, "asleep"),
+                       "agents poll": (POLLING, "agents poll")})
         for name in ("asleep", "agents poll"):
             hop_rows(contest, name)
     with Contest(report) as contest:
         contest.enter("appliance polls", lambda: Outrigger("a", clear=True, pair_words=two, options=("--busy-poll",)))
         contest.enter("bridge + VXLAN", lambda: Bridge(True, pairs=2))
-        rows(contest, {"appliance polls": POLLING})
+        contest.enter("floor", Floor)
+        rows(contest, {"appliance polls": (POLLING, "appliance polls")})
         hop_rows(contest, "appliance polls")
     return report

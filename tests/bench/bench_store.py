@@ -37,10 +37,11 @@ CHAIN = (
     ("4 KiB read, qd1, guest polls", ("depth=1", "poll=1"), None),
 )
 VARIANTS = ("encrypted", "jumbo fabric", "packed ring")
-# What the floor does for the same load; a guest that works between its requests has none. One request at a time is a
-# matter of waking up: guest, agent and appliance, each on its own.
+# What the floor does for the same load; of a guest that works between its requests, what they would cost all at once. One
+# request at a time is a matter of waking up: guest, agent and appliance, each on its own.
 FLOORS = {
     "4 KiB read, qd32": {"depth": 32}, "4 KiB write, qd32": {"depth": 32, "write": 1},
+    "4 KiB read, qd32, 2 us of work each": {"depth": 32}, "4 KiB read, qd32, 5 us of work each": {"depth": 32},
     "4 KiB read, qd1": None, "4 KiB write, qd1": None,
     "128 KiB reads in order, qd8": {"depth": 8, "size": 131072},
 }

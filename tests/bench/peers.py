@@ -311,13 +311,30 @@ class Floor(Udp):
 
     name = "floor"
 
+    def start(self, mode, **options):
+        return subprocess.Popen([program("bench_floor"), mode, f"{self.prefix}-g0", f"{self.prefix}-g1", "10.96.0.2",
+                                 *(f"{name}={value}" for name, value in options.items())], stdout=subprocess.PIPE, text=True)
+
     def run_once(self, mode, **options):
-        done = subprocess.run([program("bench_floor"), mode, f"{self.prefix}-g0", f"{self.prefix}-g1", "10.96.0.2",
-                               *(f"{name}={value}" for name, value in options.items())], stdout=subprocess.PIPE, text=True,
-                              timeout=60)
-        if done.returncode:
+        with self.start(mode, **options) as running:
+            try:
+                output = running.communicate(timeout=60)[0]
+            except BaseException:
+                running.kill()
+                raise
+        if running.returncode:
             raise RigError(f"{self.name}: bench_floor failed")
-        return Outcome(json.loads(done.stdout))
+        return Outcome(json.loads(output))
+
+    @contextlib.contextmanager
+    def beside(self, pps):
+        """Meanwhile so many super-frames a second go the way of bursts."""
+        with self.start("bursts", **{"pass": "crc"}, pps=pps, seconds=60) as load:
+            time.sleep(0.5)
+            try:
+                yield
+            finally:
+                load.terminate()
 
     def stream(self, seal, **options):
         """seal: copy, crc or aes. Attributes per_gb, per_mpkt, wakeups_per_m, gbps, mpps."""
@@ -333,7 +350,7 @@ class Floor(Udp):
         return self.run_once("store", **options)
 
     def relay(self, **options):
-        """Attributes iops, host_us (of the first agent), p50_us, p99_us."""
+        """Attributes iops, host_us (of the first agent), p50_us, p99_us. spin_us, busy: who does not sleep."""
         return self.run_once("relay", **options)
 
     def doors(self, **options):

@@ -7,8 +7,8 @@
  *	bench_floor stream NETNS-TX NETNS-RX ADDRESS [pass=copy] [frame=0] OPTIONS
  *	bench_floor bursts NETNS-TX NETNS-RX ADDRESS [pass=copy] [frame=0] [pps=0] [ring=256] OPTIONS
  *	bench_floor store NETNS-TX NETNS-RX ADDRESS [depth=32] [size=4096] [write=0] OPTIONS
- *	bench_floor relay NETNS-TX NETNS-RX ADDRESS [hosts=1] [gap_us=0] [size=4096] OPTIONS
- *	bench_floor doors NETNS-TX NETNS-RX ADDRESS [doors=256] [signals=1] [pps=20000] OPTIONS
+ *	bench_floor relay NETNS-TX NETNS-RX ADDRESS [hosts=1] [gap_us=0] [size=4096] [spin_us=0] [busy=0]
+ *OPTIONS bench_floor doors NETNS-TX NETNS-RX ADDRESS [doors=256] [signals=1] [pps=20000] OPTIONS
  *
  *	OPTIONS: [chunk=1376] [train=47] [memory=16777216] [burst_us=100] [seconds=1] [warm=0.3]
  *
@@ -33,6 +33,7 @@
  * relay: one token of `size` bytes, gap_us after it came back the next, through processes that sleep and do
  * nothing else: guest and agent (eventfds between them), appliance (UDP), with two hosts the other agent and
  * guest, and back. What waking up costs on this machine and no program can do without, as long as it sleeps.
+ * spin_us: an agent that passed it on looks for so long before it sleeps. busy: the appliance never sleeps.
  *
  * doors: pps requests a second, those of each burst_us at once, by guests that take turns, with one kick
  * each: an eventfd, and `signals` interrupts for it, by a process that sleeps on all of them and does nothing
@@ -58,8 +59,8 @@ struct floor_cfg {
 	const char *tx_ns, *rx_ns;
 	struct sockaddr_in to;
 	const char *pass;
-	unsigned chunk, train, frame, depth, size, hosts, gap_us, doors, signals, ring;
-	bool write;
+	unsigned chunk, train, frame, depth, size, hosts, gap_us, spin_us, doors, signals, ring;
+	bool write, busy;
 	size_t memory;
 	uint64_t pps, burst_ns;
 	double seconds, warm;

@@ -160,6 +160,7 @@ static void option(const char *word)
 	(void)sscanf(word, "size=%u", &cfg.size);
 	(void)sscanf(word, "hosts=%u", &cfg.hosts);
 	(void)sscanf(word, "gap_us=%u", &cfg.gap_us);
+	(void)sscanf(word, "spin_us=%u", &cfg.spin_us);
 	(void)sscanf(word, "doors=%u", &cfg.doors);
 	(void)sscanf(word, "signals=%u", &cfg.signals);
 	(void)sscanf(word, "ring=%u", &cfg.ring);
@@ -172,6 +173,8 @@ static void option(const char *word)
 		cfg.burst_ns = n * 1000;
 	if (sscanf(word, "write=%u", &u) == 1)
 		cfg.write = u;
+	if (sscanf(word, "busy=%u", &u) == 1)
+		cfg.busy = u;
 	if (!strncmp(word, "pass=", 5))
 		cfg.pass = word + 5;
 }

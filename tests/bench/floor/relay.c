@@ -3,6 +3,7 @@
  * it turns round at the appliance, as a disk's request does; with two it goes on to the other host's guest.
  */
 #include <arpa/inet.h>
+#include <errno.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -60,6 +61,21 @@ static void start(void (*run)(const struct host *h, uint16_t port), const struct
 	child[nchild++] = pid;
 }
 
+/* For a kick or a datagram, with some patience before sleep. */
+static void watch(struct pollfd p[2])
+{
+	uint64_t until = cfg.spin_us ? clock_now_ns() + cfg.spin_us * 1000ull : 0;
+	int n;
+
+	do
+		n = poll(p, 2, 0);
+	while (!n && clock_now_ns() < until);
+	if (!n)
+		n = poll(p, 2, -1);
+	if (n < 0)
+		die("poll");
+}
+
 static void agent(const struct host *h, uint16_t port)
 {
 	struct pollfd p[2] = {{h->kick, POLLIN, 0}, {-1, POLLIN, 0}};
@@ -70,8 +86,7 @@ static void agent(const struct host *h, uint16_t port)
 	if (send(p[1].fd, token, 1, 0) != 1) /* the appliance learns where it is */
 		die("send");
 	for (;;) {
-		if (poll(p, 2, -1) < 0)
-			die("poll");
+		watch(p);
 		if (p[0].revents) {
 			await(h->kick);
 			if (send(p[1].fd, token, cfg.size, 0) < 0)
@@ -96,8 +111,12 @@ static void appliance(const struct host *h, uint16_t port)
 	fd = floor_socket(port, NULL);
 	__atomic_store_n(&shared->turn, 1, __ATOMIC_RELEASE);
 	for (;;) {
-		ssize_t n = recvfrom(fd, token, sizeof(token), 0, (struct sockaddr *)&from, &len);
+		ssize_t n = recvfrom(fd, token, sizeof(token), cfg.busy ? MSG_DONTWAIT : 0,
+				     (struct sockaddr *)&from, &len);
 		unsigned who = ntohs(from.sin_port) - AGENT_PORT;
+
+		if (n < 0 && cfg.busy && errno == EAGAIN)
+			continue;
 
 		if (n < 0 || who > 1)
 			die("nobody says anything");
