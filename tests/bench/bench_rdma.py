@@ -21,9 +21,9 @@ import test_rdma as stand_of
 from proc import wait_for
 
 ROUNDS = int(os.environ.get("ROUNDS", "2"))
-SECONDS = int(os.environ.get("SECONDS", "6"))
+SECONDS = int(os.environ.get("SECONDS", "4"))
 PATIENCE = stand_of.PATIENCE
-SMALL = 1000  # pings
+SMALL = 500  # pings
 RDMA_OPTIONS = "--fabric verbs:rxe1 --fabric verbs:rxe2"
 
 

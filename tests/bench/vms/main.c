@@ -29,6 +29,7 @@
 struct load {
 	const char *disks, *nics;
 	unsigned vms;
+	unsigned first; /* of the next turn */
 	double seconds, warm, rate, frames;
 	uint64_t tick_ns;
 	bool poll, idle;
@@ -209,11 +210,15 @@ static void submit_paced(struct load *l, uint64_t now, double seconds)
 	}
 }
 
+/* Each turn begins with the VM after the one that the last began with: VMs are not served in any order. */
 static bool turn(struct load *l, uint64_t now)
 {
 	bool some = false;
 
-	for (unsigned i = 0; i < l->vms; i++) {
+	l->first = (l->first + 1) % l->vms;
+	for (unsigned k = 0; k < l->vms; k++) {
+		unsigned i = (l->first + k) % l->vms;
+
 		if (l->nic_of && nic_ready(&l->nic_of[i]))
 			some |= nic_reap(&l->nic_of[i]) > 0;
 		if (!l->disk_of)
