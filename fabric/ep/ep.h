@@ -28,8 +28,9 @@
 /* rt_cfg.delay_spare_ns between an agent that sleeps in epoll on a busy host and an appliance: wake-ups take
  * milliseconds there, and a queue of less is left to the kernel's and the switch's own limits. */
 #define RT_SPARE_SLEEPING_NS 10000000ull
-/* Likewise for rt_cfg.ack_delay_ns: a quarter of the least probe timeout between them. */
-#define RT_ACK_DELAY_SLEEPING_NS 250000ull
+/* Likewise for rt_cfg.ack_delay_ns: below the least probe timeout between them, and far enough for an agent's
+ * timer of whole milliseconds, which needs no system call. */
+#define RT_ACK_DELAY_SLEEPING_NS 600000ull
 
 #define EP_LINKS 5   /* RT_PATHS, and the carrier */
 #define EP_BURST 256 /* datagrams of one link in one ep_poll() */

@@ -8,8 +8,9 @@
  */
 #include "fabric/rt/impl.h"
 
-/* Where nothing came to ride on, waiting costs a wake-up of the timer's instead of saving one: it is tried
- * again after so many bursts, twice as many after each time in a row. */
+/* Where nothing came meanwhile, neither a packet to ride on nor another burst to acknowledge with the first,
+ * waiting costs a wake-up of the timer's instead of saving one: it is tried again after so many bursts, twice
+ * as many after each time in a row, or when bursts follow each other closely. */
 #define ACK_HURRY    16u
 #define ACK_VAIN_MAX 4u
 
@@ -91,22 +92,42 @@ unsigned ack_write(struct rt *rt, struct cur_w *out, bool due, uint64_t now)
 	return written;
 }
 
+/* A burst came: how far apart they are, the larger gap of the last two. */
+static void burst(struct rt *rt, uint64_t now)
+{
+	uint64_t gap = now - rt->burst_at;
+
+	rt->burst_fed = false;
+	rt->burst_gap = gap > rt->burst_last ? gap : rt->burst_last;
+	rt->burst_last = gap;
+	rt->burst_at = now;
+	if (rt->ack_at != RT_NEVER)
+		rt->ack_bursts++;
+}
+
 void ack_settle(struct rt *rt, uint64_t now)
 {
-	bool wait = rt->cfg.ack_delay_ns && !rt->ack_hurry, hurried = false;
+	uint64_t delay = rt->cfg.ack_delay_ns;
+	bool fed = rt->burst_fed, wait, last;
 
+	if (fed)
+		burst(rt, now);
+	wait = delay && (!rt->ack_hurry || rt->burst_gap <= delay / 2);
+	/* The next burst would be too late for them: with this one they cost no wake-up. */
+	last = fed && rt->ack_at != RT_NEVER && now + rt->burst_last >= rt->ack_at;
 	for (unsigned c = 0; c < RT_NCLASS; c++) {
 		struct rx_win *w = &rt->rx[c];
 
 		if (!w->owed)
 			continue;
-		hurried |= !wait;
-		if (w->soon || !wait)
+		if (w->soon || !wait || last) {
 			w->due = true;
-		else if (rt->ack_at == RT_NEVER)
-			rt->ack_at = now + rt->cfg.ack_delay_ns;
+		} else if (rt->ack_at == RT_NEVER) {
+			rt->ack_at = now + delay;
+			rt->ack_bursts = 1;
+		}
 	}
-	if (hurried && rt->ack_hurry)
+	if (fed && !wait && rt->ack_hurry)
 		rt->ack_hurry--;
 }
 
@@ -115,9 +136,13 @@ void ack_tick(struct rt *rt, uint64_t now)
 	if (now < rt->ack_at)
 		return;
 	rt->ack_at = RT_NEVER;
-	rt->ack_hurry = ACK_HURRY << rt->ack_vain;
-	if (rt->ack_vain < ACK_VAIN_MAX)
-		rt->ack_vain++;
+	if (rt->ack_bursts > 1) {
+		rt->ack_vain = 0;
+	} else {
+		rt->ack_hurry = ACK_HURRY << rt->ack_vain;
+		if (rt->ack_vain < ACK_VAIN_MAX)
+			rt->ack_vain++;
+	}
 	for (unsigned c = 0; c < RT_NCLASS; c++)
 		rt->rx[c].due |= rt->rx[c].owed > 0;
 }

@@ -219,16 +219,20 @@ struct rt {
 	struct tx_ring tx[RT_NCLASS];
 	struct rx_win rx[RT_NCLASS];
 	struct path path[RT_PATHS];
-	int primary;	    /* path that carries data, or -1 */
-	unsigned npath;	    /* 1 + the highest number of a path there ever was: the others need no look */
-	uint32_t turn;	    /* class that is served first by the next rt_output() */
-	uint64_t keep_at;   /* next keepalive */
-	bool quiet;	    /* nothing but keepalives was sent since the last but one */
-	uint64_t ack_at;    /* acknowledgements that wait for company are due then; or RT_NEVER */
-	uint32_t ack_vain;  /* times in a row that they waited in vain, ACK_VAIN_MAX at most */
-	uint32_t ack_hurry; /* bursts whose acknowledgements do not wait, after one that waited in vain */
-	uint64_t pace_at;   /* something waits for this time only, since the last rt_output(); or RT_NEVER */
-	uint8_t phase;	    /* own clock as last seen */
+	int primary;	     /* path that carries data, or -1 */
+	unsigned npath;	     /* 1 + the highest number of a path there ever was: the others need no look */
+	uint32_t turn;	     /* class that is served first by the next rt_output() */
+	uint64_t keep_at;    /* next keepalive */
+	bool quiet;	     /* nothing but keepalives was sent since the last but one */
+	uint64_t ack_at;     /* acknowledgements that wait for company are due then; or RT_NEVER */
+	uint32_t ack_vain;   /* times in a row that they waited in vain, ACK_VAIN_MAX at most */
+	uint32_t ack_hurry;  /* bursts whose acknowledgements do not wait, after one that waited in vain */
+	uint32_t ack_bursts; /* that the waiting ones are of */
+	bool burst_fed;	     /* something to acknowledge came since the last end of a burst */
+	uint64_t burst_at;   /* end of the last burst that brought something */
+	uint64_t burst_last, burst_gap; /* before it; the larger of the last two gaps */
+	uint64_t pace_at; /* something waits for this time only, since the last rt_output(); or RT_NEVER */
+	uint8_t phase;	  /* own clock as last seen */
 	uint64_t last_rx;
 	uint64_t lay; /* how long the datagram that is being taken lay at this host */
 

@@ -111,6 +111,7 @@ static void take_data(struct rt *rt, struct rx_win *w, const struct wire_hdr *h,
 		break;
 	}
 	w->owed++;
+	rt->burst_fed = true;
 	if (gap || w->owed >= w->owed_max)
 		w->due = true;
 }
@@ -140,6 +141,7 @@ static void take_header(struct rt *rt, struct rx_win *w, const struct wire_hdr *
 	if (psn_diff(h->floor, w->cum) > 0) {
 		counter_add(&rt->counters[RT_C_rx_skipped], rx_floor(w, h->floor));
 		w->owed++; /* the peer's window waits for us to confirm it */
+		rt->burst_fed = true;
 	}
 	if (h->flags & WIRE_F_ACK_NOW)
 		w->due = true;

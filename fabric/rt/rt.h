@@ -115,10 +115,10 @@ struct rt_cfg {
 	/* Delay beyond the empty path's that is not taken for congestion. Where a peer sleeps or shares its
 	 * processor, its wake-ups look like a queue: give as much as those take. 0: rto_floor_ns / 2. */
 	uint64_t delay_spare_ns;
-	/* Acknowledgements that nothing urges wait for so long for a packet to ride on: a burst is answered
-	 * by one of the other direction, mostly, and a packet for the acknowledgement alone costs both ends a
-	 * wake-up. Who waited in vain does not for a while. Well below the peer's rto_floor_ns. 0: they go at
-	 * the end of each burst. */
+	/* Acknowledgements that nothing urges wait for so long for a packet to ride on, or for more bursts to
+	 * acknowledge at once: a packet for the acknowledgement of each burst alone costs both ends a
+	 * wake-up. Where bursts come closely they go with the last that comes in time. Who waited in vain
+	 * does not for a while. Below the peer's rto_floor_ns. 0: they go at the end of each burst. */
 	uint64_t ack_delay_ns;
 	/* An authenticated packet at least this often on each path; every other time while idle, if lost_ns
 	 * is three of these at least. 0: 1 s. */

@@ -61,12 +61,12 @@ static void arm(struct engine *e, uint64_t now)
 	uint64_t at = e->ep ? ep_deadline(e->ep) : UINT64_MAX, wait;
 	struct timeval tv;
 
+	if (at == e->timer_at) /* although it is near by now */
+		return;
 	if (at < now + SOON_NS) {
 		arm_soon(e, at, now);
 		return;
 	}
-	if (at == e->timer_at)
-		return;
 	e->timer_at = at;
 	if (at == UINT64_MAX) {
 		evtimer_del(e->timer);

@@ -243,6 +243,7 @@ static void waits_for_company(void **state)
 	/* In vain: for a while it does not wait. */
 	for (uint32_t i = 0; rt->ack_at == RT_NEVER; i++) {
 		assert_true(i < 20);
+		pair.now += 60 * US; /* bursts apart from each other */
 		put(0, RT_DATA, RT_REL_FULL, i, 3 * 1324);
 		pair_take(0);
 		pair_give_all(1);
@@ -264,6 +265,7 @@ static void waits_less_and_less_in_vain(void **state)
 	rt = pair.rt[1];
 	for (uint32_t vain = 0, hurried; vain < 7; vain++) {
 		for (hurried = 0; rt->ack_at == RT_NEVER; hurried++) {
+			pair.now += 60 * US;
 			put(0, RT_DATA, RT_REL_FULL, hurried, 3 * 1324);
 			pair_take(0);
 			pair_give_all(1);
@@ -275,6 +277,41 @@ static void waits_less_and_less_in_vain(void **state)
 		assert_int_equal(pair_take(1), 1);
 		pair_give_all(0);
 	}
+}
+
+/* Bursts that follow each other closely are acknowledged together, by the last one before the delay is over;
+ * waits that were in vain before do not count then. */
+static void waits_for_bursts(void **state)
+{
+	struct rt_cfg c = pair_cfg();
+	unsigned acks = 0;
+	struct rt *rt;
+
+	(void)state;
+	c.ack_delay_ns = 100 * US;
+	pair_up(&c, 1, 10 * US);
+	rt = pair.rt[1];
+	rt->ack_hurry = 1000;
+	for (uint32_t i = 0; i < 44; i++) {
+		int n;
+
+		pair.now += 20 * US;
+		assert_true(rt->ack_at == RT_NEVER || pair.now < rt->ack_at);
+		put(0, RT_DATA, RT_REL_FULL, i, 3 * 1324);
+		pair_take(0);
+		pair_give_all(1);
+		n = pair_take(1);
+		acks += i > 1 ? (unsigned)n : 0; /* closely: so says the second gap */
+		pair_give_all(0);
+	}
+	assert_int_equal(acks, 42 / 5);
+	/* The stream ends: what waits is of several bursts, so the timer was no waste. */
+	rt->ack_vain = 3;
+	assert_true(rt->ack_bursts > 1);
+	pair_tick(1);
+	assert_int_equal(pair_take(1), 1);
+	assert_int_equal(rt->ack_vain, 0);
+	assert_int_equal(rt->ack_hurry, 1000 - 2);
 }
 
 /* Whose window is filling needs acknowledgements to go on: they come at the end of the burst. */
@@ -307,15 +344,11 @@ static void does_not_wait_when_asked(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(windows),
-		cmocka_unit_test(delay),
-		cmocka_unit_test(when_due),
-		cmocka_unit_test(duplicate_answered),
-		cmocka_unit_test(both_paths),
-		cmocka_unit_test(header_alone),
-		cmocka_unit_test(waits_for_company),
-		cmocka_unit_test(waits_less_and_less_in_vain),
-		cmocka_unit_test(does_not_wait_when_asked),
+		cmocka_unit_test(windows),	     cmocka_unit_test(delay),
+		cmocka_unit_test(when_due),	     cmocka_unit_test(duplicate_answered),
+		cmocka_unit_test(both_paths),	     cmocka_unit_test(header_alone),
+		cmocka_unit_test(waits_for_company), cmocka_unit_test(waits_less_and_less_in_vain),
+		cmocka_unit_test(waits_for_bursts),  cmocka_unit_test(does_not_wait_when_asked),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, pair_teardown);
