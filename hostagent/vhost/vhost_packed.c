@@ -237,6 +237,8 @@ static int packed_pop(struct vhost_ring *r, struct vqt_chain *c)
 	}
 	if (r->armed)
 		disarm(r);
+	if (packed_available(r, r->last_avail + RING_AHEAD))
+		ring_fetch(r, le64toh(r->pdesc[packed_slot(r, r->last_avail + RING_AHEAD)].addr));
 	err = walk_new(r, c);
 	if (err)
 		return ring_fail(r, err);

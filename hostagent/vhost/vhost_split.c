@@ -130,6 +130,17 @@ static int take(struct vhost_ring *r, uint16_t head, struct vqt_chain *c)
 	return 1;
 }
 
+static inline void look_ahead(const struct vhost_ring *r)
+{
+	uint16_t at = r->last_avail + RING_AHEAD, head;
+
+	if ((uint16_t)(r->avail_seen - r->last_avail) <= RING_AHEAD)
+		return;
+	head = le16toh(r->avail->ring[at & (uint16_t)(r->num - 1)]);
+	if (head < r->num)
+		ring_fetch(r, le64toh(r->desc[head].addr));
+}
+
 static int split_pop(struct vhost_ring *r, struct vqt_chain *c)
 {
 	uint16_t head, slot;
@@ -156,6 +167,7 @@ static int split_pop(struct vhost_ring *r, struct vqt_chain *c)
 	}
 	if (r->armed)
 		disarm(r);
+	look_ahead(r);
 	slot = r->last_avail & (uint16_t)(r->num - 1);
 	head = le16toh(r->avail->ring[slot]);
 	got = take(r, head, c);
