@@ -22,7 +22,7 @@ static const char usage_text[] =
 	"\n"
 	"      --fabric ADDRESS[:PORT]    where host agents reach it, UDP data and TCP control (port 4793);\n"
 	"                                 up to three times: each is a path of every session\n"
-	"      --fabric verbs:DEVICE[/PORT[/GID]][,tc=N][,sl=N][,pkey=N][,sealed=1]\n"
+	"      --fabric verbs:DEVICE[/PORT[/GID]][,tc=N][,sl=N][,pkey=N][,mtu=N][,sealed=1]\n"
 	"                                 an RDMA port as one more path, for agents that have one too; goes\n"
 	"                                 before the addresses, which stay for control and as its backup\n"
 	"      --listen-api ADDRESS:PORT  management API (0.0.0.0:7443)\n"

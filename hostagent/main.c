@@ -54,7 +54,7 @@ static const char usage_text[] =
 	"      --appliance ADDRESS[:PORT]  enroll: the appliance's API; else its fabric address\n"
 	"                                  (port 4793); may be given again: other ways to the same "
 	"appliance\n"
-	"      --fabric verbs:DEVICE[/PORT[/GID]][,tc=N][,sl=N][,pkey=N][,sealed=1]\n"
+	"      --fabric verbs:DEVICE[/PORT[/GID]][,tc=N][,sl=N][,pkey=N][,mtu=N][,sealed=1]\n"
 	"                        an RDMA port with a way to the appliance's; up to three times, in the\n"
 	"                        order of the appliance's. Without it the fabric is UDP alone\n"
 	"      --token TOKEN     one-time enrolment token\n"

@@ -67,14 +67,16 @@ struct verbs_mem;
 #define VERBS_SQ_DEPTH 256u  /* sends of a peer that are not known to be over */
 #define VERBS_GID_AUTO (-1)
 
-/* "DEVICE[/PORT[/GID]][,tc=N][,sl=N][,pkey=N][,sealed=1]": GID is an index, pkey too. */
+/* "DEVICE[/PORT[/GID]][,tc=N][,sl=N][,pkey=N][,mtu=N][,sealed=1]": GID is an index, pkey too; mtu in bytes.
+ */
 struct verbs_port {
 	char device[64];
 	uint8_t port; /* from 1 */
 	int gid;      /* index; VERBS_GID_AUTO: RoCEv2 with an IPv4 address, else RoCEv2, else 0 */
 	uint8_t traffic_class, sl;
 	uint16_t pkey;
-	bool sealed; /* nothing is moved by key: all bytes cross in sealed messages */
+	uint16_t mtu; /* of RDMA, at most: 256, 512, .. 4096; 0: the port's */
+	bool sealed;  /* nothing is moved by key: all bytes cross in sealed messages */
 };
 
 /* 0; or -EINVAL and a sentence. */

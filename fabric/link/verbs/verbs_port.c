@@ -7,9 +7,13 @@
 
 #include "fabric/link/verbs/verbs_impl.h"
 
+#define MTU_MIN 256u
+#define MTU_MAX 4096u
+
 static int bad(char *why, size_t why_len, const char *text)
 {
-	snprintf(why, why_len, "'%s' is not DEVICE[/PORT[/GID]][,tc=N][,sl=N][,pkey=N][,sealed=1]", text);
+	snprintf(why, why_len, "'%s' is not DEVICE[/PORT[/GID]][,tc=N][,sl=N][,pkey=N][,mtu=N][,sealed=1]",
+		 text);
 	return -EINVAL;
 }
 
@@ -32,10 +36,10 @@ static int option(struct verbs_port *p, const char **at)
 	static const struct {
 		const char *name;
 		unsigned long max;
-	} known[] = {{"tc=", 255}, {"sl=", 15}, {"pkey=", UINT16_MAX}, {"sealed=", 1}};
+	} known[] = {{"tc=", 255}, {"sl=", 15}, {"pkey=", UINT16_MAX}, {"mtu=", MTU_MAX}, {"sealed=", 1}};
 	unsigned long n;
 
-	for (unsigned i = 0; i < 4; i++) {
+	for (unsigned i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
 		size_t len = strlen(known[i].name);
 
 		if (strncmp(*at, known[i].name, len))
@@ -49,6 +53,10 @@ static int option(struct verbs_port *p, const char **at)
 			p->sl = (uint8_t)n;
 		else if (i == 2)
 			p->pkey = (uint16_t)n;
+		else if (i == 3 && (n < MTU_MIN || n & (n - 1)))
+			return -EINVAL;
+		else if (i == 3)
+			p->mtu = (uint16_t)n;
 		else
 			p->sealed = n;
 		return 0;
@@ -138,6 +146,9 @@ int vdev_look(struct verbs_dev *d, char *why, size_t why_len)
 		snprintf(why, why_len, "RDMA device %s has no port %u", p->device, p->port);
 		return -EINVAL;
 	}
+	while (p->mtu && d->pattr.active_mtu > IBV_MTU_256 &&
+	       MTU_MIN << (d->pattr.active_mtu - IBV_MTU_256) > p->mtu)
+		d->pattr.active_mtu--;
 	d->ethernet = d->pattr.link_layer == IBV_LINK_LAYER_ETHERNET;
 	if (d->pattr.state != IBV_PORT_ACTIVE && d->pattr.state != IBV_PORT_ACTIVE_DEFER) {
 		snprintf(why, why_len,

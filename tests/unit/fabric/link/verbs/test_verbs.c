@@ -616,6 +616,10 @@ static void test_the_ipv4_gid_is_found(void **state)
 	assert_int_equal(link_verbs_open(l, 1, 1, &end), 0);
 	assert_int_equal(end.gid[0], 0xfe);
 	l->ops->destroy(l);
+	l = make("vd0,mtu=1024", pool, &err, why, sizeof(why));
+	assert_int_equal(link_verbs_open(l, 1, 1, &end), 0);
+	assert_int_equal(end.mtu, 3);
+	l->ops->destroy(l);
 	buf_pool_destroy(pool);
 	assert_int_equal(vd_leaks(), 0);
 }
@@ -643,9 +647,10 @@ static void test_inline_size_is_found(void **state)
 
 static void test_names(void **state)
 {
-	static const char *const bad[] = {"",	       "/1",	  "mlx5_0/", "mlx5_0/0", "mlx5_0/x",
-					  "mlx5_0/1/", "a/1/2/3", "a/1/256", "a,",	 "a,tc=256",
-					  "a,sl=16",   "a,foo=1", "a/1,tc=", "a,tc=1x",	 "a/-1"};
+	static const char *const bad[] = {"",	       "/1",	     "mlx5_0/",	  "mlx5_0/0",	"mlx5_0/x",
+					  "mlx5_0/1/", "a/1/2/3",    "a/1/256",	  "a,",		"a,tc=256",
+					  "a,sl=16",   "a,mtu=1000", "a,mtu=128", "a,mtu=8192", "a,foo=1",
+					  "a/1,tc=",   "a,tc=1x",    "a/-1"};
 	struct verbs_port p;
 	char why[200];
 
@@ -654,12 +659,14 @@ static void test_names(void **state)
 	assert_string_equal(p.device, "mlx5_0");
 	assert_int_equal(p.port, 1);
 	assert_int_equal(p.gid, VERBS_GID_AUTO);
-	assert_int_equal(verbs_port_parse(&p, "mlx5_1/2/3,tc=104,sl=3,pkey=1,sealed=1", why, sizeof(why)), 0);
+	assert_int_equal(
+		verbs_port_parse(&p, "mlx5_1/2/3,tc=104,sl=3,pkey=1,mtu=1024,sealed=1", why, sizeof(why)), 0);
 	assert_int_equal(p.port, 2);
 	assert_int_equal(p.gid, 3);
 	assert_int_equal(p.traffic_class, 104);
 	assert_int_equal(p.sl, 3);
 	assert_int_equal(p.pkey, 1);
+	assert_int_equal(p.mtu, 1024);
 	assert_true(p.sealed);
 	for (unsigned i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
 		if (verbs_port_parse(&p, bad[i], why, sizeof(why)) != -EINVAL)
