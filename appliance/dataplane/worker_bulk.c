@@ -3,7 +3,7 @@
  * Frames that RDMA adapters move: the door of vqt_bulk.h for one session.
  *
  * A frame lies in one slot, whole: what was fetched from one guest is placed for another from where it is, by
- * reference, in as many pieces as the guest had on the one side, and in one or two on the other. Frames that
+ * reference, in as many pieces as the guests have on either side, or one or two of a stage. Frames that
  * lie elsewhere (an uplink's, those of hosts without RDMA) are copied into a slot, once, and counted.
  *
  * Slots are the worker's and registered with each of its ports once. Ports share receive queues among their
@@ -31,7 +31,7 @@ struct bulk_move {
 	struct buf *slot;
 	struct frame *f; /* placing: what to give back if it fails */
 	unsigned path;
-	struct verbs_seg seg[VQT_KEYS_MAX];
+	struct verbs_seg seg[VQT_PLACE_SEGS];
 };
 
 struct worker_bulk {
@@ -170,12 +170,12 @@ static const struct guest_region *region(const struct wsession *s, uint16_t dev,
 	return g ? &g->r : NULL;
 }
 
-/* The pieces as path reaches them; false: not all of them. */
-static bool pieces(const struct wsession *s, uint16_t dev, const struct vqt_lent *k, unsigned path,
-		   struct verbs_seg *out)
+/* The n pieces as path reaches them; false: not all of them. */
+static bool pieces(const struct wsession *s, uint16_t dev, const struct vqt_seg *seg, unsigned n,
+		   unsigned path, struct verbs_seg *out)
 {
-	for (unsigned i = 0; i < k->n; i++) {
-		const struct vqt_seg *key = &k->key[i];
+	for (unsigned i = 0; i < n; i++) {
+		const struct vqt_seg *key = &seg[i];
 		const struct guest_region *r = region(s, dev, key->region);
 
 		if (!r || r->stage || !(r->paths >> path & 1) || key->off > r->length ||
@@ -197,7 +197,7 @@ static int fetch(void *ctx, uint16_t dev, struct frame *f, const struct vqt_lent
 		return -EAGAIN;
 	m->v = (struct verbs_move){.local = m->slot->base + k->head, .n = k->n, .seg = m->seg, .done = over};
 	for (m->path = 0; m->path < RT_PATHS; m->path++)
-		if (s->verbs[m->path] && pieces(s, dev, k, m->path, m->seg)) {
+		if (s->verbs[m->path] && pieces(s, dev, k->key, k->n, m->path, m->seg)) {
 			r = link_verbs_move(s->verbs[m->path], s->id, &m->v);
 			if (!r)
 				break;
@@ -249,22 +249,25 @@ static uint8_t *settle(struct bulk_move *m, const struct frame *f, bool there)
 }
 
 static int place(void *ctx, uint16_t dev, uint16_t pair, uint32_t pos, const struct frame *f,
-		 const struct vqt_bulk_end *end, void **op)
+		 const struct vqt_seg *seg, unsigned n, const struct vqt_bulk_end *end, void **op)
 {
 	struct wsession *s = ctx;
-	const struct guest_region *r = region(s, dev, worker_stage_id(pair));
+	const struct guest_region *r = n ? NULL : region(s, dev, worker_stage_id(pair));
 	struct buf *slot = slot_of(s->w->bulk, f);
-	struct bulk_move *m = r && r->length >= FRAME_MAX ? take(s, slot, end) : NULL;
+	struct bulk_move *m = n || (r && r->length >= FRAME_MAX) ? take(s, slot, end) : NULL;
 	int err = -ENOTCONN;
 
 	if (!m)
 		return -ENOTCONN;
 	m->v = (struct verbs_move){
-		.write = true, .seg = m->seg, .done = over, .local = settle(m, f, slot != NULL)};
+		.write = true, .n = n, .seg = m->seg, .done = over, .local = settle(m, f, slot != NULL)};
 	for (m->path = 0; m->v.local && m->path < RT_PATHS; m->path++) {
-		if (!s->verbs[m->path] || !(r->paths >> m->path & 1))
+		if (!s->verbs[m->path])
 			continue;
-		m->v.n = stage_pieces(r, m->path, pos, f->len, m->seg);
+		if (n ? !pieces(s, dev, seg, n, m->path, m->seg) : !(r->paths >> m->path & 1))
+			continue;
+		if (!n)
+			m->v.n = stage_pieces(r, m->path, pos, f->len, m->seg);
 		err = link_verbs_move(s->verbs[m->path], s->id, &m->v);
 		if (!err)
 			break;

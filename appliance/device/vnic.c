@@ -92,9 +92,9 @@ static int try_send(struct vnic *v, unsigned pair, struct frame *f)
 	uint32_t len = f->len - VQT_NET_HDR;
 	int r = vqt_dev_send(v->tun, pair, f, v->now);
 
+	v->world.touched(v->session); /* if it is refused, there may be something to say of that */
 	if (r == -EAGAIN)
 		return r;
-	v->world.touched(v->session);
 	if (r) {
 		count(v, VNIC_C_drop_rx_too_long, 1);
 	} else {

@@ -6,8 +6,8 @@
  *
  * Memory of the host is named by region, a number that its agent has told the appliance together with what
  * the adapters call it (keys), and an offset in it. Only the appliance moves: it fetches a guest's frame, and
- * places one in the agent's stage. What the agent lends stays lent until the appliance says so or the
- * connections it was lent over are closed.
+ * places one in buffers that the guest posted, or in the agent's stage. What the agent lends stays lent until
+ * the appliance says so or the connections it was lent over are closed.
  *
  * Moves are not reliable: one that fails (its path broke) is reported once, and the bytes go as a message.
  * A move that was given up may still write to memory on the host until the queue pair it went over is closed
@@ -30,7 +30,8 @@
 #define VQT_HEAD_MAX   128u
 #define VQT_LENT_FIXED 8u
 #define VQT_LENT_MSG   (VQT_LENT_FIXED + VQT_KEYS_MAX * VQT_SEG + VQT_HEAD_MAX)
-#define VQT_PLACED_LEN 16u
+#define VQT_PLACED_LEN 20u
+#define VQT_PLACE_SEGS 64u /* where one frame is placed, at most */
 
 /* What LENT says: the frame is `head` bytes that follow, then those of n keys; len of all. */
 struct vqt_lent {
@@ -44,13 +45,26 @@ struct vqt_fence {
 	uint32_t path, qpn;
 };
 
-enum vqt_place_state { VQT_PLACE_DONE, VQT_PLACE_RESERVED, VQT_PLACE_FAILED };
+enum vqt_place_state {
+	VQT_PLACE_DONE, /* it lies in the stage */
+	VQT_PLACE_RESERVED,
+	VQT_PLACE_FAILED,
+	VQT_PLACE_POSTED, /* it lies in posted chains */
+};
 
-/* What PLACED says; fence: of a failed one. */
+/* What PLACED says; fence: of a failed one; piece: the first one of its chains. */
 struct vqt_placed {
 	uint32_t len;
 	uint32_t state; /* enum vqt_place_state */
 	struct vqt_fence fence;
+	uint32_t piece;
+};
+
+/* What CHAINS says: from here on frames use posted chains, or (not on) those that the agent takes. piece: the
+ * first one that no frame before it used. */
+struct vqt_chains {
+	bool on;
+	uint32_t piece;
 };
 
 /* How a move ended: the door calls done() once, unless drop() came first. Of a failed placing: *fence, and f,
@@ -67,10 +81,10 @@ struct vqt_bulk_ops {
 	 * by key. */
 	int (*fetch)(void *ctx, uint16_t dev, struct frame *f, const struct vqt_lent *k, const uint8_t *head,
 		     const struct vqt_bulk_end *m, void **op);
-	/* f to the stage of (dev, pair), from position pos on; the caller may put f at once. As
-	 * fetch. */
+	/* f to the n pieces, which add up to its length; n is 0: to the stage of (dev, pair), from position
+	 * pos on. The caller may put f at once. As fetch. */
 	int (*place)(void *ctx, uint16_t dev, uint16_t pair, uint32_t pos, const struct frame *f,
-		     const struct vqt_bulk_end *m, void **op);
+		     const struct vqt_seg *seg, unsigned n, const struct vqt_bulk_end *m, void **op);
 	/* done() will not be called; memory is kept until the adapter is through with it. */
 	void (*drop)(void *ctx, void *op);
 };
@@ -129,6 +143,7 @@ static inline void vqt_placed_put(uint8_t out[VQT_PLACED_LEN], const struct vqt_
 	cur_put_u32(&c, p->state);
 	cur_put_u32(&c, p->fence.path);
 	cur_put_u32(&c, p->fence.qpn);
+	cur_put_u32(&c, p->piece);
 }
 
 static inline void vqt_placed_get(const uint8_t in[VQT_PLACED_LEN], struct vqt_placed *p)
@@ -140,6 +155,29 @@ static inline void vqt_placed_get(const uint8_t in[VQT_PLACED_LEN], struct vqt_p
 	p->state = cur_u32(&c);
 	p->fence.path = cur_u32(&c);
 	p->fence.qpn = cur_u32(&c);
+	p->piece = cur_u32(&c);
+}
+
+static inline void vqt_chains_put(uint8_t out[VQT_CHAINS_LEN], const struct vqt_chains *p)
+{
+	struct cur_w c;
+
+	cur_w_init(&c, out, VQT_CHAINS_LEN);
+	cur_put_u32(&c, p->on);
+	cur_put_u32(&c, p->piece);
+}
+
+/* false: neither on nor off. */
+static inline bool vqt_chains_get(const uint8_t in[VQT_CHAINS_LEN], struct vqt_chains *p)
+{
+	struct cur_r c;
+	uint32_t on;
+
+	cur_r_init(&c, in, VQT_CHAINS_LEN);
+	on = cur_u32(&c);
+	p->on = on;
+	p->piece = cur_u32(&c);
+	return on <= 1;
 }
 
 #endif

@@ -126,11 +126,14 @@ struct vqt_dev_cfg {
 	X(rx_fetch_waited) /* times a fetch could not begin at once */                                       \
 	X(rx_fetch_failed) /* asked for as a message */                                                      \
 	X(tx_copied_bytes) /* of tx_bytes, into messages */                                                  \
-	X(tx_placed)	   /* of tx_frames, put into the agent's stage */                                    \
+	X(tx_placed)	   /* of tx_frames, by an adapter */                                                 \
 	X(tx_placed_bytes)                                                                                   \
+	X(tx_posted)	     /* of those placed, in the guest's own buffers */                               \
+	X(tx_posts_ended)    /* times that ended, for the agent asked for it */                              \
 	X(tx_place_failed)   /* sent as a message instead */                                                 \
 	X(tx_place_reserved) /* said to come, for something behind it went out first */                      \
 	X(tx_no_credit)	     /* vqt_dev_send() refused: the guest has not consumed */                        \
+	X(tx_no_chains)	     /* vqt_dev_send() refused: the guest has posted too little */                   \
 	X(tx_no_room)	     /* vqt_dev_send() refused: the transport is full */                             \
 	X(marks)                                                                                             \
 	X(requests)                                                                                          \
@@ -152,9 +155,11 @@ struct vqt_dev_cfg {
 	X(drop_rx_malformed)                                                                                 \
 	X(drop_rx_no_frame) /* frame pool empty */                                                           \
 	X(drop_rx_no_buf)                                                                                    \
-	X(drop_rx_pending) /* given up early: too many frames were waiting behind */                         \
-	X(drop_rx_gone)	   /* could not be fetched before its guest went */                                  \
-	X(drop_credit)	   /* CREDIT that makes no sense */                                                  \
+	X(drop_rx_pending)  /* given up early: too many frames were waiting behind */                        \
+	X(drop_rx_gone)	    /* could not be fetched before its guest went */                                 \
+	X(drop_posted_late) /* POSTED of chains that are not in use any more */                              \
+	X(drop_posted)	    /* POSTED or RECALL that makes no sense now */                                   \
+	X(drop_credit)	    /* CREDIT that makes no sense */                                                 \
 	X(drop_req_epoch)                                                                                    \
 	X(drop_req_duplicate)                                                                                \
 	X(drop_req_malformed)                                                                                \
@@ -202,8 +207,8 @@ extern const struct rt_ops vqt_peer_rt_ops; /* ctx: struct vqt_peer; path is NUL
 void vqt_peer_service(struct vqt_peer *p, uint64_t now);
 
 /* A frame to the guest, virtio_net_hdr first. The bytes are copied, or kept by the door of the peer's bulk;
- * the frame stays the caller's. -EAGAIN: no credit or no room, writable() follows; -EMSGSIZE; -EINVAL: no
- * such pair. The caller runs vqt_peer_service() (or rt_flush()) at the end of the burst. */
+ * the frame stays the caller's. -EAGAIN: no credit, buffers or room, writable() follows; -EMSGSIZE; -EINVAL:
+ * no such pair. The caller runs vqt_peer_service() (or rt_flush()) at the end of the burst. */
 int vqt_dev_send(struct vqt_dev *d, unsigned pair, const struct frame *f, uint64_t now);
 /* Stream bytes the agent accepts now (a frame takes vqt_span(len)). */
 uint32_t vqt_dev_credit(const struct vqt_dev *d, unsigned pair);

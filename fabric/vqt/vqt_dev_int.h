@@ -53,11 +53,23 @@ struct place {
 	struct vqt_pair *pair;
 	enum place_state state;
 	bool reserved; /* the agent knows that it will come */
+	bool posted;   /* to posted chains, from `piece` on */
+	uint32_t piece;
 	uint32_t pos, len;
 	void *op; /* PLACE_MOVING */
 	struct vqt_fence fence;
 	struct frame *frame; /* of one that failed */
 };
+
+/* What a frame takes of the posted chains. */
+struct posts_take {
+	uint32_t first;	 /* piece */
+	unsigned pieces; /* all of its chains; 0: none, they are not in use */
+	unsigned n;	 /* where its bytes go; 0: in too many places */
+	struct vqt_seg seg[VQT_PLACE_SEGS];
+};
+
+struct vqt_pair_posts;
 
 struct vqt_pair {
 	struct vqt_dev *dev;
@@ -79,7 +91,8 @@ struct vqt_pair {
 	struct list lent; /* on vqt_peer.lent: something to fetch, to ask for or to say TAKEN of */
 	bool owe_taken;
 	struct list places, free_places;
-	struct place *place; /* VQT_PLACES; NULL: no bulk */
+	struct place *place;	      /* VQT_PLACES; NULL: no bulk */
+	struct vqt_pair_posts *posts; /* NULL likewise */
 };
 
 enum req_state {
@@ -190,15 +203,27 @@ void net_lent_forget(struct pending *e);  /* its fetch, if there is one */
 void net_lent_passed(struct vqt_pair *q); /* one was delivered or dropped: TAKEN is owed */
 void net_lent_serve(struct vqt_peer *p, uint64_t now);
 
-/* vqt_dev_place.c: frames into the agent's stage */
+/* vqt_dev_place.c: frames into the guest's buffers, or the agent's stage */
 int place_init(struct vqt_pair *q);
 void place_fini(struct vqt_pair *q);
-/* 0: under way; else the frame is to go as a message. */
-int place_start(struct vqt_pair *q, const struct frame *f);
+/* To the chains of t, or the stage. 0: under way; else the frame is to go as a message. */
+int place_start(struct vqt_pair *q, const struct frame *f, const struct posts_take *t);
 /* Says of all before pos that they will come; 0, or rt_send()'s -EAGAIN: nothing behind may be said. */
 int place_reserve(struct vqt_pair *q, uint32_t pos, uint64_t now);
 /* Says what is over; -EAGAIN: not all of it. */
 int place_serve(struct vqt_pair *q, uint64_t now);
+
+/* vqt_dev_posts.c: chains that the agent posted */
+int posts_init(struct vqt_pair *q);
+void posts_fini(struct vqt_pair *q);
+void posts_posted(struct vqt_pair *q, const struct rt_rec *rec, const uint8_t *data);
+void posts_recall(struct vqt_pair *q, const struct rt_rec *rec);
+/* What a frame of len bytes would take; false: not enough is posted, posts_wait(). */
+bool posts_take(struct vqt_pair *q, uint32_t len, struct posts_take *t);
+void posts_taken(struct vqt_pair *q, const struct posts_take *t);
+void posts_wait(struct vqt_pair *q);
+/* Says CHAINS if it is due; -EAGAIN: no room; -ENOBUFS: no credit. */
+int posts_serve(struct vqt_pair *q, uint64_t now);
 
 /* vqt_dev_piece.c: pieces to frames */
 /* A frame of one piece; NULL: no memory, counted. */

@@ -348,6 +348,7 @@ void pair_reset(struct vqt_pair *q)
 		del(e);
 	}
 	place_fini(q);
+	posts_fini(q);
 	list_del(&q->room);
 	list_del(&q->attention);
 	list_del(&q->lent);

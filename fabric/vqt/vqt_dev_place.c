@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Appliance to guest, into the agent's stage: the adapter writes, and when it has said that all of it is
- * there the agent is told, so that no path can be faster than the bytes.
+ * Appliance to guest, into buffers that the guest posted, or into the agent's stage: the adapter writes, and
+ * when it has said that all of it is there the agent is told, so that no path can be faster than the bytes.
  *
  * Order is the agent's to keep, by position. It takes a gap for a loss once the transport has settled
  * anything behind it; so nothing is said of a position while an earlier one is under way of which the agent
@@ -60,18 +60,24 @@ static void placed(void *arg, bool ok, const struct vqt_fence *fence, struct fra
 	pair_attend(e->pair);
 }
 
-int place_start(struct vqt_pair *q, const struct frame *f)
+int place_start(struct vqt_pair *q, const struct frame *f, const struct posts_take *t)
 {
 	const struct vqt_bulk *b = &q->dev->peer->cfg.bulk;
 	struct list *it = f->len >= PLACE_MIN ? list_pop(&q->free_places) : NULL;
 	struct place *e = it ? container_of(it, struct place, link) : NULL;
 	struct vqt_bulk_end m = {placed, e};
-	int rc;
+	uint16_t wire = q->dev->cfg.wire;
+	int rc = -ENOTCONN;
 
 	if (!e)
 		return -EAGAIN;
-	*e = (struct place){.pair = q, .pos = q->tx_pos, .len = f->len};
-	rc = b->ops->place(b->ctx, q->dev->cfg.wire, q->index, e->pos, f, &m, &e->op);
+	*e = (struct place){.pair = q, .pos = q->tx_pos, .len = f->len, .posted = t->n, .piece = t->first};
+	if (t->n)
+		rc = b->ops->place(b->ctx, wire, q->index, e->pos, f, t->seg, t->n, &m, &e->op);
+	if (rc) {
+		e->posted = false;
+		rc = b->ops->place(b->ctx, wire, q->index, e->pos, f, NULL, 0, &m, &e->op);
+	}
 	if (rc) {
 		list_add_head(&q->free_places, &e->link);
 		return rc;
@@ -79,12 +85,13 @@ int place_start(struct vqt_pair *q, const struct frame *f)
 	list_add_tail(&q->places, &e->link);
 	d_count(q->dev, VQT_D_tx_placed, 1);
 	d_count(q->dev, VQT_D_tx_placed_bytes, f->len);
+	d_count(q->dev, VQT_D_tx_posted, e->posted);
 	return 0;
 }
 
 static int say(struct place *e, enum vqt_place_state state, uint64_t now)
 {
-	struct vqt_placed p = {.len = e->len, .state = state, .fence = e->fence};
+	struct vqt_placed p = {.len = e->len, .state = state, .fence = e->fence, .piece = e->piece};
 	struct rt_rec rec = {
 		.kind = VQT_PLACED, .queue = (uint8_t)e->pair->index, .id = e->pos, .total = VQT_PLACED_LEN};
 	uint8_t bytes[VQT_PLACED_LEN];
@@ -131,7 +138,7 @@ static int resend(struct place *e, uint64_t now)
 static bool finish(struct place *e, uint64_t now)
 {
 	if (e->state == PLACE_DONE)
-		return !say(e, VQT_PLACE_DONE, now);
+		return !say(e, e->posted ? VQT_PLACE_POSTED : VQT_PLACE_DONE, now);
 	if (e->state == PLACE_FAILED && !say(e, VQT_PLACE_FAILED, now))
 		e->state = PLACE_RESENDING;
 	return e->state == PLACE_RESENDING && !resend(e, now);

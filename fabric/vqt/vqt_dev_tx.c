@@ -44,7 +44,8 @@ static int send_frame(struct vqt_pair *q, const struct frame *f, uint64_t now)
 	return rc;
 }
 
-/* A small frame, with others in one message. 0; -EAGAIN: no room; -ENOBUFS: no credit. */
+/* A small frame, with others in one message. 0; -EAGAIN: no room; -ENOBUFS: no credit. The chains it takes
+ * are the caller's to count. */
 static int send_small(struct vqt_pair *q, const struct frame *f, uint64_t now)
 {
 	struct rt_rec rec = {.kind = VQT_FRAMES, .queue = (uint8_t)q->index, .id = q->run_pos};
@@ -76,13 +77,13 @@ static int send_small(struct vqt_pair *q, const struct frame *f, uint64_t now)
 }
 
 /* Likewise any other. */
-static int send_large(struct vqt_pair *q, const struct frame *f, uint64_t now)
+static int send_large(struct vqt_pair *q, const struct frame *f, const struct posts_take *t, uint64_t now)
 {
 	int rc;
 
 	if (!GUARD(credit, vqt_span(f->len) <= q->tx_limit - q->tx_pos))
 		return -ENOBUFS;
-	rc = place_start(q, f);
+	rc = place_start(q, f, t);
 	if (rc)
 		rc = send_frame(q, f, now);
 	if (rc)
@@ -94,6 +95,7 @@ static int send_large(struct vqt_pair *q, const struct frame *f, uint64_t now)
 
 int vqt_dev_send(struct vqt_dev *d, unsigned pair, const struct frame *f, uint64_t now)
 {
+	struct posts_take t;
 	struct vqt_pair *q;
 	int rc;
 
@@ -102,7 +104,11 @@ int vqt_dev_send(struct vqt_dev *d, unsigned pair, const struct frame *f, uint64
 	if (f->len < VQT_FRAME_MIN || f->len > FRAME_MAX)
 		return -EMSGSIZE;
 	q = &d->pairs[pair];
-	rc = f->len <= VQT_SMALL ? send_small(q, f, now) : send_large(q, f, now);
+	if (!posts_take(q, f->len, &t)) {
+		posts_wait(q);
+		return -EAGAIN;
+	}
+	rc = f->len <= VQT_SMALL ? send_small(q, f, now) : send_large(q, f, &t, now);
 	if (rc == -ENOBUFS) {
 		refuse_credit(q);
 		return -EAGAIN;
@@ -113,6 +119,7 @@ int vqt_dev_send(struct vqt_dev *d, unsigned pair, const struct frame *f, uint64
 	}
 	if (rc)
 		return rc;
+	posts_taken(q, &t);
 	d_count(d, VQT_D_tx_frames, 1);
 	d_count(d, VQT_D_tx_bytes, f->len);
 	if (f->len > VQT_FRAME_SUPER)
@@ -161,10 +168,17 @@ void pair_room(struct vqt_peer *p)
 
 void pair_service(struct vqt_pair *q, uint64_t now)
 {
-	struct rt_rec rec = {.kind = VQT_MARK, .queue = (uint8_t)q->index, .id = q->tx_pos};
+	struct rt_rec rec = {.kind = VQT_MARK, .queue = (uint8_t)q->index};
+	int rc;
 
 	if (place_serve(q, now))
 		wait_room(q);
+	rc = posts_serve(q, now);
+	if (rc == -ENOBUFS)
+		refuse_credit(q);
+	else if (rc)
+		wait_room(q);
+	rec.id = q->tx_pos;
 	if (q->want_mark) {
 		if (place_reserve(q, q->tx_pos, now) ||
 		    dev_rt_send(q->dev, RT_NET, RT_REL_FULL, &rec, NULL, 0, now)) {

@@ -56,12 +56,21 @@ static void vq_fence(struct vqt_vq *q, enum vq_state state)
 	q->state = state;
 	q->more = false;
 	list_del(&q->dirty);
-	if (q->rx)
+	if (q->rx) {
+		posts_fence(q);
 		rx_stop(q);
+	}
 	if (q->tx)
 		lent_fence(q);
 	if (q->bq)
 		bq_fence(q);
+}
+
+void vq_stopped(struct vqt_vq *q)
+{
+	vq_flush(q);
+	vq_fence(q, VQ_STOPPED);
+	q->dev->host->ops->stopped(q->dev->cfg.user, q->index);
 }
 
 void vq_broken(struct vqt_vq *q, const char *reason)
@@ -198,7 +207,7 @@ struct vqt_hdev *vqt_host_attach(struct vqt_host *h, const struct vqt_hdev_cfg *
 		if (cfg->type == VQT_BLK)
 			*err = bq_create(&d->vq[i], cfg->depth);
 		else if (i % 2 == 0)
-			*err = rx_create(&d->vq[i], d->cfg.window);
+			*err = rx_create(&d->vq[i], d->cfg.window, cfg->keys != NULL);
 		else if (cfg->keys)
 			*err = lent_create(&d->vq[i]);
 	}
@@ -241,7 +250,7 @@ bool vqt_hdev_news(struct vqt_hdev *d)
 
 unsigned vqt_hdev_inflight(const struct vqt_hdev *d)
 {
-	return d->ninflight + d->nlent;
+	return d->ninflight + d->nlent + d->nrecalled;
 }
 
 uint8_t *vqt_hdev_stage(struct vqt_hdev *d, unsigned pair, uint32_t *len)
@@ -267,8 +276,10 @@ void vqt_hdev_unbind(struct vqt_hdev *d)
 	d->host->wire[d->b.wire] = NULL;
 	for (unsigned i = 0; i < d->cfg.nvq; i++) {
 		vq_unlink(&d->vq[i]);
-		if (d->vq[i].rx)
+		if (d->vq[i].rx) {
 			rx_reset(&d->vq[i], 0);
+			posts_lost(&d->vq[i]);
+		}
 		if (d->vq[i].tx)
 			lent_lost(&d->vq[i]);
 		if (d->vq[i].bq)
@@ -337,8 +348,11 @@ void vqt_host_queue_stop(struct vqt_hdev *d, unsigned vq, enum vqt_stop how)
 	q = &d->vq[vq];
 	if (how == VQT_STOP_DRAIN && q->state == VQ_RUNNING)
 		vq_flush(q);
-	if (how == VQT_STOP_DRAIN && ((q->bq && q->bq->ninflight) || (q->tx && q->tx->nlive))) {
+	if (how == VQT_STOP_DRAIN &&
+	    ((q->bq && q->bq->ninflight) || (q->tx && q->tx->nlive) || (q->rx && posts_stop(q)))) {
 		q->state = VQ_DRAINING;
+		if (q->rx)
+			rx_stop(q);
 		return;
 	}
 	vq_fence(q, VQ_STOPPED);
@@ -380,7 +394,7 @@ void vqt_host_record(struct vqt_host *h, enum rt_class cls, uint32_t psn, const 
 	bool lent = cls == RT_CTL && (rec->kind == VQT_TAKEN || rec->kind == VQT_AGAIN);
 	bool net = lent || (cls == RT_NET &&
 			    (rec->kind == VQT_FRAME || rec->kind == VQT_MARK || rec->kind == VQT_PLACED ||
-			     rec->kind == VQT_RESENT || rec->kind == VQT_FRAMES));
+			     rec->kind == VQT_RESENT || rec->kind == VQT_FRAMES || rec->kind == VQT_CHAINS));
 	bool blk = (cls == RT_CTL && rec->kind == VQT_GRANT) || (cls == RT_DATA && rec->kind == VQT_CPL);
 	struct vqt_vq *q;
 
@@ -400,6 +414,8 @@ void vqt_host_record(struct vqt_host *h, enum rt_class cls, uint32_t psn, const 
 		lent_asked(q + 1, rec);
 	else if (rec->kind == VQT_PLACED)
 		rx_placed(q, psn, rec, data);
+	else if (rec->kind == VQT_CHAINS)
+		rx_chains(q, psn, rec, data);
 	else if (rec->kind == VQT_FRAME || rec->kind == VQT_RESENT || rec->kind == VQT_FRAMES)
 		rx_frame(q, psn, rec, data);
 	else if (rec->kind == VQT_MARK)

@@ -49,7 +49,7 @@ struct vqt_host_ops {
 	/* After vqt_host_queue_stop(): nothing of vq is in flight and its ring will not be touched. */
 	void (*stopped)(void *user, unsigned vq);
 	/* The last request in flight of the device was completed (and nothing is queued), or the last frame
-	 * that was lent. */
+	 * that was lent, or buffers that were called back are. */
 	void (*idle)(void *user);
 };
 
@@ -59,8 +59,8 @@ struct vqt_key_ops {
 	 * reach them now. */
 	unsigned (*pieces)(void *user, const struct iovec *iov, unsigned n, struct vqt_seg *out,
 			   unsigned max);
-	/* Requests with the appliance are given up: no adapter touches memory of the device when this
-	 * returns. */
+	/* Requests, frames and buffers with the appliance are given up: no adapter touches memory of the
+	 * device when this returns. */
 	void (*revoke)(void *user);
 	/* A queue pair may still carry out what is taken for failed: it is destroyed when this returns. */
 	void (*fence)(void *user, unsigned path, uint32_t qpn);
@@ -105,11 +105,15 @@ struct vqt_bind {
 	X(frames_super) /* of both directions, longer than an MTU of 1500 allows */                          \
 	X(rx_direct)	/* frames placed without staging */                                                  \
 	X(rx_staged)                                                                                         \
-	X(rx_placed)	   /* of those, put into the stage by the adapter */                                 \
-	X(rx_copied_bytes) /* by the processor: from messages, and from the stage */                         \
-	X(rx_fences)	   /* times a queue pair had to go before its memory is used again */                \
-	X(rx_no_buffers)   /* times a frame waited for the guest's buffers */                                \
-	X(tx_blocked)	   /* times a queue waited for the transport */                                      \
+	X(rx_posted)	     /* put into the guest's buffers by the adapter */                               \
+	X(rx_placed)	     /* of staged and posted: the adapter brought them */                            \
+	X(rx_chains_posted)  /* of the guest's, taken ahead for that */                                      \
+	X(rx_chains_skipped) /* of those, given back empty: their frames were lost */                        \
+	X(rx_recalls)	     /* times that ended */                                                          \
+	X(rx_copied_bytes)   /* by the processor: from messages, and from the stage */                       \
+	X(rx_fences)	     /* times a queue pair had to go before its memory is used again */              \
+	X(rx_no_buffers)     /* times a frame waited for the guest's buffers */                              \
+	X(tx_blocked)	     /* times a queue waited for the transport */                                    \
 	X(credits)                                                                                           \
 	X(requests)                                                                                          \
 	X(requests_resent)                                                                                   \
@@ -131,6 +135,7 @@ struct vqt_bind {
 	X(drop_rx_late)	    /* pieces of frames that were given up */                                        \
 	X(drop_rx_credit)   /* beyond the credit, a fault of the peer */                                     \
 	X(drop_rx_malformed)                                                                                 \
+	X(drop_rx_posted)  /* placed in chains that are not the appliance's, a fault of the peer */          \
 	X(drop_rx_split)   /* needs more of the guest's buffers than one frame may take */                   \
 	X(drop_rx_small)   /* not mergeable, and the buffer is too small */                                  \
 	X(drop_rx_stopped) /* the guest does not receive */                                                  \
@@ -167,7 +172,8 @@ const uint64_t *vqt_hdev_counters(const struct vqt_hdev *d); /* VQT_HDEV_NCOUNTE
 /* Whether any of them has changed since it was asked last: most devices of a host are quiet, and all the
  * counters of many are far from any cache. */
 bool vqt_hdev_news(struct vqt_hdev *d);
-/* Requests not yet completed to the guest, frames that are lent. */
+/* Requests not yet completed to the guest, frames that are lent, pairs whose buffers are being called back.
+ */
 unsigned vqt_hdev_inflight(const struct vqt_hdev *d);
 unsigned vqt_hdev_inflight_vq(const struct vqt_hdev *d, unsigned vq);
 
@@ -189,11 +195,13 @@ void vqt_hdev_unbind(struct vqt_hdev *d);
 int vqt_host_queue_start(struct vqt_hdev *d, unsigned vq, bool mergeable);
 
 enum vqt_stop {
-	VQT_STOP_DRAIN, /* wait for requests in flight; needs a session for as long as there are any */
+	/* Wait for requests in flight, and for what the appliance writes; needs a session for as long as
+	 * there is any. */
+	VQT_STOP_DRAIN,
 	VQT_STOP_FENCE, /* now: their completions will be dropped, guest memory is not touched again */
 };
 /* Stop vq: no chain is taken from it from now on. stopped() is called when nothing is in flight,
- * perhaps before this returns; always so for receive queues and VQT_STOP_FENCE. A drain may be followed by
+ * perhaps before this returns; always so for VQT_STOP_FENCE. A drain may be followed by
  * a fence. A queue that is not started: stopped() at once. */
 void vqt_host_queue_stop(struct vqt_hdev *d, unsigned vq, enum vqt_stop how);
 

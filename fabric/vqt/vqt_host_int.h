@@ -30,17 +30,21 @@ enum vq_state {
 	VQ_BROKEN,
 };
 
-/* A frame that is not complete, or not yet its turn. Its bytes are in the stage, or (the head alone) in
- * the guest's reserved chains. */
+/* A frame that is not complete, or not yet its turn, or CHAINS. Its bytes are in the stage, or (the head
+ * alone) in the guest's reserved chains, or in posted ones. */
 struct rx_entry {
 	uint32_t total;
 	uint32_t psn;	   /* lowest of its pieces' */
 	uint32_t last_psn; /* of the piece with its last byte; valid with has_last */
 	bool has_last, direct, dead;
-	bool many;	/* FRAMES */
-	bool awaited;	/* reserved: its end, PLACED or what comes instead, must be heard of first */
+	bool many;    /* FRAMES */
+	bool awaited; /* reserved: its end, PLACED or what comes instead, must be heard of first */
+	bool posted;  /* it lies in posted chains, from piece `piece` on */
+	bool chains;  /* CHAINS, on or not, from `piece` on */
+	bool on;
 	bool resent;	/* its pieces are younger than those of frames behind it */
 	uint16_t given; /* of FRAMES: bytes that the guest has */
+	uint32_t piece;
 	struct vqt_cover cover;
 };
 
@@ -51,6 +55,42 @@ struct rx_chain {
 };
 
 struct vqt_vq;
+
+#define VQT_POSTS     1024u /* chains taken ahead of a pair */
+#define VQT_POSTS_IOV 2048u
+#define VQT_POST_IOV  64u /* of one chain */
+
+/* How far the two ends agree that frames use posted chains. */
+enum posts_state {
+	POSTS_OFF,
+	POSTS_ASKED, /* the answer stands in the stream */
+	POSTS_ON,
+	POSTS_RECALLED, /* likewise */
+};
+
+/* A chain taken ahead. */
+struct rx_post {
+	uint32_t token, in_len;
+	uint32_t piece; /* its first; of one that was said */
+	uint16_t nin, iov;
+};
+
+/* Chains taken from a receive ring before there is a frame for them, in the order taken. They are the next to
+ * be used, whatever the state. */
+struct vqt_posts {
+	enum posts_state state;
+	bool recall;	       /* RECALL is to be sent */
+	bool urgent;	       /* a frame waits at the appliance for more */
+	uint32_t piece;	       /* number of the next that is said */
+	unsigned first, count; /* of chain, a ring */
+	unsigned said;	       /* the first so many of them were, and may be written */
+	unsigned most;	       /* that were said at a time */
+	uint32_t quiet;	       /* chains used since a frame that is worth it */
+	uint32_t deaf;	       /* such frames yet to be let pass: the last attempt was in vain */
+	uint16_t iov_next;     /* in iov */
+	struct rx_post chain[VQT_POSTS];
+	struct iovec iov[VQT_POSTS_IOV];
+};
 
 /* Appliance to guest, one pair. Positions of present entries lie in [next, next + window). */
 struct vqt_rx {
@@ -65,8 +105,9 @@ struct vqt_rx {
 	struct list pending;	  /* on vqt_host.pending while npending or mark */
 	bool mark;
 	uint32_t mark_pos, mark_psn;
-	/* The chains reserved for the frame at next. */
-	unsigned nchains, niov;
+	struct vqt_posts *posts; /* NULL: no chain is ever posted */
+	/* The chains reserved for the frame at next; the first nposted of them are the first of posts. */
+	unsigned nchains, niov, nposted;
 	struct vqt_at at;
 	struct rx_chain chains[VQT_RX_CHAINS];
 	struct iovec iov[VQT_RX_IOV];
@@ -169,7 +210,8 @@ struct vqt_hdev {
 	uint32_t inflight_bytes; /* unscheduled */
 	unsigned ninflight;	 /* requests, fenced ones excepted */
 	unsigned nfenced;
-	unsigned nlent; /* chains in vqt_tx.lent that are not dead */
+	unsigned nlent;	    /* chains in vqt_tx.lent that are not dead */
+	unsigned nrecalled; /* pairs whose posted chains are not ours again yet */
 	struct list starved;
 	bool news; /* a counter has changed: vqt_hdev_news() */
 	uint64_t counters[VQT_HDEV_NCOUNTERS];
@@ -201,6 +243,7 @@ static inline void hd_count(struct vqt_hdev *d, enum vqt_hdev_counter c, uint64_
 }
 
 /* vqt_host.c */
+void vq_stopped(struct vqt_vq *q); /* a drain has come to its end */
 void vq_ready(struct vqt_vq *q);
 void vq_dirty(struct vqt_vq *q);
 void vq_flush(struct vqt_vq *q);
@@ -236,7 +279,7 @@ void lent_fence(struct vqt_vq *q); /* all dead */
 void lent_lost(struct vqt_vq *q);  /* the session is: all go back to the guest */
 
 /* vqt_host_rx.c */
-int rx_create(struct vqt_vq *q, uint32_t window);
+int rx_create(struct vqt_vq *q, uint32_t window, bool keys);
 void rx_destroy(struct vqt_vq *q);
 void rx_reset(struct vqt_vq *q, uint32_t pos); /* a new session */
 void rx_stop(struct vqt_vq *q);		       /* the state is no longer RUNNING */
@@ -244,6 +287,7 @@ unsigned rx_turn(struct vqt_vq *q);
 void rx_frame(struct vqt_vq *q, uint32_t psn, const struct rt_rec *rec, const uint8_t *data); /* or RESENT */
 void rx_mark(struct vqt_vq *q, uint32_t psn, const struct rt_rec *rec);
 void rx_placed(struct vqt_vq *q, uint32_t psn, const struct rt_rec *rec, const uint8_t *data);
+void rx_chains(struct vqt_vq *q, uint32_t psn, const struct rt_rec *rec, const uint8_t *data);
 void rx_settled(struct vqt_vq *q, uint32_t base);
 
 /* vqt_host_rxbuf.c: the guest's buffers for the head frame. */
@@ -255,6 +299,31 @@ void rx_write(struct vqt_rx *rx, uint32_t off, const uint8_t *data, uint32_t len
 void rx_commit(struct vqt_vq *q, uint32_t total);
 /* All of that for one small frame, whose bytes are at hand; vq_dirty() is the caller's. */
 int rx_give(struct vqt_vq *q, const uint8_t *data, uint32_t len);
+
+static inline bool posts_recalled(const struct vqt_posts *p)
+{
+	return p && p->state == POSTS_RECALLED;
+}
+
+/* vqt_host_posts.c: chains of a receive ring, taken ahead for the appliance to write to */
+int posts_create(struct vqt_vq *q);
+void posts_destroy(struct vqt_vq *q);
+/* The i-th chain that was taken ahead; NULL: no more. */
+const struct rx_post *posts_at(const struct vqt_posts *p, unsigned i);
+const struct iovec *posts_iov(const struct vqt_posts *p, const struct rx_post *k);
+/* The first n went back to the guest. */
+void posts_used(struct vqt_vq *q, unsigned n);
+/* Does the frame of len bytes lie in chains that were said, from piece on? Those before it go back empty. */
+bool posts_seek(struct vqt_vq *q, uint32_t piece, uint32_t len);
+/* A frame that is worth it stands in the chains reserved. */
+void posts_wanted(struct vqt_vq *q);
+/* CHAINS, in its turn. */
+void posts_switch(struct vqt_vq *q, bool on, uint32_t piece);
+void posts_turn(struct vqt_vq *q);
+/* A stop that drains: true: it has to wait for CHAINS. */
+bool posts_stop(struct vqt_vq *q);
+void posts_fence(struct vqt_vq *q); /* the chains are void, and written to no more */
+void posts_lost(struct vqt_vq *q);  /* the session is: they are ours */
 
 /* vqt_host_key.c */
 #define VQT_KEYED_BYTES (VQT_HEAD + VQT_LEAD + VQT_SEGS_MAX * VQT_SEG)

@@ -6,6 +6,7 @@
  * the whole frame. Everything else is staged: byte p of the stream at p % window. Credit keeps all
  * positions within one window of `next`, so the stage never overflows, needs no allocator, and a
  * frame's entry is found by its position. FRAMES are staged as they came, and split when the guest gets them.
+ * What an adapter wrote to posted chains (vqt_host_posts.c) has an entry without bytes in the stage.
  *
  * What never came. Frames go into packets one after the other; so once the transport has settled the
  * packet in which any piece of a later frame (or a MARK) stood, earlier ones are as complete as they
@@ -20,7 +21,7 @@
 /* A frame never spans more packets than this. */
 #define FRAME_PACKETS (FRAME_MAX / (RT_CHUNK_MIN / 2) + 2)
 
-int rx_create(struct vqt_vq *q, uint32_t window)
+int rx_create(struct vqt_vq *q, uint32_t window, bool keys)
 {
 	uint32_t n = window / VQT_POS_ALIGN;
 	struct vqt_rx *rx = calloc(1, sizeof(*rx));
@@ -35,7 +36,9 @@ int rx_create(struct vqt_vq *q, uint32_t window)
 	rx->stage = calloc(1, window + RT_CHUNK_MAX);
 	rx->entries = calloc(n, sizeof(*rx->entries));
 	rx->present = calloc(n / 64, sizeof(*rx->present));
-	return rx->stage && rx->entries && rx->present ? 0 : -ENOMEM;
+	if (!rx->stage || !rx->entries || !rx->present)
+		return -ENOMEM;
+	return keys ? posts_create(q) : 0;
 }
 
 void rx_destroy(struct vqt_vq *q)
@@ -45,6 +48,7 @@ void rx_destroy(struct vqt_vq *q)
 	if (!rx)
 		return;
 	list_del(&rx->pending);
+	posts_destroy(q);
 	free(rx->stage);
 	free(rx->entries);
 	free(rx->present);
@@ -132,6 +136,8 @@ static void advance(struct vqt_vq *q, uint32_t pos)
 
 static void delivered(struct vqt_vq *q, uint32_t total, enum vqt_hdev_counter how)
 {
+	if (total >= VQT_KEYED_MIN)
+		posts_wanted(q);
 	rx_commit(q, total);
 	hd_count(q->dev, how, 1);
 	hd_count(q->dev, VQT_HD_rx_frames, 1);
@@ -230,8 +236,9 @@ static bool deliver_many(struct vqt_vq *q, struct rx_entry *e)
 	return done;
 }
 
-/* Give the guest the complete staged frame at next; false: it has to wait. */
-static bool deliver_staged(struct vqt_vq *q, struct rx_entry *e)
+/* Give the guest the complete frame at next, which is in the stage, or in its buffers already; false: it has
+ * to wait. */
+static bool deliver_entry(struct vqt_vq *q, struct rx_entry *e)
 {
 	enum vqt_hdev_counter why;
 	uint32_t pos = q->rx->next;
@@ -239,10 +246,17 @@ static bool deliver_staged(struct vqt_vq *q, struct rx_entry *e)
 
 	if (e->many)
 		return deliver_many(q, e);
+	if (e->posted && !e->dead && q->state == VQ_RUNNING && !posts_seek(q, e->piece, e->total)) {
+		/* Chains that a fence took are not the appliance's fault. */
+		hd_count(q->dev,
+			 posts_recalled(q->rx->posts) ? VQT_HD_drop_rx_stopped : VQT_HD_drop_rx_posted, 1);
+		return true;
+	}
 	rc = q->state == VQ_RUNNING && !e->dead ? rx_reserve(q, e->total) : -EBADMSG;
 	if (!rc) {
-		stage_copy_out(q->rx, q->rx->next, e->total);
-		delivered(q, e->total, VQT_HD_rx_staged);
+		if (!e->posted)
+			stage_copy_out(q->rx, q->rx->next, e->total);
+		delivered(q, e->total, e->posted ? VQT_HD_rx_posted : VQT_HD_rx_staged);
 		return true;
 	}
 	/* The ring was broken just now: stopping the queue has dropped the frame. */
@@ -267,9 +281,18 @@ static void drain(struct vqt_vq *q)
 	while ((e = entry_at(rx, rx->next)) != NULL && whole(e)) {
 		uint32_t pos = rx->next, total = e->total;
 
+		if (e->chains) {
+			bool on = e->on;
+			uint32_t piece = e->piece;
+
+			entry_del(rx, pos);
+			advance(q, pos + VQT_POS_ALIGN);
+			posts_switch(q, on, piece);
+			continue;
+		}
 		if (e->direct)
 			delivered(q, total, VQT_HD_rx_direct);
-		else if (!deliver_staged(q, e))
+		else if (!deliver_entry(q, e))
 			return;
 		/* A callback may have stopped the queue, and drained it. */
 		if (rx->next != pos)
@@ -408,7 +431,7 @@ void rx_frame(struct vqt_vq *q, uint32_t psn, const struct rt_rec *rec, const ui
 			e->dead = q->state != VQ_RUNNING;
 		}
 	}
-	if (e->total != rec->total || e->many != many) {
+	if (e->total != rec->total || e->many != many || e->chains) {
 		hd_count(d, VQT_HD_drop_rx_malformed, 1);
 		return;
 	}
@@ -441,20 +464,47 @@ void rx_placed(struct vqt_vq *q, uint32_t psn, const struct rt_rec *rec, const u
 		e->dead = q->state != VQ_RUNNING;
 		e->awaited = true;
 	}
-	if (p.state == VQT_PLACE_RESERVED && e->total == p.len)
+	if (p.state == VQT_PLACE_RESERVED && e->total == p.len && !e->chains)
 		return; /* known by now, or overtaken by what it says will come */
 	if (!e->awaited || e->total != p.len) {
 		hd_count(q->dev, VQT_HD_drop_rx_malformed, 1);
 		return;
 	}
-	if (p.state == VQT_PLACE_DONE) {
+	if (p.state == VQT_PLACE_DONE || p.state == VQT_PLACE_POSTED) {
 		e->awaited = false;
 		e->cover.got = e->total;
+		e->posted = p.state == VQT_PLACE_POSTED;
+		e->piece = p.piece;
 		hd_count(q->dev, VQT_HD_rx_placed, 1);
 	} else if (p.state == VQT_PLACE_FAILED) {
 		e->awaited = false;
 		e->resent = true;
 	}
+	if (rec->id == rx->next)
+		drain(q);
+}
+
+void rx_chains(struct vqt_vq *q, uint32_t psn, const struct rt_rec *rec, const uint8_t *data)
+{
+	struct vqt_rx *rx = q->rx;
+	struct vqt_chains c;
+	struct rx_entry *e;
+
+	if (rec->total != VQT_CHAINS_LEN || rec->len != rec->total || !vqt_chains_get(data, &c)) {
+		hd_count(q->dev, VQT_HD_drop_rx_malformed, 1);
+		return;
+	}
+	if (!in_window(q, rec->id, VQT_POS_ALIGN))
+		return;
+	if (entry_at(rx, rec->id)) {
+		hd_count(q->dev, VQT_HD_drop_rx_malformed, 1);
+		return;
+	}
+	e = entry_add(rx, rec->id, VQT_POS_ALIGN, psn);
+	e->chains = true;
+	e->on = c.on;
+	e->piece = c.piece;
+	e->cover.got = e->total;
 	if (rec->id == rx->next)
 		drain(q);
 }
@@ -540,7 +590,7 @@ void rx_settled(struct vqt_vq *q, uint32_t base)
 
 /* ---- queue and session ---- */
 
-/* What is under way was meant for a driver that is gone. */
+/* What is under way was meant for a driver that goes. */
 void rx_stop(struct vqt_vq *q)
 {
 	struct vqt_rx *rx = q->rx;
@@ -591,5 +641,6 @@ unsigned rx_turn(struct vqt_vq *q)
 
 	drain(q);
 	send_credit(q);
+	posts_turn(q);
 	return q->rx->next != before;
 }

@@ -12,56 +12,79 @@
 
 #include "fabric/vqt/vqt_host_int.h"
 
-/* Keep a chain just popped; false: no place. */
-static bool keep(struct vqt_rx *rx, const struct vqt_chain *c)
+/* Keep a chain for the frame; false: no place. */
+static bool keep(struct vqt_rx *rx, uint32_t token, uint32_t in_len, const struct iovec *iov, uint16_t nin)
 {
 	struct rx_chain *k = &rx->chains[rx->nchains];
 
-	if (rx->nchains == VQT_RX_CHAINS || c->nin > VQT_RX_IOV - rx->niov)
+	if (rx->nchains == VQT_RX_CHAINS || nin > VQT_RX_IOV - rx->niov)
 		return false;
-	*k = (struct rx_chain){c->token, c->in_len, c->nin, (uint16_t)rx->niov};
-	memcpy(&rx->iov[rx->niov], &c->iov[c->nout], c->nin * sizeof(struct iovec));
-	rx->niov += c->nin;
+	*k = (struct rx_chain){token, in_len, nin, (uint16_t)rx->niov};
+	memcpy(&rx->iov[rx->niov], iov, nin * sizeof(struct iovec));
+	rx->niov += nin;
 	rx->nchains++;
 	return true;
 }
 
 static void forget(struct vqt_rx *rx)
 {
-	rx->nchains = rx->niov = 0;
+	rx->nchains = rx->niov = rx->nposted = 0;
 	rx->at = (struct vqt_at){0, 0};
 }
 
+/* Those of the ring, and n popped since. */
 static int give_back(struct vqt_vq *q, unsigned n, int err)
 {
+	n += q->rx->nchains - q->rx->nposted;
 	if (n)
 		q->dev->cfg.ring_ops->unpop(q->ring, n);
 	forget(q->rx);
 	return err;
 }
 
-int rx_reserve(struct vqt_vq *q, uint32_t total)
+/* One more chain: 0, or its length in *len; see rx_reserve(). */
+static int reserve_one(struct vqt_vq *q, uint32_t *len)
 {
 	struct vqt_chain *c = &q->dev->host->chain;
 	struct vqt_rx *rx = q->rx;
+	const struct rx_post *k = posts_at(rx->posts, rx->nposted);
+	int rc;
+
+	if (k) {
+		if (!keep(rx, k->token, k->in_len, posts_iov(rx->posts, k), k->nin))
+			return give_back(q, 0, -E2BIG);
+		rx->nposted++;
+		*len = k->in_len;
+		return 0;
+	}
+	rc = q->dev->cfg.ring_ops->pop(q->ring, c);
+	if (rc < 0) {
+		forget(rx);
+		vq_broken(q, "receive ring: malformed");
+		return -EBADMSG;
+	}
+	if (!rc)
+		return give_back(q, 0, -EAGAIN);
+	if (!keep(rx, c->token, c->in_len, &c->iov[c->nout], c->nin))
+		return give_back(q, 1, -E2BIG);
+	*len = c->in_len;
+	return 0;
+}
+
+int rx_reserve(struct vqt_vq *q, uint32_t total)
+{
 	uint64_t have = 0;
+	uint32_t len = 0;
 
-	forget(rx);
+	forget(q->rx);
 	while (have < total) {
-		int rc = q->dev->cfg.ring_ops->pop(q->ring, c);
+		int rc = reserve_one(q, &len);
 
-		if (rc < 0) {
-			forget(rx);
-			vq_broken(q, "receive ring: malformed");
-			return -EBADMSG;
-		}
-		if (!rc)
-			return give_back(q, rx->nchains, -EAGAIN);
-		if (!keep(rx, c))
-			return give_back(q, rx->nchains + 1, -E2BIG);
-		have += c->in_len;
+		if (rc)
+			return rc;
+		have += len;
 		if (!q->mergeable && have < total)
-			return give_back(q, 1, -EMSGSIZE);
+			return give_back(q, 0, -EMSGSIZE);
 	}
 	return 0;
 }
@@ -69,7 +92,10 @@ int rx_reserve(struct vqt_vq *q, uint32_t total)
 void rx_unreserve(struct vqt_vq *q)
 {
 	/* Of a queue that does not run, chains are void already. */
-	give_back(q, q->state == VQ_RUNNING ? q->rx->nchains : 0, 0);
+	if (q->state == VQ_RUNNING)
+		give_back(q, 0, 0);
+	else
+		forget(q->rx);
 }
 
 void rx_write(struct vqt_rx *rx, uint32_t off, const uint8_t *data, uint32_t len)
@@ -80,7 +106,8 @@ void rx_write(struct vqt_rx *rx, uint32_t off, const uint8_t *data, uint32_t len
 int rx_give(struct vqt_vq *q, const uint8_t *data, uint32_t len)
 {
 	struct vqt_chain *c = &q->dev->host->chain;
-	int rc = q->dev->cfg.ring_ops->pop(q->ring, c);
+	bool ahead = posts_at(q->rx->posts, 0) != NULL;
+	int rc = ahead ? 0 : q->dev->cfg.ring_ops->pop(q->ring, c);
 
 	/* One buffer, in one piece, that holds it: what drivers post. */
 	if (rc == 1 && c->nin == 1 && c->iov[c->nout].iov_len >= len) {
@@ -93,7 +120,7 @@ int rx_give(struct vqt_vq *q, const uint8_t *data, uint32_t len)
 		q->dev->cfg.ring_ops->push(q->ring, c, len);
 		return 0;
 	}
-	if (!rc)
+	if (!rc && !ahead)
 		return -EAGAIN;
 	if (rc == 1)
 		q->dev->cfg.ring_ops->unpop(q->ring, 1);
@@ -128,6 +155,7 @@ void rx_commit(struct vqt_vq *q, uint32_t total)
 		q->dev->cfg.ring_ops->push(q->ring, c, written);
 		total -= written;
 	}
+	posts_used(q, rx->nposted);
 	forget(rx);
 	vq_dirty(q);
 }

@@ -18,10 +18,13 @@
  *	TAKEN	RT_CTL	 appliance   pair	 position	 0		 none
  *	AGAIN	RT_CTL	 appliance   pair	 position	 0		 none
  *	GONE	RT_CTL	 agent	     pair	 position	 0		 none
- *	PLACED	RT_NET	 appliance   pair	 position	 16		 a frame that was placed
+ *	PLACED	RT_NET	 appliance   pair	 position	 20		 a frame that was placed
  *	RESENT	RT_NET	 appliance   pair	 position	 frame length	 as FRAME
  *	KEYED	RT_CMD	 agent	     virtqueue	 request id	 32 + 16n	 head, 16 bytes, n pieces
  *	FRAMES	RT_NET	 both	     pair	 position	 sum of 2 + len	 {length, frame} ...
+ *	POSTED	RT_CTL	 agent	     pair	 first piece	 16n		 n pieces of chains
+ *	RECALL	RT_CTL	 agent	     pair	 0		 0		 none
+ *	CHAINS	RT_NET	 appliance   pair	 position	 8		 use of what is posted
  *
  * FRAMES is a run of frames of VQT_SMALL bytes at most, each behind its length (16 bits), that stands in one
  *packet: one header, one position and one delivery for all of them. It takes its own length rounded up of the
@@ -52,6 +55,19 @@
  * anything behind it, so that the gap is not taken for a loss, and is followed by PLACED, or by FAILED and
  *the bytes as RESENT. All but FRAME are sent with RT_REL_FULL. A LENT takes vqt_span() of its own length of
  *the stream.
+ *
+ * Posted chains. So that a frame is placed where its guest reads it, the agent takes chains of the receive
+ * ring ahead, and POSTED says where they are: pieces, numbered one by one mod 2^32; VQT_POSTED_MORE in a
+ * length says that the chain goes on with the next piece. A POSTED of no pieces asks whether that is wanted.
+ * The answer is CHAINS, an element of the stream, of VQT_POS_ALIGN bytes. From there on all frames use
+ * posted chains, whatever way they come: each takes, in their order, those that follow the chains of the
+ * frame before it, as many as hold it. So both ends know which are a frame's, chains go back to the guest in
+ * the order they were taken from its ring (of what is not back a successor of the agent takes all anew), and
+ * small frames lack none. A frame that finds too few waits at the appliance, which says so with another
+ * CHAINS. PLACED says with which piece a frame begins that lies in posted chains: those before it were of
+ * frames that were lost, and go back to the guest empty. RECALL asks for an end, which is a CHAINS that says
+ * so: what is posted and no earlier frame's is the agent's again. Numbers go on over all of this, so that a
+ * late POSTED fits nowhere.
  *
  * By key. Where an adapter of the appliance can reach the guest's memory (RDMA), a request may say where its
  * bytes are, as KEYED: a kind of its own, so that its first piece alone tells what it takes to hold it. The
@@ -91,6 +107,9 @@ enum vqt_kind {
 	VQT_RESENT,
 	VQT_KEYED,
 	VQT_FRAMES,
+	VQT_POSTED,
+	VQT_RECALL,
+	VQT_CHAINS,
 	VQT_KIND_END
 };
 
@@ -123,6 +142,11 @@ enum vqt_kind {
 #define VQT_SEGS_MAX  64u
 #define VQT_SEG	      16u   /* bytes of a piece in a message */
 #define VQT_KEYED_MIN 2048u /* bytes to move from which it pays */
+
+#define VQT_POSTED_MAX	  1024u /* pieces of a pair that are posted and not used */
+#define VQT_POSTED_PIECES 64u	/* of a message, all in one packet */
+#define VQT_POSTED_MORE	  (1u << 31)
+#define VQT_CHAINS_LEN	  8u
 
 /* A piece of a guest's memory. */
 struct vqt_seg {

@@ -159,7 +159,7 @@ static int alloc_queues(struct vqt_dev *d)
 	for (unsigned i = 0; d->pairs && i < pairs; i++)
 		pair_init(&d->pairs[i], d, i);
 	for (unsigned i = 0; d->pairs && i < pairs; i++)
-		if (d->peer->cfg.bulk.ops && place_init(&d->pairs[i]))
+		if (d->peer->cfg.bulk.ops && (place_init(&d->pairs[i]) || posts_init(&d->pairs[i])))
 			return -ENOMEM;
 	return d->pairs ? 0 : -ENOMEM;
 }
@@ -193,7 +193,7 @@ struct vqt_dev *vqt_peer_attach(struct vqt_peer *p, const struct vqt_dev_cfg *cf
 	d->mem = p->cfg.mem;
 	if (alloc_queues(d)) {
 		for (unsigned i = 0; d->pairs && i < d->cfg.nvq / 2; i++)
-			place_fini(&d->pairs[i]);
+			pair_reset(&d->pairs[i]);
 		dev_free(d);
 		return NULL;
 	}
@@ -272,6 +272,8 @@ static enum rt_class class_of(uint8_t kind)
 		return RT_NET;
 	case VQT_CREDIT:
 	case VQT_GONE:
+	case VQT_POSTED:
+	case VQT_RECALL:
 	case VQT_CANCEL:
 		return RT_CTL;
 	case VQT_REQ:
@@ -288,7 +290,8 @@ void vqt_peer_record(struct vqt_peer *p, enum rt_class cls, uint32_t psn, const 
 		     const uint8_t *data, struct buf *owner)
 {
 	bool net = rec->kind == VQT_FRAME || rec->kind == VQT_FRAMES || rec->kind == VQT_CREDIT ||
-		   rec->kind == VQT_LENT || rec->kind == VQT_GONE;
+		   rec->kind == VQT_LENT || rec->kind == VQT_GONE || rec->kind == VQT_POSTED ||
+		   rec->kind == VQT_RECALL;
 	struct vqt_dev *d;
 
 	counter_add(&p->counters[VQT_PEER_records], 1);
@@ -307,6 +310,10 @@ void vqt_peer_record(struct vqt_peer *p, enum rt_class cls, uint32_t psn, const 
 		net_lent_gone(&d->pairs[rec->queue], rec);
 	else if (rec->kind == VQT_CREDIT)
 		pair_credit(&d->pairs[rec->queue], rec);
+	else if (rec->kind == VQT_POSTED)
+		posts_posted(&d->pairs[rec->queue], rec, data);
+	else if (rec->kind == VQT_RECALL)
+		posts_recall(&d->pairs[rec->queue], rec);
 	else if (rec->kind == VQT_CANCEL)
 		req_cancel(d, rec);
 	else

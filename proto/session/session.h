@@ -13,8 +13,8 @@
 #include "proto/session/session.pb-c.h"
 
 /* Versions of the session protocol and packet format spoken by this build. */
-#define SESSION_VERSION_MIN 2
-#define SESSION_VERSION	    2
+#define SESSION_VERSION_MIN 3
+#define SESSION_VERSION	    3
 
 /* 0, or chan_send()'s error, -ENOMEM. */
 int session_send(struct chan *c, const Outrigger__Session__V1__Message *m);

@@ -37,14 +37,17 @@ static void host_idle(void *user)
 static const struct vqt_host_ops host_ops = {
 	.broken = host_broken, .stopped = host_stopped, .idle = host_idle};
 
-/* Memory of the host is one region, an address its offset. */
+/* Memory of the host is one region, an address its offset; another one after it was revoked. */
 static unsigned bulk_pieces(void *user, const struct iovec *iov, unsigned n, struct vqt_seg *out,
 			    unsigned max)
 {
-	if (n > max || ((struct vw *)user)->no_keys)
+	const struct vw *w = user;
+
+	if (n > max || w->no_keys)
 		return 0;
 	for (unsigned i = 0; i < n; i++)
-		out[i] = (struct vqt_seg){1, (uint32_t)iov[i].iov_len, (uintptr_t)iov[i].iov_base};
+		out[i] = (struct vqt_seg){1 + w->revoked, (uint32_t)iov[i].iov_len,
+					  (uintptr_t)iov[i].iov_base};
 	return n;
 }
 
@@ -154,7 +157,7 @@ static int fake_fetch(void *ctx, uint16_t dev, struct frame *f, const struct vqt
 }
 
 static int fake_place(void *ctx, uint16_t dev, uint16_t pair, uint32_t pos, const struct frame *f,
-		      const struct vqt_bulk_end *m, void **op)
+		      const struct vqt_seg *seg, unsigned n, const struct vqt_bulk_end *m, void **op)
 {
 	struct vw *w = ctx;
 	struct vw_move *v;
@@ -162,8 +165,18 @@ static int fake_place(void *ctx, uint16_t dev, uint16_t pair, uint32_t pos, cons
 	(void)dev;
 	if (w->moves_refuse || !w->stage_of)
 		return w->moves_refuse ? w->moves_refuse : -ENOTCONN;
+	for (unsigned i = 0; i < n; i++)
+		if (w->no_posts || seg[i].region != 1 + w->revoked)
+			return -ENOTCONN;
 	v = add_move(w, m, op);
-	v->stage = vqt_hdev_stage(w->stage_of, pair, &v->stage_len);
+	v->place = true;
+	if (n)
+		memcpy(v->seg, seg, n * sizeof(*seg));
+	else
+		v->stage = vqt_hdev_stage(w->stage_of, pair, &v->stage_len);
+	v->nseg = n;
+	v->keys_of = w->revoked;
+	w->places_posted += n;
 	v->frame = frame_clone(f);
 	v->pos = pos;
 	return 0;
@@ -184,6 +197,8 @@ static void move(struct vw_move *v)
 
 	for (uint32_t i = 0; v->stage && i < v->frame->len; i++)
 		frame_read(v->frame, i, &v->stage[(v->pos + i) % v->stage_len], 1);
+	for (unsigned k = 0, from = 0; k < v->nseg; from += v->seg[k++].len)
+		frame_read(v->frame, from, (uint8_t *)(uintptr_t)v->seg[k].off, v->seg[k].len);
 	for (unsigned k = 0; k < v->keys.n; k++)
 		for (uint32_t i = 0; i < v->keys.key[k].len; i++) {
 			((uint8_t *)(uintptr_t)v->frame->seg[seg].data)[at++] =
@@ -205,11 +220,13 @@ unsigned vw_moves(struct vw *w, unsigned n)
 		bool ok = !w->moves_fail;
 
 		w->moves_fail -= !ok;
+		/* Keys that are gone break the connection. */
+		ok &= !v->nseg || v->keys_of == w->revoked;
 		memmove(w->moves, w->moves + 1, --w->nmoves * sizeof(w->moves[0]));
-		/* Of a fetch that was dropped the bytes come all the same. */
+		/* Of what was dropped the bytes come all the same, while there is memory. */
 		if (ok && !(v->dropped && v->stage))
 			move(v);
-		if (v->stage && !ok && !v->dropped) {
+		if (v->place && !ok && !v->dropped) {
 			v->m.done(v->m.arg, false, &broke, v->frame);
 			v->frame = NULL;
 		} else if (!v->dropped) {

@@ -32,8 +32,11 @@ struct vw_move {
 	struct vqt_bulk_end m;
 	struct frame *frame; /* own: what is fetched into, or placed */
 	struct vqt_lent keys;
-	uint8_t *stage; /* placing: the stage, its size and the position */
+	bool place;
+	uint8_t *stage; /* placing: the stage, its size and the position; NULL: in the guest's own memory */
 	uint32_t stage_len, pos;
+	unsigned nseg, keys_of; /* where, by keys of so many revocations ago */
+	struct vqt_seg seg[VQT_PLACE_SEGS];
 };
 
 struct vw {
@@ -56,10 +59,11 @@ struct vw {
 	bool bulk;
 	struct vw_move *moves[VW_MOVES]; /* under way, oldest first */
 	unsigned nmoves;
-	bool moves_wait;     /* until vw_moves() */
-	unsigned moves_fail; /* the next so many that end */
-	int moves_refuse;    /* what fetch() and place() give, if not 0 */
-	bool no_keys;
+	bool moves_wait;	   /* until vw_moves() */
+	unsigned moves_fail;	   /* the next so many that end */
+	int moves_refuse;	   /* what fetch() and place() give, if not 0 */
+	bool no_keys, no_posts;	   /* the host has none; the appliance reaches the stage alone */
+	unsigned places_posted;	   /* pieces of them in all */
 	struct vqt_hdev *stage_of; /* whose stage place() writes to */
 	unsigned fences, revoked;
 	struct vqt_fence fence; /* the last */

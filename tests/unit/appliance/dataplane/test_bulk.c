@@ -213,7 +213,7 @@ static void nothing_is_fetched_that_was_not_announced(void **state)
 
 static int place(const struct frame *f, uint32_t pos, void **op)
 {
-	return t.door.ops->place(t.door.ctx, DEV, 0, pos, f, &end, op);
+	return t.door.ops->place(t.door.ctx, DEV, 0, pos, f, NULL, 0, &end, op);
 }
 
 /* From one guest's memory through a slot to the stage, over its end, and no processor touched it. */
@@ -255,8 +255,53 @@ static void no_stage_no_placing(void **state)
 	void *op;
 
 	(void)state;
-	assert_int_equal(t.door.ops->place(t.door.ctx, DEV, 1, 0, f, &end, &op), -ENOTCONN);
-	assert_int_equal(t.door.ops->place(t.door.ctx, DEV + 1, 0, 0, f, &end, &op), -ENOTCONN);
+	assert_int_equal(t.door.ops->place(t.door.ctx, DEV, 1, 0, f, NULL, 0, &end, &op), -ENOTCONN);
+	assert_int_equal(t.door.ops->place(t.door.ctx, DEV + 1, 0, 0, f, NULL, 0, &end, &op), -ENOTCONN);
+	frame_put(f);
+}
+
+/* Into the buffers of a guest, three of them; the bytes around them stay what they were. */
+static void a_frame_is_placed_in_pieces(void **state)
+{
+	static const struct vqt_seg to[] = {
+		{REGION, 9, 500001}, {REGION, 5001, 600000}, {REGION, 4000, 700000}};
+	uint8_t *want = malloc(MEMORY);
+	struct frame *f = fetched();
+	void *op;
+
+	(void)state;
+	memcpy(want, t.memory, MEMORY);
+	memcpy(want + 500001, f->seg[0].data, 9);
+	memcpy(want + 600000, f->seg[0].data + 9, 5001);
+	memcpy(want + 700000, f->seg[0].data + 5010, 4000);
+	assert_int_equal(t.door.ops->place(t.door.ctx, DEV, 0, 0, f, to, 3, &end, &op), 0);
+	frame_put(f);
+	poll();
+	assert_int_equal(t.good, 1);
+	assert_memory_equal(t.memory, want, MEMORY);
+	assert_int_equal(t.w->counters[WORKER_C_bulk_copied_bytes], 0);
+	free(want);
+}
+
+static void nothing_is_placed_where_nothing_was_announced(void **state)
+{
+	static const struct vqt_seg bad[][2] = {
+		{{REGION, 9000, 0}, {REGION + 9, 10, 0}},
+		{{REGION, 9000, 0}, {REGION, 10, MEMORY - 9}},
+		{{REGION, 10, 0}, {REGION, 9000, UINT64_MAX - 50}},
+		{{REGION, 9000, 0}, {REGION + 1, 10, 0}}, /* the stage */
+		{{REGION, 9000, 0}, {1u << 31, 10, 0}},	  /* by its other name */
+	};
+	struct frame *f = fetched();
+	unsigned before = vd_counts().posts;
+	void *op;
+
+	(void)state;
+	for (unsigned i = 0; i < 5; i++)
+		assert_int_equal(t.door.ops->place(t.door.ctx, DEV, 0, 0, f, bad[i], 2, &end, &op),
+				 -ENOTCONN);
+	assert_int_equal(t.door.ops->place(t.door.ctx, DEV + 1, 0, 0, f, bad[0], 1, &end, &op), -ENOTCONN);
+	assert_int_equal(vd_counts().posts, before);
 	frame_put(f);
 }
 
@@ -345,6 +390,8 @@ int main(void)
 		TEST(what_was_fetched_is_placed_from_where_it_is),
 		TEST(what_lies_elsewhere_is_copied_once),
 		TEST(no_stage_no_placing),
+		TEST(a_frame_is_placed_in_pieces),
+		TEST(nothing_is_placed_where_nothing_was_announced),
 		TEST(a_move_that_fails_is_told_once),
 		TEST(a_dropped_move_keeps_its_memory),
 		TEST(a_session_holds_half_at_most),

@@ -4,6 +4,8 @@
  * bounds is touched (the sanitizers watch exact allocations), what a session holds stays bounded, a
  * device beside it works on, and at the end every pool is full.
  */
+#include <errno.h>
+
 #include "tests/unit/fabric/vqt/vqt_setup.h"
 
 static const uint32_t edges[] = {
@@ -22,18 +24,46 @@ static uint32_t edge(struct rng *rng)
 	return edges[rng_below(rng, NEDGES)];
 }
 
-static void random_record(struct rng *rng, struct rt_rec *r, enum rt_class *cls, uint32_t *psn)
+/* A kind that may reach a device of this type, and its class. */
+static uint8_t random_kind(struct rng *rng, enum vqt_type type, enum rt_class *cls)
 {
-	static const enum rt_class home[] = {RT_CTL, RT_NET,  RT_NET, RT_CTL,  RT_CMD,
-					     RT_CTL, RT_DATA, RT_CTL, RT_DATA, RT_NET};
+	static const enum rt_class home[VQT_KIND_END] = {
+		[VQT_FRAME] = RT_NET,  [VQT_MARK] = RT_NET,	[VQT_CREDIT] = RT_CTL, [VQT_REQ] = RT_CMD,
+		[VQT_GRANT] = RT_CTL,  [VQT_REQDATA] = RT_DATA, [VQT_CANCEL] = RT_CTL, [VQT_CPL] = RT_DATA,
+		[VQT_LENT] = RT_NET,   [VQT_TAKEN] = RT_CTL,	[VQT_AGAIN] = RT_CTL,  [VQT_GONE] = RT_CTL,
+		[VQT_PLACED] = RT_NET, [VQT_RESENT] = RT_NET,	[VQT_KEYED] = RT_CMD,  [VQT_FRAMES] = RT_NET,
+		[VQT_POSTED] = RT_CTL, [VQT_RECALL] = RT_CTL,	[VQT_CHAINS] = RT_NET};
+	uint8_t kind = (uint8_t)rng_below(rng, type == VQT_NET ? VQT_KIND_END : VQT_LENT + 1);
+
+	*cls = rng_chance(rng, 50000) ? (enum rt_class)rng_below(rng, RT_NCLASS) : home[kind];
+	return kind;
+}
+
+/* Those that have one length, or some. */
+static void true_length(struct rng *rng, struct rt_rec *r)
+{
+	uint32_t total = r->kind == VQT_PLACED	 ? VQT_PLACED_LEN
+			 : r->kind == VQT_CHAINS ? VQT_CHAINS_LEN
+			 : r->kind == VQT_POSTED ? VQT_SEG * (uint32_t)rng_below(rng, 5)
+						 : 0;
+
+	if (r->kind < VQT_TAKEN || r->kind == VQT_RESENT || r->kind == VQT_FRAMES || rng_chance(rng, 200000))
+		return;
+	r->total = r->len = (uint16_t)total;
+	r->offset = 0;
+}
+
+static void random_record(struct rng *rng, enum vqt_type type, struct rt_rec *r, enum rt_class *cls,
+			  uint32_t *psn)
+{
 	uint32_t most;
 
-	*r = (struct rt_rec){.kind = (uint8_t)rng_below(rng, 10), .dev = WIRE, .aux = (uint16_t)EPOCH};
-	*cls = rng_chance(rng, 50000) ? (enum rt_class)rng_below(rng, RT_NCLASS) : home[r->kind];
+	*r = (struct rt_rec){.dev = WIRE, .aux = (uint16_t)EPOCH};
+	r->kind = random_kind(rng, type, cls);
 	*psn = (uint32_t)rng_below(rng, 64);
 	r->queue = (uint8_t)(rng_chance(rng, 900000) ? rng_below(rng, 2) : edge(rng));
 	r->id = rng_chance(rng, 500000) ? (uint32_t)rng_below(rng, 64) * 64 : edge(rng);
-	if (r->kind >= VQT_REQ)
+	if (r->kind >= VQT_REQ && r->kind < VQT_LENT)
 		r->id = VQT_ID(rng_chance(rng, 800000) ? rng_below(rng, 4) : edge(rng) & 0xffff,
 			       1 + rng_below(rng, 2));
 	r->total = edge(rng);
@@ -46,6 +76,7 @@ static void random_record(struct rng *rng, struct rt_rec *r, enum rt_class *cls,
 	r->len = (uint16_t)(most > 65535 ? 65535 : most);
 	if (rng_chance(rng, 400000))
 		r->len = (uint16_t)edge(rng);
+	true_length(rng, r);
 }
 
 /* Bytes in an allocation that ends where the record does. Now and then they are a true head. */
@@ -67,7 +98,7 @@ static uint8_t *bytes_of(struct rng *rng, const struct rt_rec *r)
 
 static struct setup *fresh(enum vqt_type type)
 {
-	static const struct vw_cfg cfg = {.mem_max = 4ull * VQT_REQ_MAX, .net_pending = 32};
+	const struct vw_cfg cfg = {.mem_max = 4ull * VQT_REQ_MAX, .net_pending = 32, .bulk = type == VQT_NET};
 	struct setup *s = calloc(1, sizeof(*s));
 
 	assert_non_null(s);
@@ -75,6 +106,7 @@ static struct setup *fresh(enum vqt_type type)
 	s->depth = 8;
 	s->window = VQT_WINDOW_MIN;
 	setup(s, type, &cfg);
+	s->w.moves_refuse = -ENOTCONN; /* no adapter goes where nothing was announced */
 	return s;
 }
 
@@ -150,7 +182,7 @@ static void the_host_end(enum vqt_type type, uint64_t seed)
 		uint32_t psn;
 		uint8_t *data;
 
-		random_record(&rng, &r, &cls, &psn);
+		random_record(&rng, type, &r, &cls, &psn);
 		data = bytes_of(&rng, &r);
 		vqt_host_record(s->w.host, cls, psn, &r, data);
 		free(data);
@@ -207,7 +239,7 @@ static unsigned the_device_end(enum vqt_type type, uint64_t seed, unsigned round
 		uint32_t psn;
 		uint8_t *data;
 
-		random_record(&rng, &r, &cls, &psn);
+		random_record(&rng, type, &r, &cls, &psn);
 		/* Not every session shall end at once. */
 		if (cls == RT_CMD && rng_chance(&rng, 990000))
 			r.total = VQT_HEAD + r.len, r.offset = 0;
