@@ -46,11 +46,12 @@
 #define F_HOST_TSO4  NET_F(11)
 #define F_HOST_TSO6  NET_F(12)
 #define F_HOST_ECN   NET_F(13)
+#define F_MRG_RXBUF  NET_F(15)
 #define F_STATUS     NET_F(16)
 #define F_VERSION_1  NET_F(32)
 #define TAP_FEATURES                                                                                         \
 	(F_CSUM | F_GUEST_CSUM | F_MTU | F_MAC | F_GUEST_TSO4 | F_GUEST_TSO6 | F_GUEST_ECN | F_HOST_TSO4 |   \
-	 F_HOST_TSO6 | F_HOST_ECN | F_STATUS | F_VERSION_1)
+	 F_HOST_TSO6 | F_HOST_ECN | F_MRG_RXBUF | F_STATUS | F_VERSION_1)
 
 #define FE_TAP_COUNTERS(X)                                                                                   \
 	X(tap_read_frames)                                                                                   \
@@ -291,9 +292,10 @@ static void on_start(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
-	/* Frames to the network stand where they were read until they are given back. */
-	for (unsigned i = 0; t->memory && i < t->npairs; i++)
-		t->memory(t->arg, t->rings[t->pairs[i].tx].bytes, (uint64_t)SLOTS * SLOT_BYTES, true);
+	/* Frames to the network stand where they were read until they are given back, those to the host where
+	 * they are written from. */
+	for (unsigned q = 0; t->memory && q < 2 * t->npairs; q++)
+		t->memory(t->arg, t->rings[q].bytes, (uint64_t)SLOTS * SLOT_BYTES, true);
 	t->up->attached(t->arg, t->queues, 2 * t->npairs);
 	t->up->features(t->arg, t->features);
 	t->started = true;
