@@ -36,7 +36,7 @@ def ovs(sleep, pps=0):
 
 def floors(**options):
     return {f"floor:{seal}": lambda rig, seal=seal: rig.stream(seal, seconds=SECONDS / 2, **options)
-            for seal in ("crc", "aes")}
+            for seal in ("crc", "aes")} | {"floor:woken": lambda rig: rig.bursts("crc", seconds=SECONDS, **options)}
 
 
 def paced_floors(pps):
@@ -76,6 +76,8 @@ def flat_out(contest, case, limits, vxlan_limits, **options):
         contest.row(f"{case}, {name}: host", "s/GB", loads, name, "kernel UDP", per_gb, limit, floor=FLOOR[name])
     for name, limit in vxlan_limits.items():
         contest.row(f"{case}, {name}: host", "s/GB", loads, name, "bridge + VXLAN", per_gb, limit, floor=FLOOR[name])
+    contest.row(f"{case}, the floor when it is woken for what a window of 1 MiB lets go: host", "s/GB", loads, "floor:woken",
+                "kernel UDP", per_gb)
     contest.row(f"{case}, kernel UDP: rate", "Gb/s", loads, "kernel UDP", None, lambda load: load["gbps"])
     contest.row(f"{case}, VXLAN: rate", "Gb/s", loads, "veth and VXLAN", None, lambda load: load["gbps"])
     parts(contest, case, loads)

@@ -26,8 +26,11 @@ def rows(contest, case, gbps):
             return lambda rig: rig.bursts(seal, pps=pps, seconds=SECONDS)
         return lambda rig: rig.stream(seal, seconds=SECONDS / 2)
 
+    floors = {"floor:crc": floor("crc"), "floor:aes": floor("aes")}
+    if not gbps:
+        floors["floor:woken"] = lambda rig: rig.bursts("crc", seconds=SECONDS)
     loads = contest.loads(case, {**dict.fromkeys(("integrity only", "Linux bridge", "encrypted", "agents poll"), once),
-                                 "floor:crc": floor("crc"), "floor:aes": floor("aes")})
+                                 **floors})
     for name in ("integrity only", "encrypted", "agents poll"):
         contest.row(f"{case}, {name}: wake-ups", "per M", loads, name, "Linux bridge", lambda load: load.wakeups_per_m,
                     most=1.0 if gbps else None, absolute=None if gbps else FLAT_OUT_MOST, floor=FLOOR[name])
@@ -38,6 +41,9 @@ def rows(contest, case, gbps):
                         floor=FLOOR[name])
             contest.row(f"{case}, {name}: one way, p99", "us", loads, name, "Linux bridge", lambda load: load.p99,
                         floor=FLOOR[name])
+    if not gbps:
+        contest.row(f"{case}, the floor when it is woken for what a window of 1 MiB lets go: wake-ups", "per M", loads,
+                    "floor:woken", "Linux bridge", lambda load: load.wakeups_per_m)
     # Against its like that sleeps.
     loads["asleep"] = loads["integrity only"]
     contest.row(f"{case}, agents poll: host", "s/GB", loads, "agents poll", "asleep", lambda load: load.per_gb)

@@ -26,6 +26,8 @@ OVS_HUGEPAGES = 640
 GUEST_MTU = 1450  # what VXLAN leaves of 1500
 VXLAN_MSS = GUEST_MTU - 52
 VXLAN_FRAME = 54 + 46 * VXLAN_MSS
+# Debian loads it on demand; where the kernel has it built in, every bridge would pay for it.
+NO_BRIDGE_FILTER = "sysctl -eqw " + " ".join(f"net.bridge.bridge-nf-call-{what}tables=0" for what in ("ip", "ip6", "arp"))
 
 
 def sh(*command, check=True, timeout=30):
@@ -64,6 +66,7 @@ class Peer(Rig):
         sh("ip", "netns", "add", name)
         self.undo.callback(sh, "ip", "netns", "del", name, check=False)
         self.run(node, "sysctl -qw net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1")
+        self.run(node, NO_BRIDGE_FILTER)
         self.run(node, "ip link set lo up")
 
     def inside(self, node):

@@ -101,6 +101,8 @@ class Net:
         rack, link = f"rack{path}", f"fab{path}"
         self.sh("rack", f"ip link add {rack} type bridge stp_state 0 mcast_snooping 0")
         self.sh("rack", f"ip link set {rack} up")
+        # A kernel that has bridge netfilter built in would run every datagram through it.
+        self.sh("rack", "sysctl -eqw " + " ".join(f"net.bridge.bridge-nf-call-{what}tables=0" for what in ("ip", "ip6", "arp")))
         for node in ("h1", "h2", "app"):
             port = node + PORTS[path]
             self.veth(node, link, "rack", port, self.mtu)
