@@ -48,6 +48,7 @@ struct wsession {
 	struct list starved;	      /* on worker->starved: waits for slots of the bulk */
 	unsigned slots;		      /* of them, held by moves under way */
 	bool given_up;		      /* control was told */
+	bool mtu_said;		      /* that its packets are too large for the network */
 };
 
 /* One move between the arena of requests and a guest. */

@@ -3,6 +3,7 @@
 #include <errno.h>
 
 #include "appliance/dataplane/worker_impl.h"
+#include "fabric/base/log.h"
 
 int worker_session_rdma(struct worker *w, struct rdma_wait *wait, const struct verbs_end *theirs,
 			uint32_t psn, struct verbs_end *ours)
@@ -28,6 +29,21 @@ void worker_rdma_close(struct wsession *s)
 			link_verbs_close(s->verbs[i], s->id);
 }
 
+/* Once of a session: it breaks again and again. */
+static void say_unanswered(struct worker *w, const struct verbs_news *news)
+{
+	list_for_each_safe (it, &w->sessions) {
+		struct wsession *s = container_of(it, struct wsession, node);
+
+		if (s->id != news->id || s->mtu_said)
+			continue;
+		s->mtu_said = true;
+		log_warn("fabric: session %016llx: RDMA packets of %u bytes had no answer, shorter ones had: "
+			 "raise the network's MTU (4200 holds all), or set mtu= of the ports",
+			 (unsigned long long)s->id, news->unanswered);
+	}
+}
+
 /* One that breaks later: the agent asks for a new one when its own end does; here it is enough that the
  * transport finds out. */
 static void told(struct worker *w, const struct link *l, const struct verbs_news *news)
@@ -42,11 +58,18 @@ static void told(struct worker *w, const struct link *l, const struct verbs_news
 	}
 }
 
+static void hear(struct worker *w, const struct link *l, const struct verbs_news *news)
+{
+	if (news->what == VERBS_BROKEN && news->unanswered)
+		say_unanswered(w, news);
+	told(w, l, news);
+}
+
 void worker_rdma_news(struct worker *w)
 {
 	struct verbs_news news;
 
 	for (unsigned i = 0; i < EP_LINKS; i++)
 		while (w->verbs[i] && link_verbs_news(w->verbs[i], &news))
-			told(w, w->verbs[i], &news);
+			hear(w, w->verbs[i], &news);
 }

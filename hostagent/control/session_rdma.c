@@ -117,6 +117,10 @@ void session_rdma_news(struct session_rdma *r, unsigned path, const struct verbs
 	} else if (news->err) {
 		failed(r, path, strerror(-news->err));
 	} else {
+		if (news->unanswered)
+			log_warn("fabric: RDMA path %u: packets of %u bytes had no answer, shorter ones had: "
+				 "raise the network's MTU (4200 holds all), or set mtu= of the ports",
+				 path, news->unanswered);
 		log_warn("fabric: the connection of RDMA path %u broke; making another", path);
 		rdma_paths_broken(&r->paths, path, now);
 	}

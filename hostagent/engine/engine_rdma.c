@@ -34,7 +34,7 @@ int engine_rdma_check(const struct verbs_port *port, char *why, size_t why_len)
 	if (l)
 		l->ops->destroy(l);
 	buf_pool_destroy(pool);
-	return r;
+	return l ? 0 : r;
 }
 
 int engine_rdma_up(struct engine *e, const struct engine_path *p, uint64_t now)

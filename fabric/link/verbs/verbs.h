@@ -121,6 +121,9 @@ struct verbs_news {
 	enum verbs_event what;
 	uint64_t id;
 	int err; /* -errno */
+	/* VERBS_BROKEN: bytes of packets that had no answer where shorter ones had; 0: that is not why. The
+	 * way may carry less than both ports do. */
+	uint32_t unanswered;
 };
 /* What happened since last asked, a peer's last news alone; false: nothing. Look after every recv(). */
 bool link_verbs_news(struct link *l, struct verbs_news *out);

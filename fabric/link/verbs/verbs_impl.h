@@ -61,8 +61,11 @@ struct vqp {
 	uint32_t qpn, dest;	      /* the other end's number */
 	struct list running, waiting; /* moves: posted, in their order; for room */
 	struct link_addr addr;
-	uint16_t sq[VERBS_SQ_DEPTH]; /* slot, or NO_SLOT */
-	struct vqp_note *note;	     /* NULL: nothing more is told */
+	uint16_t sq[VERBS_SQ_DEPTH];	 /* slot, or NO_SLOT */
+	uint16_t packet[VERBS_SQ_DEPTH]; /* the largest of its packets, bytes; of responses too */
+	uint16_t answered;		 /* the largest that had an answer */
+	uint16_t unanswered;		 /* verbs_news.unanswered */
+	struct vqp_note *note;		 /* NULL: nothing more is told */
 	/* While a thread has it, qp, to, mask and result are the thread's. */
 	struct link_verbs *link;
 	pthread_t thread;
@@ -151,6 +154,12 @@ static inline uint8_t *v_flush_room(const struct link_verbs *v)
 	return v->tx_memory + (size_t)v->tx_slots * VERBS_BUF_SIZE;
 }
 
+/* The next position of its send queue is a send of so many bytes, from that slot; what to call it there. */
+uint64_t vqp_push(struct vqp *q, uint16_t slot, uint32_t len);
+/* Sends up to position pos had their answers; before vqp_release(). */
+void vqp_answered(struct vqp *q, uint32_t pos);
+/* The send at position pos ended its tries without an answer. */
+void vqp_unanswered(struct vqp *q, uint32_t pos);
 /* Sends up to position pos are over. */
 void vqp_release(struct link_verbs *v, struct vqp *q, uint32_t pos);
 

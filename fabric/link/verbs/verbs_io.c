@@ -31,6 +31,10 @@ static void send_over(struct link_verbs *v, struct vqp *q, const struct ibv_wc *
 
 	if (good || q->state == VQP_READY)
 		vmove_over(v, q, good ? pos : pos - 1);
+	if (good)
+		vqp_answered(q, pos);
+	else if (wc->status == IBV_WC_RETRY_EXC_ERR)
+		vqp_unanswered(q, pos);
 	vqp_release(v, q, pos);
 	if (q->state == VQP_DYING && q->done == q->posted)
 		vqp_free(v, q);
@@ -85,8 +89,7 @@ static bool fill(struct link_verbs *v, struct vqp *q, const struct link_tx *tx, 
 		v_count(v, VERBS_C_tx_copied, 1);
 		v_count(v, VERBS_C_tx_copied_bytes, tx->len);
 	}
-	q->sq[q->posted++ % VERBS_SQ_DEPTH] = slot;
-	wr->wr_id = (uint64_t)q->gen << 32 | q->posted;
+	wr->wr_id = vqp_push(q, slot, tx->len);
 	if (q->posted % VERBS_SIGNAL == 0 || v->nfree_slots < v->tx_slots / 4) {
 		wr->send_flags |= IBV_SEND_SIGNALED;
 		v_count(v, VERBS_C_tx_signalled, 1);

@@ -75,8 +75,7 @@ static bool post(struct link_verbs *v, struct vqp *q, struct verbs_move *m)
 		};
 		at += s->len;
 		end = flush ? end : at;
-		q->sq[q->posted++ % VERBS_SQ_DEPTH] = NO_SLOT;
-		wr[i].wr_id = (uint64_t)q->gen << 32 | q->posted;
+		wr[i].wr_id = vqp_push(q, NO_SLOT, sge[i].length);
 	}
 	wr[n - 1].send_flags = IBV_SEND_SIGNALED;
 	m->last = q->posted;

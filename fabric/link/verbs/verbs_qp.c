@@ -120,7 +120,7 @@ static void tell(struct link_verbs *v, struct vqp *q, enum verbs_event what, int
 	if (!note)
 		return;
 	/* What is told last is what counts. */
-	note->news = (struct verbs_news){.what = what, .id = q->id, .err = err};
+	note->news = (struct verbs_news){.what = what, .id = q->id, .err = err, .unanswered = q->unanswered};
 	if (!note->queued)
 		list_add_tail(&v->news, &note->node);
 	note->queued = true;
@@ -163,6 +163,39 @@ static void forget(struct link_verbs *v, struct vqp *q)
 {
 	if (idmap_get(&v->by_id, q->id) == q)
 		idmap_remove(&v->by_id, q->id);
+}
+
+/* The packets that its messages are cut into: enum ibv_mtu's 1 is 256 bytes. */
+static uint32_t full_packet(const struct vqp *q)
+{
+	return 128u << q->to[0].path_mtu;
+}
+
+uint64_t vqp_push(struct vqp *q, uint16_t slot, uint32_t len)
+{
+	q->packet[q->posted % VERBS_SQ_DEPTH] = (uint16_t)(len < full_packet(q) ? len : full_packet(q));
+	q->sq[q->posted++ % VERBS_SQ_DEPTH] = slot;
+	return (uint64_t)q->gen << 32 | q->posted;
+}
+
+void vqp_answered(struct vqp *q, uint32_t pos)
+{
+	if (pos - q->done > q->posted - q->done)
+		return;
+	for (uint32_t i = q->done; i != pos && q->answered < full_packet(q); i++)
+		if (q->packet[i % VERBS_SQ_DEPTH] > q->answered)
+			q->answered = q->packet[i % VERBS_SQ_DEPTH];
+}
+
+void vqp_unanswered(struct vqp *q, uint32_t pos)
+{
+	uint16_t packet = q->packet[(pos - 1) % VERBS_SQ_DEPTH];
+
+	if (pos - 1 - q->done >= q->posted - q->done)
+		return;
+	vqp_answered(q, pos - 1); /* they are in their order */
+	if (q->answered && packet > q->answered)
+		q->unanswered = packet;
 }
 
 void vqp_release(struct link_verbs *v, struct vqp *q, uint32_t pos)
@@ -233,12 +266,11 @@ static int post_last(struct link_verbs *v, struct vqp *q)
 {
 	struct ibv_send_wr wr = {.opcode = IBV_WR_SEND, .send_flags = IBV_SEND_SIGNALED}, *out;
 
-	q->sq[q->posted % VERBS_SQ_DEPTH] = NO_SLOT;
-	wr.wr_id = (uint64_t)q->gen << 32 | (uint32_t)(q->posted + 1);
-	if (v->dev.api->post_send(q->qp, &wr, &out))
-		return -EIO;
-	q->posted++;
-	return 0;
+	wr.wr_id = vqp_push(q, NO_SLOT, 0);
+	if (!v->dev.api->post_send(q->qp, &wr, &out))
+		return 0;
+	q->posted--;
+	return -EIO;
 }
 
 static void die(struct link_verbs *v, struct vqp *q)

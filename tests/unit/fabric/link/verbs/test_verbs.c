@@ -102,6 +102,50 @@ static void test_failed_sends_break_the_path_alone(void **state)
 	assert_int_equal(count(p, 0, VERBS_C_qp_broken), sizeof(kinds) / sizeof(kinds[0]));
 }
 
+/* Why the first one's connection broke, as far as its packets go. */
+static uint32_t unanswered(struct pair *p)
+{
+	struct verbs_news news = {0};
+
+	while (link_verbs_news(p->l[0], &news))
+		if (news.what == VERBS_BROKEN)
+			break;
+	assert_int_equal(news.what, VERBS_BROKEN);
+	join(p);
+	return news.unanswered;
+}
+
+/* An MTU on the way that is smaller than both ports': the long packet that has no answer is told. */
+static void test_packets_that_are_too_large_for_the_way(void **state)
+{
+	static const struct {
+		uint32_t before, last; /* bytes */
+		enum ibv_wc_status status;
+		uint32_t told;
+	} rows[] = {
+		{100, 8000, IBV_WC_RETRY_EXC_ERR, 4096},
+		{1000, 2000, IBV_WC_RETRY_EXC_ERR, 2000},
+		{2000, 2000, IBV_WC_RETRY_EXC_ERR, 0}, /* as long as one that passed */
+		{4096, 8000, IBV_WC_RETRY_EXC_ERR, 0}, /* in packets of 4096 */
+		{2000, 100, IBV_WC_RETRY_EXC_ERR, 0},
+		{0, 8000, IBV_WC_RETRY_EXC_ERR, 0}, /* the first of all: the peer may be gone */
+		{100, 8000, IBV_WC_REM_ACCESS_ERR, 0},
+	};
+	struct pair *p = *state;
+	static uint8_t data[VERBS_BUF_SIZE];
+
+	for (unsigned i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		/* Most ask for no completion: the next one's tells of it. */
+		if (rows[i].before)
+			assert_int_equal(send_one(p, 0, data, rows[i].before), 1);
+		vd_fail_next(rows[i].status);
+		assert_int_equal(send_one(p, 0, data, rows[i].last), 1);
+		assert_int_equal(drain(p, 0), 0);
+		assert_int_equal(unanswered(p), rows[i].told);
+		drain(p, 1);
+	}
+}
+
 static void test_a_vanished_peer_is_a_dead_path(void **state)
 {
 	struct pair *p = *state;
@@ -681,6 +725,7 @@ int main(void)
 		WORLD(test_late_completions_fill_the_queue),
 		WORLD(test_slots_come_back),
 		WORLD(test_failed_sends_break_the_path_alone),
+		WORLD(test_packets_that_are_too_large_for_the_way),
 		WORLD(test_a_vanished_peer_is_a_dead_path),
 		WORLD(test_receiver_not_ready),
 		WORLD(test_breaches_close_the_queue_pair),
