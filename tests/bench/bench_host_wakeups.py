@@ -2,7 +2,8 @@
 """How often a host's processes are woken per million packets of 1500 bytes; and how long a frame is under way for it.
 
 Voluntary context switches of the agents, or of the processes that feed a bridge's TAPs for the same guests. What polling
-(`--poll-us 50`) gives and costs stands in rows of its own.
+(`--poll-us 50`) and SCHED_BATCH, under which who wakes up does not interrupt who runs, give and cost stands in rows of
+their own.
 """
 
 from bench import Report
@@ -12,7 +13,7 @@ from rig import FULL_FRAME, POLL, Outrigger, measure
 
 GBPS = 1e9 / 8 / FULL_FRAME
 FLAT_OUT_MOST = 4000
-FLOOR = {"integrity only": "floor:crc", "encrypted": "floor:aes", "agents poll": "floor:crc"}
+FLOOR = {"integrity only": "floor:crc", "encrypted": "floor:aes", "agents poll": "floor:crc", "agents in batch": "floor:crc"}
 
 
 def rows(contest, case, gbps):
@@ -29,9 +30,9 @@ def rows(contest, case, gbps):
     floors = {"floor:crc": floor("crc"), "floor:aes": floor("aes")}
     if not gbps:
         floors["floor:woken"] = lambda rig: rig.bursts("crc", seconds=SECONDS)
-    loads = contest.loads(case, {**dict.fromkeys(("integrity only", "Linux bridge", "encrypted", "agents poll"), once),
+    loads = contest.loads(case, {**dict.fromkeys(("integrity only", "Linux bridge", *list(FLOOR)[1:]), once),
                                  **floors})
-    for name in ("integrity only", "encrypted", "agents poll"):
+    for name in FLOOR:
         contest.row(f"{case}, {name}: wake-ups", "per M", loads, name, "Linux bridge", lambda load: load.wakeups_per_m,
                     most=1.0 if gbps else None, absolute=None if gbps else FLAT_OUT_MOST, floor=FLOOR[name])
         contest.row(f"{case}, {name}: guest interrupts", "per M", loads, name, "Linux bridge",
@@ -46,19 +47,21 @@ def rows(contest, case, gbps):
                     "floor:woken", "Linux bridge", lambda load: load.wakeups_per_m)
     # Against its like that sleeps.
     loads["asleep"] = loads["integrity only"]
-    contest.row(f"{case}, agents poll: host", "s/GB", loads, "agents poll", "asleep", lambda load: load.per_gb)
-    contest.row(f"{case}, agents poll: rate", "Gb/s", loads, "agents poll", "asleep", lambda load: load.gbps)
+    for name in ("agents poll", "agents in batch"):
+        contest.row(f"{case}, {name}: host", "s/GB", loads, name, "asleep", lambda load: load.per_gb)
+        contest.row(f"{case}, {name}: rate", "Gb/s", loads, name, "asleep", lambda load: load.gbps)
 
 
 def main():
     report = Report("host-wakeups", f"Per million 1500-byte packets' worth of 64 KiB super-frames; {ROUNDS} rounds of "
-                    f"{SECONDS:g} s in turns; the bridge has the same ring guests on TAPs. Agents that poll are integrity "
-                    "only, each bound to a processor that the others use too. Floor: UDP trains and one pass over the bytes on each "
-                    "side, nothing else; paced, by processes that are woken for the same bursts.")
+                    f"{SECONDS:g} s in turns; the bridge has the same ring guests on TAPs. Agents that poll or run in batch "
+                    "are integrity only, the former bound to processors that the others use too. Floor: UDP trains and one "
+                    "pass over the bytes on each side, nothing else; paced, by processes that are woken for the same bursts.")
     with Contest(report) as contest:
         contest.enter("integrity only", lambda: Outrigger("a", clear=True))
         contest.enter("encrypted", lambda: Outrigger("b"))
         contest.enter("agents poll", lambda: Outrigger("c", clear=True, agent_words=POLL))
+        contest.enter("agents in batch", lambda: Outrigger("d", clear=True, batch=True))
         contest.enter("Linux bridge", lambda: Bridge(False))
         contest.enter("floor", Floor)
         for case, gbps in (("flat out", 0), ("1 Gb/s", 1), ("5 Gb/s", 5)):

@@ -120,10 +120,11 @@ class Rig:
 
 class Outrigger(Rig, w.World):
     """Two agents and an appliance, everything on: sessions, source checks, counters. pair_words: of each pair of
-    guests; agent_words: of each host's agent."""
+    guests; agent_words: of each host's agent; batch: agents run under SCHED_BATCH."""
 
-    def __init__(self, tag, clear=False, fabric_mtu=1500, options=(), pair_words=((),), agent_words=((), ())):
+    def __init__(self, tag, clear=False, fabric_mtu=1500, options=(), pair_words=((),), agent_words=((), ()), batch=False):
         self.pair_words = pair_words
+        self.batch = batch
         self.agent_words = agent_words
         self.name = "integrity only" if clear else "encrypted"
         options = [*options, *(["--integrity-only"] if clear else [])]
@@ -137,6 +138,8 @@ class Outrigger(Rig, w.World):
         w.World.__enter__(self)
         try:
             self.start()
+            for pid in self.pids("host") if self.batch else ():
+                os.sched_setscheduler(pid, os.SCHED_BATCH, os.sched_param(0))
             self.ctl("network", "create", "blue")
             self.guests = []
             for number in range(2 * len(self.pair_words)):
