@@ -288,6 +288,13 @@ static inline uint64_t tx_key(const struct rt_rec *rec)
 {
 	return (uint64_t)rec->kind << 56 | (uint64_t)rec->queue << 48 | (uint64_t)rec->dev << 32 | rec->id;
 }
+static inline uint8_t *tx_growth(const struct tx_ring *t, const struct rt_rec *rec, uint32_t *room)
+{
+	if (!t->open || t->open_key != tx_key(rec))
+		return NULL;
+	*room = t->chunk - t->used;
+	return tx_mem(t, t->tail) + WIRE_HDR_LEN + t->used;
+}
 static inline uint8_t *tx_grow(struct tx_ring *t, const struct rt_rec *rec, uint32_t len)
 {
 	uint8_t *head, *at;

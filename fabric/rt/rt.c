@@ -219,6 +219,11 @@ int rt_begin(struct rt *rt, enum rt_class cls, enum rt_rel rel, const struct rt_
 	return -EAGAIN;
 }
 
+uint8_t *rt_growth(const struct rt *rt, enum rt_class cls, const struct rt_rec *rec, uint32_t *room)
+{
+	return tx_growth(&rt->tx[cls], rec, room);
+}
+
 uint8_t *rt_grow(struct rt *rt, enum rt_class cls, const struct rt_rec *rec, uint32_t len)
 {
 	return tx_grow(&rt->tx[cls], rec, len);

@@ -209,6 +209,9 @@ int rt_begin(struct rt *rt, enum rt_class cls, enum rt_rel rel, const struct rt_
  * still the last of cls and its packet has room for them; else NULL, and nothing happened. Written at once,
  * likewise. */
 uint8_t *rt_grow(struct rt *rt, enum rt_class cls, const struct rt_rec *rec, uint32_t len);
+/* By how much rt_grow() would let it grow, and where: the caller may write that far before it says how much
+ * it was, as long as it calls nothing else of the rt. NULL: as of rt_grow(). */
+uint8_t *rt_growth(const struct rt *rt, enum rt_class cls, const struct rt_rec *rec, uint32_t *room);
 /* Payload bytes per packet now: cfg.chunk, or more where all usable paths were proven to carry more. */
 uint32_t rt_chunk(const struct rt *rt);
 /* Bytes of a datagram with a full chunk, and how many such wait for rt_output(), of all classes. */

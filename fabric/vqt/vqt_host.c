@@ -97,6 +97,12 @@ int hd_send(struct vqt_vq *q, enum rt_class cls, enum rt_rel rel, struct rt_rec 
 	return rc;
 }
 
+uint8_t *hd_growth(struct vqt_vq *q, enum rt_class cls, struct rt_rec *rec, uint32_t *room)
+{
+	rec->dev = q->dev->b.wire;
+	return rt_growth(q->dev->host->rt, cls, rec, room);
+}
+
 uint8_t *hd_grow(struct vqt_vq *q, enum rt_class cls, struct rt_rec *rec, uint32_t len)
 {
 	struct vqt_host *h = q->dev->host;

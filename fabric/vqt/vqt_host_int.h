@@ -249,8 +249,9 @@ void vq_dirty(struct vqt_vq *q);
 void vq_flush(struct vqt_vq *q);
 void vq_block(struct vqt_vq *q, enum rt_class cls);
 void vq_broken(struct vqt_vq *q, const char *reason);
-/* A message of len bytes that may grow: see rt_begin() and rt_grow(). */
+/* A message of len bytes that may grow: see rt_begin(), rt_grow() and rt_growth(). */
 uint8_t *hd_grow(struct vqt_vq *q, enum rt_class cls, struct rt_rec *rec, uint32_t len);
+uint8_t *hd_growth(struct vqt_vq *q, enum rt_class cls, struct rt_rec *rec, uint32_t *room);
 int hd_begin(struct vqt_vq *q, enum rt_class cls, enum rt_rel rel, struct rt_rec *rec, uint32_t len,
 	     uint8_t **at);
 /* rt_send() of the device's record; 0, or -errno. */

@@ -2,6 +2,7 @@
 /* Guest to appliance: each transmit chain is one frame; its bytes are copied into the transport and the
  * chain goes back at once (virtio 1.2 section 5.1.6.2), or it is lent (vqt_host_lent.c). */
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "fabric/vqt/vqt_host_int.h"
@@ -45,34 +46,89 @@ static int send_bytes(struct vqt_vq *q, const struct iovec *iov, unsigned n, uin
 	return 0;
 }
 
-/* The bytes of a small chain, with others in one message. */
-static int send_small(struct vqt_vq *q, const struct vqt_chain *c)
+/* Small frames of a turn that stand one behind the other in the message that grows: the transport and the
+ * counters hear of all of them at once. */
+struct run {
+	uint8_t *at;		/* of the next */
+	uint32_t room;		/* from there */
+	uint32_t told, len;	/* bytes that the transport knows of; bytes in all */
+	uint32_t frames, bytes; /* of guests */
+};
+
+static struct rt_rec run_rec(const struct vqt_vq *q, uint32_t pos)
 {
+	return (struct rt_rec){.kind = VQT_FRAMES, .queue = (uint8_t)(q->index / 2), .id = pos};
+}
+
+static void run_end(struct vqt_vq *q, struct run *r)
+{
+	struct rt_rec rec = run_rec(q, q->run_pos);
 	struct vqt_hdev *d = q->dev;
-	struct rt_rec rec = {.kind = VQT_FRAMES, .queue = (uint8_t)(q->index / 2), .id = q->run_pos};
-	uint32_t need = VQT_SMALL_LEN + c->out_len;
-	uint8_t *at = q->run_len ? hd_grow(q, RT_NET, &rec, need) : NULL;
+
+	if (r->len > r->told) {
+		if (!hd_grow(q, RT_NET, &rec, r->len - r->told)) /* cannot be: hd_growth() said so */
+			abort();
+		q->run_len += r->len - r->told;
+		q->tx_pos = q->run_pos + vqt_span(q->run_len);
+	}
+	if (r->frames) {
+		hd_count(d, VQT_HD_tx_frames, r->frames);
+		hd_count(d, VQT_HD_tx_bytes, r->bytes);
+		hd_count(d, VQT_HD_tx_copied_bytes, r->bytes);
+	}
+	*r = (struct run){.at = NULL};
+}
+
+/* Room for need bytes: in the message that is open, or in a new one. */
+static int run_next(struct vqt_vq *q, struct run *r, uint32_t need)
+{
+	struct rt_rec rec;
+	uint32_t more;
 	int rc;
 
-	if (!at) {
-		rec.id = q->tx_pos;
-		rc = hd_begin(q, RT_NET, d->b.rel, &rec, need, &at);
+	run_end(q, r);
+	rec = run_rec(q, q->run_pos);
+	if (q->run_len)
+		r->at = hd_growth(q, RT_NET, &rec, &r->room);
+	if (r->at && r->room >= need)
+		return 0;
+	rec.id = q->tx_pos;
+	r->room = 0;
+	rc = hd_begin(q, RT_NET, q->dev->b.rel, &rec, need, &r->at);
+	if (rc)
+		return rc;
+	q->run_pos = q->tx_pos;
+	q->run_len = need;
+	q->tx_pos += vqt_span(need);
+	r->told = r->room = need;
+	if (hd_growth(q, RT_NET, &rec, &more))
+		r->room += more;
+	return 0;
+}
+
+/* The bytes of a small chain, with others in one message. */
+static int send_small(struct vqt_vq *q, const struct vqt_chain *c, struct run *r)
+{
+	uint32_t need = VQT_SMALL_LEN + c->out_len;
+	uint8_t *at;
+
+	if (r->room < need) {
+		int rc = run_next(q, r, need);
+
 		if (rc)
 			return rc;
-		q->run_pos = q->tx_pos;
-		q->run_len = 0;
 	}
-	q->run_len += need;
-	q->tx_pos = q->run_pos + vqt_span(q->run_len);
-	vqt_small_put_len(at, c->out_len);
-	at += VQT_SMALL_LEN;
+	vqt_small_put_len(r->at, c->out_len);
+	at = r->at + VQT_SMALL_LEN;
 	for (unsigned i = 0; i < c->nout; i++) {
 		memcpy(at, c->iov[i].iov_base, c->iov[i].iov_len);
 		at += c->iov[i].iov_len;
 	}
-	hd_count(d, VQT_HD_tx_frames, 1);
-	hd_count(d, VQT_HD_tx_bytes, c->out_len);
-	hd_count(d, VQT_HD_tx_copied_bytes, c->out_len);
+	r->at = at;
+	r->room -= need;
+	r->len += need;
+	r->frames++;
+	r->bytes += c->out_len;
 	return 0;
 }
 
@@ -89,7 +145,7 @@ static bool small(const struct vqt_chain *c)
 }
 
 /* 0: the chain is done with; 1: it is lent; -EAGAIN: nothing happened. */
-static int send_frame(struct vqt_vq *q, const struct vqt_chain *c)
+static int send_frame(struct vqt_vq *q, const struct vqt_chain *c, struct run *r)
 {
 	enum vqt_hdev_counter why = refuse(c);
 	int rc = 0;
@@ -98,8 +154,14 @@ static int send_frame(struct vqt_vq *q, const struct vqt_chain *c)
 		rc = q->tx ? lent_send(q, c) : 0;
 		if (rc > 0)
 			return rc;
-		if (!rc)
-			rc = small(c) ? send_small(q, c) : send_bytes(q, c->iov, c->nout, c->out_len);
+		if (!rc && small(c)) {
+			rc = send_small(q, c, r);
+			if (q->tx) /* what is lent is sent in between */
+				run_end(q, r);
+		} else if (!rc) {
+			run_end(q, r);
+			rc = send_bytes(q, c->iov, c->nout, c->out_len);
+		}
 	}
 	if (rc == -EAGAIN)
 		return rc;
@@ -128,34 +190,46 @@ void vqt_host_announce(struct vqt_hdev *d, const uint8_t mac[6])
 		hd_count(d, VQT_HD_announced, 1);
 }
 
-unsigned tx_turn(struct vqt_vq *q)
+/* True: there may be more. */
+static bool take_chains(struct vqt_vq *q, struct run *run, unsigned *n, uint32_t *bytes)
 {
 	const struct vqt_ring_ops *ops = q->dev->cfg.ring_ops;
 	struct vqt_chain *c = &q->dev->host->chain;
-	uint32_t bytes = 0;
-	unsigned n;
 
-	for (n = 0; n < VQT_TURN_CHAINS && bytes < VQT_TURN_BYTES; n++) {
+	for (; *n < VQT_TURN_CHAINS && *bytes < VQT_TURN_BYTES; ++*n) {
 		int rc;
 
 		if (!list_empty(&q->blocked[RT_NET]) || (q->tx && !lent_again(q)) || q->state != VQ_RUNNING ||
 		    (q->tx && lent_full(q)))
-			return vqt_cost(n, bytes);
+			return false;
 		rc = ops->pop(q->ring, c);
-		if (rc < 0)
+		if (rc < 0) {
+			run_end(q, run);
 			vq_broken(q, "transmit ring: malformed");
+		}
 		if (rc <= 0)
-			return vqt_cost(n, bytes);
-		rc = send_frame(q, c);
+			return false;
+		rc = send_frame(q, c, run);
 		if (rc < 0) {
 			ops->unpop(q->ring, 1);
-			return vqt_cost(n, bytes);
+			return false;
 		}
 		if (rc)
 			continue; /* and was touched by nobody */
 		lent_push(q, c);
-		bytes += c->out_len;
+		*bytes += c->out_len;
 	}
-	vq_ready(q);
+	return true;
+}
+
+unsigned tx_turn(struct vqt_vq *q)
+{
+	struct run run = {.at = NULL};
+	uint32_t bytes = 0;
+	unsigned n = 0;
+
+	if (take_chains(q, &run, &n, &bytes))
+		vq_ready(q);
+	run_end(q, &run);
 	return vqt_cost(n, bytes);
 }
