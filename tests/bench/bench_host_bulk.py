@@ -36,11 +36,11 @@ def ovs(sleep, pps=0):
 
 def floors(**options):
     return {f"floor:{seal}": lambda rig, seal=seal: rig.stream(seal, seconds=SECONDS / 2, **options)
-            for seal in ("crc", "aes")} | {"floor:woken": lambda rig: rig.bursts("crc", seconds=SECONDS, **options)}
+            for seal in ("crc", "aes")} | {"floor:woken": lambda rig: rig.bursts("crc", seconds=SECONDS / 2, **options)}
 
 
 def paced_floors(pps):
-    return {f"floor:{seal}": lambda rig, seal=seal: rig.bursts(seal, pps=pps, seconds=SECONDS) for seal in ("crc", "aes")}
+    return {f"floor:{seal}": lambda rig, seal=seal: rig.bursts(seal, pps=pps, seconds=SECONDS / 2) for seal in ("crc", "aes")}
 
 
 def host_only(contest, case, loads):

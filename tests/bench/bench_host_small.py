@@ -33,12 +33,12 @@ def rows(contest, case, pps):
 
     def floor(seal):
         if pps:
-            return lambda rig: rig.bursts(seal, frame=FRAME, pps=pps, burst_us=BURST_US, seconds=SECONDS)
+            return lambda rig: rig.bursts(seal, frame=FRAME, pps=pps, burst_us=BURST_US, seconds=SECONDS / 2)
         return lambda rig: rig.stream(seal, frame=FRAME, seconds=SECONDS / 2)
 
     floors = {"floor:crc": floor("crc"), "floor:aes": floor("aes")}
     for ring in () if pps else RINGS:
-        floors[f"floor:{ring}"] = lambda rig, ring=ring: rig.bursts("crc", frame=FRAME, ring=ring, seconds=SECONDS)
+        floors[f"floor:{ring}"] = lambda rig, ring=ring: rig.bursts("crc", frame=FRAME, ring=ring, seconds=SECONDS / 2)
     loads = contest.loads(case, {"integrity only": once, "Linux bridge": once, "OVS-DPDK": ovs(0), "encrypted": once,
                                  "packed rings": once, "rings of 1024": once, "OVS-DPDK:500": ovs(500),
                                  **floors})

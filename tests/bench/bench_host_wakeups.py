@@ -24,12 +24,12 @@ def rows(contest, case, gbps):
 
     def floor(seal):
         if gbps:
-            return lambda rig: rig.bursts(seal, pps=pps, seconds=SECONDS)
+            return lambda rig: rig.bursts(seal, pps=pps, seconds=SECONDS / 2)
         return lambda rig: rig.stream(seal, seconds=SECONDS / 2)
 
     floors = {"floor:crc": floor("crc"), "floor:aes": floor("aes")}
     if not gbps:
-        floors["floor:woken"] = lambda rig: rig.bursts("crc", seconds=SECONDS)
+        floors["floor:woken"] = lambda rig: rig.bursts("crc", seconds=SECONDS / 2)
     loads = contest.loads(case, {**dict.fromkeys(("integrity only", "Linux bridge", *list(FLOOR)[1:]), once),
                                  **floors})
     for name in FLOOR:

@@ -346,7 +346,7 @@ class Floor(Udp):
     def bursts(self, seal, **options):
         """Attributes as a Load's, of both agents: per_gb, per_mpkt, wakeups_per_m, gbps, mpps, train, p50, p99,
         appliance_per_gb, appliance_per_mpkt."""
-        return self.run_once("bursts", **{"pass": seal}, **options)
+        return self.run_once("bursts", **{"pass": seal, "warm": 0.15}, **options)
 
     def store(self, **options):
         """Attributes iops, host_us, gateway_us, p50_us, p99_us."""
