@@ -37,7 +37,7 @@ static void usage(void)
 /* How often it was killed or cut off is counted as faults; requests in all. */
 static void run_worlds(const struct options *o)
 {
-	uint64_t frames = 0, ios = 0, resent = 0, faults = 0, carried = 0, trace = 0;
+	uint64_t frames = 0, ios = 0, resent = 0, faults = 0, carried = 0, posted = 0, trace = 0;
 	struct world_cfg cfg = {.skip_drain = o->skip_drain};
 	struct world *w = &world;
 
@@ -48,21 +48,23 @@ static void run_worlds(const struct options *o)
 		frames += w->g.received + w->rx_count;
 		ios += w->g.done[0] + w->g.done[1];
 		resent += w->resent;
-		faults += w->cuts + w->kills + w->fences + sim_link_faults(&w->link[0]) +
-			  sim_link_faults(&w->link[1]);
+		faults += w->cuts + w->kills + w->fences + w->stops + w->adapter_faults +
+			  sim_link_faults(&w->link[0]) + sim_link_faults(&w->link[1]);
 		trace = trace * 31 + w->s.trace;
 		world_fini(w);
+		posted += w->posted;
 		sim_progress("sim-vqt", i + 1, o->seeds);
 	}
 	snprintf(replay, sizeof(replay), "%s --seeds 0 --oracle 1 --seed %%llu", o->name);
 	for (uint64_t i = 0; i < o->oracle; i++)
 		carried += oracle_run(w, o->seed + i, replay);
 	printf("{\"sim\":\"vqt\",\"seeds\":%llu,\"frames\":%llu,\"requests\":%llu,\"resent\":%llu,"
-	       "\"faults\":%llu,\"oracle_scripts\":%llu,\"oracle_carried\":%llu,\"trace\":\"%016llx\","
+	       "\"frames_posted\":%llu,\"faults\":%llu,\"oracle_scripts\":%llu,\"oracle_carried\":%llu,"
+	       "\"trace\":\"%016llx\","
 	       "\"violations\":0}\n",
 	       (unsigned long long)o->seeds, (unsigned long long)frames, (unsigned long long)ios,
-	       (unsigned long long)resent, (unsigned long long)faults, (unsigned long long)o->oracle,
-	       (unsigned long long)carried, (unsigned long long)trace);
+	       (unsigned long long)resent, (unsigned long long)posted, (unsigned long long)faults,
+	       (unsigned long long)o->oracle, (unsigned long long)carried, (unsigned long long)trace);
 }
 
 /* Worlds of limited length: the rings of a test keep every chain. */

@@ -5,12 +5,14 @@
  *	guest.c	  what the guest does, and what must be true of what it sees
  *	world.c	  sessions, the backend, the cable; kills
  *	carrier.c the bring-up carrier: the same packets through an ordered stream that loses none
+ *	adapter.c those that move frames by key, in worlds that have them
  *	oracle.c  one script over datagrams and over the carrier: the guest must see the same
  *	main.c	  one seed after the other
  */
 #ifndef OUTRIGGER_SIM_VQT_H
 #define OUTRIGGER_SIM_VQT_H
 
+#include "fabric/base/list.h"
 #include "fabric/link/link_pipe.h"
 #include "fabric/vqt/vqt_dev.h"
 #include "fabric/vqt/vqt_host.h"
@@ -81,7 +83,7 @@ struct world {
 	uint32_t window, max_inflight;
 	uint64_t mem_max, slow_ns;
 	bool calm; /* no faults, no new work: things come to their end */
-	bool fenced;
+	bool fenced, fencing;
 	bool skip_drain;       /* break the rule that old I/O is over before a new owner's begins */
 	bool flood;	       /* frames alone, as many as possible */
 	struct script *script; /* NULL: all is drawn from the seed */
@@ -94,7 +96,16 @@ struct world {
 		struct carried *first, *last; /* on their way */
 	} stream[2];
 	uint64_t carried_packets;
-	uint64_t cuts, kills, fences, resent;
+	/* The adapters, in worlds by_key. */
+	bool by_key;
+	const struct vqt_key_ops *key_ops;
+	struct vqt_bulk bulk;
+	struct buf_pool *slots;
+	struct list moves;
+	uint32_t keys, incarnation, qpn; /* times that keys were revoked, agents there were, moves */
+	uint64_t adapter_faults;
+	bool rx_stopping, rx_stopped; /* the guest's receive queue */
+	uint64_t cuts, kills, fences, stops, resent, posted;
 };
 
 /* What is not drawn from the seed. */
@@ -116,6 +127,10 @@ void carrier_init(struct world *w);
 void carrier_fini(struct world *w);
 void carrier_send(struct world *w, unsigned end, const uint8_t *data, uint32_t len);
 void carrier_poll(struct world *w, unsigned end);
+
+/* adapter.c */
+void adapter_init(struct world *w);
+void adapter_fini(struct world *w);
 
 /* oracle.c: fails the run where two histories differ. Returns packets that the carrier carried. */
 uint64_t oracle_run(struct world *w, uint64_t seed, const char *replay);

@@ -16,8 +16,9 @@ static void host_broken(void *user, unsigned vq, const char *reason)
 
 static void host_stopped(void *user, unsigned vq)
 {
-	(void)user;
-	(void)vq;
+	struct world *w = user;
+
+	w->rx_stopped |= !vq && !w->fencing; /* else it is a disk's */
 }
 
 static void host_idle(void *user)
@@ -175,6 +176,7 @@ static void session_up(struct sim *s, void *ctx, uint64_t arg)
 				  .bufs = w->bufs,
 				  .mem = {mem_get, mem_put, w},
 				  .mem_max = w->mem_max,
+				  .bulk = w->bulk,
 				  .seed = 99};
 	int err;
 
@@ -201,11 +203,11 @@ static void check_honest(struct world *w)
 	static const enum vqt_hdev_counter h[] = {VQT_HD_drop_rx_credit,     VQT_HD_drop_rx_malformed,
 						  VQT_HD_drop_cpl_malformed, VQT_HD_drop_cpl_epoch,
 						  VQT_HD_drop_cpl_unknown,   VQT_HD_drop_grant,
-						  VQT_HD_drop_queue};
+						  VQT_HD_drop_queue,	     VQT_HD_drop_rx_posted};
 	static const enum vqt_dev_counter d[] = {VQT_D_drop_rx_malformed,  VQT_D_drop_credit,
 						 VQT_D_drop_req_epoch,	   VQT_D_drop_req_duplicate,
 						 VQT_D_drop_req_malformed, VQT_D_drop_req_limit,
-						 VQT_D_drop_queue};
+						 VQT_D_drop_queue,	   VQT_D_drop_posted};
 
 	for (unsigned i = 0; i < sizeof(h) / sizeof(h[0]); i++)
 		sim_check(&w->s, !vqt_hdev_counters(w->hnet)[h[i]] && !vqt_hdev_counters(w->hblk)[h[i]],
@@ -220,6 +222,7 @@ static void check_honest(struct world *w)
 static void session_down(struct world *w)
 {
 	check_honest(w);
+	w->posted += vqt_dev_counters(w->dnet)[VQT_D_tx_posted];
 	vqt_host_session(w->host, NULL);
 	vqt_peer_destroy(w->peer);
 	w->peer = NULL;
@@ -240,6 +243,7 @@ static void host_start(struct world *w)
 				 .nvq = 2,
 				 .rings = net,
 				 .depth = DEPTH,
+				 .keys = w->key_ops,
 				 .window = w->window};
 	int err;
 
@@ -247,6 +251,7 @@ static void host_start(struct world *w)
 	sim_check(&w->s, w->host != NULL, "host");
 	w->hnet = vqt_host_attach(w->host, &c, &err);
 	c.type = VQT_BLK;
+	c.keys = NULL;
 	c.nvq = BLKQ;
 	c.rings = blk;
 	w->hblk = vqt_host_attach(w->host, &c, &err);
@@ -268,10 +273,16 @@ static void host_kill(struct world *w)
 {
 	w->resent += vqt_hdev_counters(w->hblk)[VQT_HD_requests_resent];
 	vqt_host_destroy(w->host);
+	w->keys++;
+	w->incarnation++;
 	for (unsigned q = 0; q < 2; q++) {
 		retake(&w->net[q]);
 		retake(&w->blk[q]);
 	}
+	/* What was lent goes out again. */
+	if (w->by_key)
+		w->rx = 0;
+	w->rx_stopping = false;
 	host_start(w);
 }
 
@@ -293,12 +304,43 @@ static void fence(struct world *w)
 {
 	w->fences++;
 	w->fenced = true;
+	w->fencing = true;
 	for (unsigned q = 0; q < BLKQ; q++) {
 		vqt_host_service(w->host, 0, w->s.now);
 		vqt_host_queue_stop(w->hblk, q, VQT_STOP_FENCE);
 		retake(&w->blk[q]);
 	}
+	w->fencing = false;
 	sim_at(&w->s, w->s.now + rng_below(&w->s.rng, 2 * MSEC), unfence, w, 0);
+}
+
+static void start_again(struct sim *s, void *ctx, uint64_t arg)
+{
+	struct world *w = ctx;
+
+	if (!w->rx_stopping || arg != w->stops)
+		return; /* with its agent */
+	if (!w->rx_stopped) {
+		sim_at(s, s->now + 100 * USEC, start_again, w, arg);
+		return;
+	}
+	retake(&w->net[0]);
+	sim_check(s, !vqt_host_queue_start(w->hnet, 0, true), "start");
+	w->rx_stopping = false;
+}
+
+/* The guest's driver stops receiving, or goes, and begins anew. */
+static void stop_receiving(struct world *w)
+{
+	bool drain = rng_chance(&w->s.rng, 500000);
+
+	w->stops++;
+	w->rx_stopping = true;
+	w->rx_stopped = false;
+	vqt_host_service(w->host, 0, w->s.now);
+	vqt_host_queue_stop(w->hnet, 0, drain ? VQT_STOP_DRAIN : VQT_STOP_FENCE);
+	sim_at(&w->s, w->s.now + rng_below(&w->s.rng, rng_below(&w->s.rng, 2) ? 2 : MSEC), start_again, w,
+	       w->stops);
 }
 
 /* Datagrams do not come through, or do again. */
@@ -310,7 +352,7 @@ static void block(struct world *w, bool blocked)
 static void fault(struct sim *s, void *ctx, uint64_t arg)
 {
 	struct world *w = ctx;
-	uint64_t kind = rng_below(&s->rng, 6);
+	uint64_t kind = rng_below(&s->rng, w->by_key ? 9 : 6);
 
 	(void)arg;
 	if (w->calm)
@@ -332,6 +374,8 @@ static void fault(struct sim *s, void *ctx, uint64_t arg)
 		sim_at(s, s->now + rng_below(&s->rng, 2 * MSEC), session_up, w, 0);
 	} else if (kind == 3 && !w->fenced) {
 		fence(w);
+	} else if (kind >= 6 && !w->rx_stopping) {
+		stop_receiving(w);
 	}
 }
 
@@ -474,6 +518,8 @@ void world_init(struct world *w, uint64_t seed, const char *replay, const struct
 		fake_ring_init(&w->blk[q]);
 	}
 	draw_links(w);
+	w->by_key = !w->script && !w->flood && rng_chance(&w->s.rng, 500000);
+	adapter_init(w);
 	carrier_init(w);
 	host_start(w);
 	session_up(&w->s, w, 0);
@@ -515,6 +561,7 @@ void world_fini(struct world *w)
 		fake_ring_fini(&w->net[q]);
 		fake_ring_fini(&w->blk[q]);
 	}
+	adapter_fini(w);
 	frame_pool_destroy(w->frames); /* both assert that all is back */
 	buf_pool_destroy(w->bufs);
 	carrier_fini(w);
