@@ -8,8 +8,9 @@
  * that device. So are the stages of a NIC's receive queues, which are ours. What cannot be registered stays
  * with the copied path.
  *
- * A request that was sent names regions, and until it is answered the appliance may write there. The guest
- * gets its buffers back with the answer alone, or when the keys are gone: see emem_revoke().
+ * A request that was sent names regions, and until it is answered the appliance may write there; so do
+ * receive buffers that were posted. The guest gets them back with the answer or the frame alone, or when the
+ * keys are gone: see emem_revoke().
  */
 #include <errno.h>
 #include <openssl/rand.h>
