@@ -135,7 +135,7 @@ static void add(struct posts_take *t, const struct vqt_seg *s, uint32_t left)
 bool posts_take(struct vqt_pair *q, uint32_t len, struct posts_take *t)
 {
 	struct vqt_pair_posts *p = q->posts;
-	uint32_t have = 0;
+	uint32_t have = 0, chains = 0;
 
 	t->first = t->n = t->pieces = 0;
 	if (!p || !p->on)
@@ -144,8 +144,14 @@ bool posts_take(struct vqt_pair *q, uint32_t len, struct posts_take *t)
 	while (have < len || at(p, p->next + t->pieces - 1)->more) {
 		const struct posted *k = at(p, p->next + t->pieces);
 
-		if (t->pieces == VQT_POSTED_MAX || !k->there || k->number != p->next + t->pieces)
+		/* In so many the agent gives it to no guest: it takes none. */
+		if (t->pieces == VQT_POSTED_MAX || chains == VQT_RX_CHAINS) {
+			t->n = t->pieces = 0;
+			return true;
+		}
+		if (!k->there || k->number != p->next + t->pieces)
 			return false;
+		chains += !k->more;
 		add(t, &k->seg, len - have);
 		have += k->seg.len < len - have ? k->seg.len : len - have;
 		t->pieces++;

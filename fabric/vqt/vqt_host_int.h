@@ -18,10 +18,8 @@ static inline unsigned vqt_cost(unsigned chains, uint32_t bytes)
 	return chains + bytes / 1024;
 }
 
-/* A received frame takes at most so many of the guest's chains, with so many iovecs. 64 KiB over buffers of
- * 1526 bytes is 43. */
-#define VQT_RX_CHAINS 128u
-#define VQT_RX_IOV    512u
+/* And at most so many iovecs. */
+#define VQT_RX_IOV 512u
 
 enum vq_state {
 	VQ_STOPPED,

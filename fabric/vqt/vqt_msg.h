@@ -143,6 +143,10 @@ enum vqt_kind {
 #define VQT_SEG	      16u   /* bytes of a piece in a message */
 #define VQT_KEYED_MIN 2048u /* bytes to move from which it pays */
 
+/* A frame takes at most so many of the guest's chains, else it is dropped: 64 KiB over buffers of 1526 bytes
+ * is 43. */
+#define VQT_RX_CHAINS 128u
+
 #define VQT_POSTED_MAX	  1024u /* pieces of a pair that are posted and not used */
 #define VQT_POSTED_PIECES 64u	/* of a message, all in one packet */
 #define VQT_POSTED_MORE	  (1u << 31)

@@ -209,6 +209,42 @@ static void what_cannot_be_placed_goes_another_way(void **state)
 	end(s);
 }
 
+/* Buffers so small that no frame may be spread over as many: it is dropped, and holds up no other. */
+static void a_frame_in_too_many_buffers_is_dropped(void **state)
+{
+	static const uint32_t ins[] = {10, 10, 10, 10, 10, 10, 10, 10, 10, 10, 10, 10, 10, 10, 10, 10};
+	struct setup *s = fresh_on(3);
+
+	(void)state;
+	assert_int_equal(push(s, 3 * BUFFER, 1), 0);
+	run(s);
+	guest_got(s, 3 * BUFFER, 1);
+	post(s, 200, 100);
+	run(s);
+	for (unsigned i = 0; i < 3; i++)
+		assert_int_equal(push(s, 20000, i), 0);
+	assert_int_equal(push(s, 5000, 3), 0);
+	run(s);
+	guest_got(s, 5000, 3);
+	assert_int_equal(hd(s, VQT_HD_drop_rx_split), 3);
+	/* Likewise, in few chains of many pieces. */
+	assert_int_equal(push(s, 12800, 4), 0);
+	assert_int_equal(push(s, 2200, 4), 0);
+	run(s);
+	guest_got(s, 12800, 4);
+	guest_got(s, 2200, 4);
+	for (unsigned i = 0; i < 120; i++)
+		fake_ring_add(&s->ring[0], NULL, NULL, 0, ins, 16);
+	vqt_host_kick(s->hd, 0);
+	run(s);
+	assert_int_equal(push(s, 19000, 5), 0);
+	assert_int_equal(push(s, 3000, 6), 0);
+	run(s);
+	guest_got(s, 3000, 6);
+	assert_int_equal(hd(s, VQT_HD_drop_rx_split), 4);
+	end(s);
+}
+
 /* ---- what fails ---- */
 
 static void a_placing_that_fails_is_resent_to_its_chains(void **state)
@@ -607,13 +643,15 @@ static void an_agent_that_lies_of_chains(void **state)
 	from_agent(s, VQT_POSTED, 0xfffffff0u + VQT_POSTED_MAX - 1, seg, 2, 0);
 	assert_int_equal(vw_d(s->d, VQT_D_drop_posted_late), 2);
 	assert_int_equal(vw_d(s->d, VQT_D_drop_posted), drops += 6);
-	/* All that there may be, of one chain that has no end: nothing is sent there, and nothing beyond. */
-	for (uint32_t i = 0; i < VQT_POSTED_MAX; i += 64)
+	/* One chain that has no end: frames wait for it, until it is as long as there may be. */
+	for (uint32_t i = 0; i < VQT_POSTED_MAX - 64; i += 64)
 		from_agent(s, VQT_POSTED, 0xfffffff0u + i, seg, 64, 0);
 	from_agent(s, VQT_POSTED, 0xfffffff0u + 64, seg, 64, 0); /* twice */
 	assert_int_equal(vw_d(s->d, VQT_D_drop_posted), drops += 1);
 	assert_int_equal(push(s, 9000, 1), -EAGAIN);
 	assert_int_equal(push(s, 60, 1), -EAGAIN);
+	from_agent(s, VQT_POSTED, 0xfffffff0u + VQT_POSTED_MAX - 64, seg, 64, 0);
+	assert_int_equal(push(s, 9000, 1), 0);
 	from_agent(s, VQT_RECALL, 0, seg, 0, 0);
 	assert_int_equal(push(s, 60, 1), 0);
 	/* Memory that it never announced, in chains: the door knows none of it. */
@@ -739,6 +777,7 @@ int main(void)
 		cmocka_unit_test(adjacent_buffers_are_one_place),
 		cmocka_unit_test(a_frame_waits_for_buffers_at_the_appliance),
 		cmocka_unit_test(what_cannot_be_placed_goes_another_way),
+		cmocka_unit_test(a_frame_in_too_many_buffers_is_dropped),
 		cmocka_unit_test(a_placing_that_fails_is_resent_to_its_chains),
 		cmocka_unit_test(chains_of_lost_frames_come_back),
 		cmocka_unit_test(keys_that_do_not_reach_end_it),
