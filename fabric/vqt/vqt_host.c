@@ -241,6 +241,23 @@ void vqt_host_detach(struct vqt_hdev *d)
 	free(d);
 }
 
+void vqt_host_leave(struct vqt_hdev *d)
+{
+	vqt_hdev_unbind(d);
+	for (unsigned i = 0; i < d->cfg.nvq; i++) {
+		vq_unlink(&d->vq[i]);
+		vq_flush(&d->vq[i]);
+	}
+	list_del(&d->link);
+	d->host = NULL;
+}
+
+void vqt_host_join(struct vqt_host *h, struct vqt_hdev *d)
+{
+	d->host = h;
+	list_add_tail(&h->devs, &d->link);
+}
+
 const uint64_t *vqt_hdev_counters(const struct vqt_hdev *d)
 {
 	return d->counters;

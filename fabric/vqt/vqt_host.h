@@ -22,7 +22,7 @@
  * and binds: nothing is sent and no guest is notified anywhere else. While it gives true there is more to do
  * now; false means sleep until the next event.
  *
- * Thread rule: one thread per host, the engine's.
+ * Thread rule: one thread per host, the engine's. Hosts share nothing.
  */
 #ifndef OUTRIGGER_VQT_HOST_H
 #define OUTRIGGER_VQT_HOST_H
@@ -168,6 +168,11 @@ struct vqt_hdev *vqt_host_attach(struct vqt_host *h, const struct vqt_hdev_cfg *
 /* Forgets the device at once, requests in flight too (they stay in the front-end's inflight region); no
  * callback. */
 void vqt_host_detach(struct vqt_hdev *d);
+/* To another host, of another thread perhaps, with its queues as they are and what is in flight: unbound (as
+ * by vqt_hdev_unbind()) it leaves the one and joins the other, where it is bound again. In between only its
+ * counters may be read, and it may be detached. */
+void vqt_host_leave(struct vqt_hdev *d);
+void vqt_host_join(struct vqt_host *h, struct vqt_hdev *d);
 const uint64_t *vqt_hdev_counters(const struct vqt_hdev *d); /* VQT_HDEV_NCOUNTERS values */
 /* Whether any of them has changed since it was asked last: most devices of a host are quiet, and all the
  * counters of many are far from any cache. */

@@ -345,12 +345,17 @@ void vw_session_down(struct vw *w)
 	}
 }
 
+struct vqt_host *vw_host(uint64_t seed)
+{
+	return vqt_host_create(&host_ops, seed);
+}
+
 void vw_init(struct vw *w, const struct vw_cfg *cfg)
 {
 	memset(w, 0, sizeof(*w));
 	w->now = 1000000000;
 	rng_init(&w->rng, 1);
-	w->host = vqt_host_create(&host_ops, 815);
+	w->host = vw_host(815);
 	w->bulk = cfg && cfg->bulk;
 	w->frames = frame_pool_create(VW_FRAMES);
 	w->bufs = buf_pool_create(4096, 2048);

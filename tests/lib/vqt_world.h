@@ -90,6 +90,8 @@ void vw_init(struct vw *w, const struct vw_cfg *cfg);
 void vw_fini(struct vw *w);
 /* The session is lost at both ends; then a new one. Devices must be attached and bound again. */
 void vw_session_down(struct vw *w);
+/* Another host end, without a session. */
+struct vqt_host *vw_host(uint64_t seed);
 void vw_session_up(struct vw *w, const struct vw_cfg *cfg);
 extern const struct vqt_key_ops vw_bulk_keys; /* vqt_hdev_cfg.keys of such a world */
 /* Ends the oldest n moves; their number. */

@@ -227,6 +227,58 @@ static void frames_go_on_in_the_next_session(void **state)
 }
 
 /* Binding, wire ids, and arguments out of range. */
+/* A device goes to another host with what is in flight, and goes on there under the next epoch. */
+static void a_device_changes_its_host(enum vqt_type type)
+{
+	struct setup *s = fresh(type);
+	unsigned vq = type == VQT_NET;
+	struct vqt_host *old = s->w.host;
+
+	for (uint32_t i = 0; i < 6; i++)
+		put(s, vq, 64, type == VQT_BLK, i);
+	if (type == VQT_BLK) {
+		run(s);
+		vqt_dev_complete(s->w.reqs[0], 1, 1, s->w.now);
+		s->w.nreqs--;
+		memmove(s->w.reqs, s->w.reqs + 1, s->w.nreqs * sizeof(s->w.reqs[0]));
+		run(s);
+		assert_int_equal(s->ring[0].nused, 1);
+	}
+	/* Bound, with queues that are ready: it need not be told first. */
+	put(s, vq, 64, type == VQT_BLK, 6);
+	vqt_host_leave(s->hd);
+	vqt_host_service(old, 100, s->w.now);
+	vw_session_down(&s->w);
+	answer_all(s);
+	s->w.host = vw_host(99);
+	vqt_host_join(s->w.host, s->hd);
+	vqt_host_destroy(old);
+	vqt_host_kick(s->hd, vq);
+	vqt_host_service(s->w.host, 100, s->w.now);
+	vw_session_up(&s->w, NULL);
+	s->epoch++;
+	setup_bind(s);
+	run(s);
+	assert_int_equal(vw_hd(s->hd, VQT_HD_requests_resent), type == VQT_BLK ? 5 : 0);
+	assert_int_equal(s->w.nreqs, type == VQT_BLK ? 6 : 0);
+	answer_all(s);
+	run(s);
+	assert_int_equal(s->ring[vq].nused, 7);
+	teardown(s);
+}
+
+static void a_disk_changes_its_host(void **state)
+{
+	(void)state;
+	a_device_changes_its_host(VQT_BLK);
+}
+
+static void a_vnic_changes_its_host(void **state)
+{
+	(void)state;
+	a_device_changes_its_host(VQT_NET);
+}
+
 static void attach_and_bind(void **state)
 {
 	struct setup *s = fresh(VQT_BLK);
@@ -286,6 +338,8 @@ int main(void)
 		cmocka_unit_test(old_completions_meet_nobody),
 		cmocka_unit_test(requests_of_an_old_epoch_are_dropped),
 		cmocka_unit_test(frames_go_on_in_the_next_session),
+		cmocka_unit_test(a_disk_changes_its_host),
+		cmocka_unit_test(a_vnic_changes_its_host),
 		cmocka_unit_test(attach_and_bind),
 	};
 
