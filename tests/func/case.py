@@ -21,7 +21,10 @@ import world as w
 from proc import WorldError, wait_for
 from report import CheckFailed, expect
 
-__all__ = ["Skip", "WorldError", "expect", "logged", "main", "refused", "wait_for", "world_of"]
+__all__ = ["Skip", "WorldError", "expect", "logged", "main", "refused", "run", "wait_for", "world_of"]
+
+
+WORLD_ERRORS = (WorldError, w.ControlError, vm.GuestError)
 
 
 class Skip(Exception):
@@ -36,7 +39,7 @@ def one_line(error):
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
 
 
-def run_cases(cases, world):
+def run_cases(cases, world, label):
     failed = 0
     for name, function in cases:
         started = time.monotonic()
@@ -44,35 +47,39 @@ def run_cases(cases, world):
             function(world)
             if world:
                 world.check()
-            print(f"  {time.monotonic() - started:.1f} s\nok {name}", flush=True)
+            print(f"  {time.monotonic() - started:.1f} s\nok {label}{name}", flush=True)
         except Skip as reason:
-            print(f"skip {name}: {reason}", flush=True)
-        except (CheckFailed, WorldError, w.ControlError, vm.GuestError, OSError) as error:
+            print(f"skip {label}{name}: {reason}", flush=True)
+        except (CheckFailed, *WORLD_ERRORS, OSError) as error:
             failed += 1
-            print(f"FAIL {name}: {one_line(error)}", flush=True)
+            print(f"FAIL {label}{name}: {one_line(error)}", flush=True)
             print(error, flush=True)
         except Exception as error:
             failed += 1
-            print(f"FAIL {name}: {one_line(error)}", flush=True)
+            print(f"FAIL {label}{name}: {one_line(error)}", flush=True)
             traceback.print_exc()
     return failed
 
 
-def main(names, world=None, setup=None):
+def run(names, world=None, setup=None, label=""):
+    """Runs the cases among `names` in a world; gives how many failed, its making and its end among them."""
     cases = [(name[5:].replace("_", " "), value) for name, value in names.items() if name.startswith("test_")
              and (not sys.argv[1:] or any(part in name for part in sys.argv[1:]))]
-
-    def work():
+    failed, what = 0, "setup"
+    try:
         with world or contextlib.nullcontext() as inside:
             if setup:
-                try:
-                    setup(inside)
-                except (WorldError, w.ControlError, vm.GuestError) as error:
-                    print(f"FAIL setup: {one_line(error)}\n{error}", flush=True)
-                    raise
-            return 1 if run_cases(cases, inside) else 0
+                setup(inside)
+            failed = run_cases(cases, inside, label)
+            what = "end"
+    except WORLD_ERRORS as error:
+        print(f"FAIL {label}{what}: {one_line(error)}\n{error}", flush=True)
+        failed += 1
+    return failed
 
-    w.main_guard(work)
+
+def main(names, world=None, setup=None):
+    w.main_guard(lambda: 1 if run(names, world, setup) else 0)
 
 
 def refused(world, *arguments, words=()):

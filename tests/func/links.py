@@ -2,16 +2,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """The functional tests of transport, network and block path, each over both links: tests/func/cases.
 
-    tests/func/links.py LINK CASES [PART OF A NAME]...      LINK is udp or rdma, CASES a module of tests/func/cases
+    tests/func/links.py LINK CASES[,CASES]... [PART OF A NAME]...     LINK is udp or rdma, CASES a module of tests/func/cases
 
 A module there has OPTIONS (of the world), setup(world) and cases; it knows the world, not the link. tests/func/run runs every
 module over every link, some of it ON_DEMAND alone. A program test_*.py is for what is meaningful over one link only, or over none, and must be in
 ONE_LINK with the reason.
 """
 
+import contextlib
 import importlib
 import os
 import sys
+import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [HERE, os.path.join(HERE, "../world")]
@@ -26,7 +28,8 @@ ONE_LINK = {
     "test_fabric_dpdk": "DPDK as a carrier of UDP",
     "test_forged": "datagrams from strangers: RDMA takes nothing from one without a queue pair. Hostile peers that have one "
                    "are in test_rdma_hostile",
-    "test_jumbo": "MTU found by probing; a queue pair's MTU is agreed on when it is made",
+    "test_jumbo": "MTU found by probing; a queue pair's MTU is agreed on when it is made, one that is too large for the way "
+                  "is in test_rdma",
     "test_jumbo_dpdk": "as test_jumbo",
     "test_kill_dpdk": QEMU,
     "test_kill_udp": QEMU + "; cases/disk kills the same daemons",
@@ -63,19 +66,33 @@ def unnamed():
     return [name for name in programs() if name not in ONE_LINK]
 
 
-def main(link, name):
+def main(link, names):
+    """Worlds over RDMA stand in the same guests, one after the other."""
     import case
     import rdma_world
     import world
 
-    module = importlib.import_module(f"cases.{name}")
-    kind = {"udp": world.World, "rdma": rdma_world.RdmaWorld}[link]
-    case.main(vars(module), kind(f"build/func/{name}-{link}", **getattr(module, "OPTIONS", {})), module.setup)
+    def work():
+        failed = 0
+        with rdma_world.Guests("build/func/rdma-guests") if link == "rdma" else contextlib.nullcontext() as guests:
+            for name in names:
+                module = importlib.import_module(f"cases.{name}")
+                directory, options = f"build/func/{name}-{link}", getattr(module, "OPTIONS", {})
+                stage = rdma_world.RdmaWorld(directory, guests, **options) if guests else world.World(directory, **options)
+                started = time.monotonic()
+                wrong = case.run(vars(module), stage, module.setup, f"{name}: " if len(names) > 1 else "")
+                print(f"  {name} over {link} took {time.monotonic() - started:.0f} s", flush=True)
+                if wrong and guests:
+                    guests.drop()
+                failed += wrong
+        return 1 if failed else 0
+
+    world.main_guard(work)
 
 
 if __name__ == "__main__":
-    if len(sys.argv) < 3 or sys.argv[1] not in LINKS or sys.argv[2] not in modules():
+    if len(sys.argv) < 3 or sys.argv[1] not in LINKS or not set(sys.argv[2].split(",")) <= set(modules()):
         sys.exit(__doc__.strip())
-    link, name = sys.argv[1:3]
+    link, names = sys.argv[1:3]
     del sys.argv[1:3]
-    main(link, name)
+    main(link, names.split(","))

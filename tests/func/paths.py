@@ -36,6 +36,11 @@ def backup(world, host):
     return next((Path(shown) for shown in status(world, host).get("paths", []) if world.backup(shown)), None)
 
 
+def shared(world, host):
+    """The sum of what each path, backups too, carries of all: 1 while data is sent. A backup has its part on a busy machine."""
+    return sum(Path(shown).share for shown in status(world, host).get("paths", []))
+
+
 def wait_states(world, host, *wanted):
     try:
         wait_for(f"the paths of {host} to be up: {wanted}", lambda: states(world, host) == list(wanted),

@@ -22,7 +22,6 @@ import rdma
 import vm
 from case import WorldError, expect, wait_for
 
-BUILD = os.environ.get("BUILD", "build/gcc")
 GUEST = os.environ.get("GUEST", "build/cache/guest")
 PATIENCE = vm.PATIENCE
 MACS = {"a": "02:00:5e:00:02:01", "b": "02:00:5e:00:02:02"}
@@ -36,7 +35,9 @@ class Stand(rdma.Pair):
             expect(guest.running(), f"{guest.name} runs\n{guest.tail()}")
 
     def ctl(self, *words):
-        return self.app.must("outriggerctl --context /run/st/admin " + " ".join(words), PATIENCE)
+        status, output = self.console.run(*words)
+        expect(status == 0, f"outriggerctl {' '.join(words)}: status {status}: {output}")
+        return output
 
     def daemon(self, guest, name, arguments):
         """Starts it and waits until it serves."""
@@ -59,7 +60,8 @@ class Stand(rdma.Pair):
 
     def start_appliance(self):
         self.daemon(self.app, "outriggerd", "--fabric 10.9.0.1 --fabric verbs:rxe1 --fabric verbs:rxe2 --state /run/st"
-                    " --run-dir /run/og --listen-api 10.9.0.1:7443 --no-hugepages --sleep-idle")
+                    f" --run-dir /run/og --listen-api 10.9.0.1:{rdma.API_PORT} --no-hugepages --sleep-idle")
+        self.console = rdma.Console(self, f"{self.directory}/admin", "/run/st")
 
     def start_agent(self, fabric="--fabric verbs:rxe1 --fabric verbs:rxe2"):
         self.daemon(self.host, "outrigger-agent", f"--appliance 10.9.0.1 {fabric} --state /run/agent --run-dir /run/og")
@@ -110,7 +112,7 @@ def setup(stand):
     stand.start_appliance()
     stand.ctl("host", "create", "host")
     token = stand.ctl("host", "enroll-token", "host").strip()
-    stand.host.must(f"outrigger-agent enroll --appliance 10.9.0.1:7443 --token {token} --state /run/agent", PATIENCE)
+    stand.host.must(f"outrigger-agent enroll --appliance 10.9.0.1:{rdma.API_PORT} --token {token} --state /run/agent", PATIENCE)
     stand.start_agent()
     print(f"booted in {stand.app.boot_seconds:.0f} s, daemons up after {time.monotonic() - started:.0f} s more")
 
@@ -185,13 +187,18 @@ def test_a_cut_wire_is_a_dead_path(stand):
     stand.wait("both up again", stand.rdma_up)
 
 
-def test_a_killed_agent_comes_back(stand):
+def another_agent(stand, *fabric):
+    """In the place of the one that runs, which is killed."""
     stand.host.must("killall -9 outrigger-agent; while pidof outrigger-agent; do sleep 0.1; done")
-    stand.start_agent()
-    stand.wait("both RDMA paths up", stand.rdma_up)
+    stand.start_agent(*fabric)
     for number, name in enumerate(MACS, 1):
         stand.wait(f"tap-{name}", lambda t=f"tap-{name}": stand.host.run(f"i2 link show {t}").ok)
         stand.tap_up(number, name)
+
+
+def test_a_killed_agent_comes_back(stand):
+    another_agent(stand)
+    stand.wait("both RDMA paths up", stand.rdma_up)
     stand.wait("an answer", lambda: stand.ping(1))
 
 
@@ -215,6 +222,44 @@ def test_udp_takes_over(stand):
     stand.wait("both up again", stand.rdma_up)
 
 
+def test_a_way_that_is_too_narrow_is_told(stand):
+    """Both ports have packets of 4096 bytes; a switch between them drops what is longer than 1600."""
+    for guest in (stand.app, stand.host):
+        guest.must("tc2 qdisc add dev eth1 ingress && tc2 filter add dev eth1 ingress matchall "
+                   "action police rate 10gbit burst 10m mtu 1600 conform-exceed drop")
+
+    def told():
+        stand.host.run("timeout 20 i2 netns exec a iperf3 -c 10.20.0.2 -n 256K", PATIENCE)
+        return stand.app.run("grep 'session .* RDMA packets of [0-9]* bytes had no answer' /run/outriggerd.log").ok
+
+    try:
+        wait_for("what is wrong to be told", told, PATIENCE, stand.check, 0.5)
+        stand.frames_pass()
+    finally:
+        for guest in (stand.app, stand.host):
+            guest.must("tc2 qdisc del dev eth1 ingress")
+    stand.wait("both up again", stand.rdma_up)
+
+
+def test_a_port_without_that_GID_is_told_and_the_other_serves(stand):
+    another_agent(stand, "--fabric verbs:rxe1/1/200 --fabric verbs:rxe2")
+    stand.wait("one RDMA path up", lambda: stand.rdma_up(1))
+    expect("has no GID 200: see ibv_devinfo" in stand.log(stand.host, "outrigger-agent"), stand.log(stand.host, "outrigger-agent"))
+    stand.frames_pass()
+    another_agent(stand)
+    stand.wait("both RDMA paths up", stand.rdma_up)
+
+
+def test_without_locked_memory_one_line_says_so(stand):
+    for guest, command in ((stand.host, "outrigger-agent --appliance 10.9.0.1 --state /run/agent"),
+                           (stand.app, "outriggerd --fabric 10.9.0.1:4800 --state /run/st2 --no-hugepages"
+                                       " --listen-api 10.9.0.1:7444")):
+        result = guest.run("ulimit -l 64; exec setpriv2 --bounding-set -ipc_lock --inh-caps -ipc_lock "
+                           f"{command} --fabric verbs:rxe1", PATIENCE)
+        last = (result.output.strip().splitlines() or [""])[-1]
+        expect(not result.ok and "locked memory and may lock 64: set LimitMEMLOCK=infinity" in last, result.output)
+
+
 def test_without_a_device_one_line_says_so(stand):
     for guest, command in ((stand.host, "outrigger-agent --appliance 10.9.0.1 --state /run/agent"),
                            (stand.app, "outriggerd --fabric 10.9.0.1:4800 --state /run/st2 --no-hugepages"
@@ -224,7 +269,7 @@ def test_without_a_device_one_line_says_so(stand):
 
 
 def world():
-    image = rdma.build_image(BUILD, GUEST)
+    image = rdma.build_image(GUEST)
     return Stand(f"{os.path.dirname(os.path.abspath(__file__))}/../../build/func/rdma", image)
 
 

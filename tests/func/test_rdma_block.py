@@ -181,7 +181,7 @@ def test_a_killed_appliance(stand):
 
 
 def world():
-    image = rdma.build_image(base.BUILD, base.GUEST)
+    image = rdma.build_image(base.GUEST)
     return Stand(f"{os.path.dirname(os.path.abspath(__file__))}/../../build/func/rdma_block", image)
 
 

@@ -97,7 +97,7 @@ def test_after_detach(stand):
 
 
 def world():
-    image = rdma.build_image(base.BUILD, base.GUEST)
+    image = rdma.build_image(base.GUEST)
     return block.Stand(f"{os.path.dirname(os.path.abspath(__file__))}/../../build/func/rdma_hostile", image)
 
 

@@ -22,18 +22,22 @@ class WorldError(Exception):
 
 
 def wait_for(what, condition, timeout=PATIENCE, check=None, step=0.05):
-    """Polls condition() until it gives something true, and returns that. `check` may raise meanwhile."""
+    """Polls condition() until it gives something true, and returns that. `check` may raise meanwhile. Half of the time at
+    most goes into asking: what is waited for may need the same processor.
+    """
     timeout *= slowness
     deadline = time.monotonic() + timeout
     while True:
+        asked = time.monotonic()
         value = condition()
         if value:
             return value
         if check:
             check()
-        if time.monotonic() > deadline:
+        now = time.monotonic()
+        if now > deadline:
             raise WorldError(f"timeout: {what} (waited {timeout:g} s)")
-        time.sleep(step)
+        time.sleep(max(step, now - asked))
 
 
 def dies_with_us():

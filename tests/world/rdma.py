@@ -6,11 +6,14 @@
       eth1 10.9.1.1  rxe1 ──── wire 1 ──── eth1 10.9.1.2  rxe1
       eth2 10.9.2.1  rxe2 ──── wire 2 ──── eth2 10.9.2.2  rxe2
 
+outriggerctl runs on this machine: the API of 10.9.0.1 is reached through a port of "app" that QEMU forwards (Console).
+
 Real kernels, real libibverbs, no hardware. The guests wake each other by the timer's tick unless they poll when idle;
 so they do, and each burns a processor while it runs: keep the tests short. Rates are good for ratios within one run.
 """
 
 import os
+import re
 import subprocess
 import tempfile
 
@@ -25,9 +28,18 @@ PROGRAMS = ("outriggerd", "outrigger-agent", "outriggerctl", "disk_guest", "bad_
             "hostile.so", "bench_vms")
 
 
-def build_image(build, cache):
-    """The image with the programs of a build; its directory."""
-    paths = [f"{build}/bin/{name}" for name in PROGRAMS if os.path.exists(f"{build}/bin/{name}")]
+API_PORT = 8443
+# Of QEMU's own network: what it forwards comes from .2. It asks the wire for 10.9.0.1, and "app" answers.
+API_NET = "10.9.9.0/24"
+API_ADDRESS = "10.9.9.15/24"
+
+
+BUILD = os.path.join(TOP, os.environ.get("BUILD") or "build/gcc")
+
+
+def build_image(cache):
+    """The image with the programs of BUILD; its directory."""
+    paths = [f"{BUILD}/bin/{name}" for name in PROGRAMS if os.path.exists(f"{BUILD}/bin/{name}")]
     subprocess.run([f"{TOP}/tests/guests/mkrdma", cache, *paths], check=True)
     return f"{cache}/rdma"
 
@@ -50,6 +62,9 @@ class Pair:
             devices += ["-netdev", f"dgram,id=wire{wire},local.type=unix,local.path={self.wires}/{name}{wire},"
                                    f"remote.type=unix,remote.path={self.wires}/{other}{wire}",
                         "-device", f"virtio-net-pci,netdev=wire{wire},mac={mac},romfile="]
+        if name == "app":
+            devices += ["-netdev", f"user,id=api,restrict=on,net={API_NET},hostfwd=tcp:127.0.0.1:0-10.9.0.1:{API_PORT}",
+                        "-device", "virtio-net-pci,netdev=api,mac=02:00:5e:09:09:01,romfile="]
         guest = vm.Guest(name, image, self.directory, accel, devices, address=ADDRESS[name].format(0) + "/24",
                          memory=memory, mtu=MTU)
         guest.append += " idle=poll"
@@ -85,6 +100,8 @@ class Pair:
                            f"i2 addr add {ADDRESS[guest.name].format(wire)}/24 dev eth{wire}"]
             if wire in RDMA_WIRES:
                 script.append(f"rdma link add rxe{wire} type rxe netdev eth{wire}")
+        if guest is self.app:
+            script.append(f"i2 link set eth{WIRES} up && i2 addr add {API_ADDRESS} dev eth{WIRES}")
         guest.must(" && ".join(script))
 
     def cut(self, wire, *guests, up=False):
@@ -93,3 +110,27 @@ class Pair:
             answer = guest.qmp("set_link", name=f"wire{wire}", up=up)
             if "return" not in answer:
                 raise vm.GuestError(f"{guest.name}: set_link: {answer}")
+
+
+class Console:
+    """outriggerctl of this machine, with the administrator's files that the appliance keeps below STATE in its guest."""
+
+    FILES = ("api", "ca.crt", "admin.crt", "admin.key")
+
+    def __init__(self, pair, directory, state):
+        self.directory = directory
+        os.makedirs(directory, exist_ok=True)
+        for name in self.FILES:
+            text = pair.app.must(f"cat {state}/admin/{name}")
+            with open(f"{directory}/{name}", "w") as file:
+                file.write(text)
+        usernet = pair.app.qmp("human-monitor-command", **{"command-line": "info usernet"})["return"]
+        port = re.search(r"HOST_FORWARD\]\s+\d+\s+127\.0\.0\.1\s+(\d+)", usernet).group(1)
+        self.command = [f"{BUILD}/bin/outriggerctl", "--context", directory, "--api", f"127.0.0.1:{port}",
+                        "--server-name", "10.9.0.1"]
+
+    def run(self, *words):
+        """(status, output)"""
+        done = subprocess.run([*self.command, *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                              timeout=vm.PATIENCE)
+        return done.returncode, done.stdout

@@ -26,6 +26,7 @@ from proc import WorldError, wait_for
 
 RENAMED = {"ip": "i2", "ping": "ping2", "tc": "tc2", "/usr/bin/python3": "python3"}  # busybox has others of these names
 STATE = "/run/world"
+OWN = "/run/own"  # what this file keeps of programs
 SLOWNESS = 3
 WIRE_OF = {0: 1, 1: 2}  # by path
 CONTROL_WIRE = 0
@@ -72,7 +73,7 @@ class GuestDaemon:
         self.guest = guest
         self.prefix = prefix
         self.command = list(command)
-        self.base = f"/run/{name}"
+        self.base = f"{OWN}/{name}"
         self.pid = None
         self.expected = True
 
@@ -182,6 +183,36 @@ class GuestNet:
             self.netem(wire, "pfifo_fast")
 
 
+class Guests:
+    """The pair that worlds are laid out in, one after the other: it takes longer to boot than to tidy up."""
+
+    def __init__(self, directory):
+        self.directory = os.path.join(w.TOP, directory)
+        self.pair = None
+
+    def __enter__(self):
+        proc.slowness = SLOWNESS
+        self.image = rdma.build_image(os.path.join(w.TOP, w.setting("GUEST", "build/cache/guest")))
+        return self
+
+    def take(self):
+        if not self.pair:
+            shutil.rmtree(self.directory, ignore_errors=True)
+            self.pair = rdma.Pair(self.directory, self.image)
+            self.pair.__enter__()
+            print(f"  guests booted in {self.pair.app.boot_seconds:.0f} s", flush=True)
+        return self.pair
+
+    def drop(self):
+        """The next world is to have others."""
+        if self.pair:
+            self.pair.close()
+        self.pair = None
+
+    def __exit__(self, *_):
+        self.drop()
+
+
 class RdmaWorld(w.Told):
     LINK = "rdma"
     CONTROL_PATH = None
@@ -192,30 +223,30 @@ class RdmaWorld(w.Told):
     BACKUP_PACKETS = 200
     BACKUP = f"10.9.0.1:{w.FABRIC_PORT}"
 
-    def __init__(self, directory, hosts=("h1", "h2"), paths=2, relays=False, appliance_options=(), agent_options=()):
+    def __init__(self, directory, guests, hosts=("h1", "h2"), paths=2, relays=False, appliance_options=(), agent_options=()):
         """As World's; there are two paths always, and wires that can lose."""
         self.directory = os.path.join(w.TOP, directory)
+        self.guests = guests
         self.host_names = hosts
         self.paths = 2
         self.appliance_options, self.agent_options = list(appliance_options), list(agent_options)
         self.net = GuestNet(self)
         self.appliance = None
+        self.console = None
         self.agents = {}
-        self.helpers = 0
+        self.helpers = []
+        self.checked = 0.0  # when check() last looked
 
     # ---- life ----
 
     def __enter__(self):
-        proc.slowness = SLOWNESS
-        image = rdma.build_image(os.path.join(w.TOP, w.setting("BUILD", "build/gcc")),
-                                 os.path.join(w.TOP, w.setting("GUEST", "build/cache/guest")))
         shutil.rmtree(self.directory, ignore_errors=True)
-        self.pair = rdma.Pair(f"{self.directory}/logs", image)
-        self.pair.__enter__()
+        os.makedirs(f"{self.directory}/logs")
+        self.pair = self.guests.take()
         try:
             self.lay_out()
         except BaseException:
-            self.pair.close()
+            self.guests.drop()
             raise
         return self
 
@@ -228,26 +259,44 @@ class RdmaWorld(w.Told):
             *(f"i2 netns exec lan ethtool -K uplp {feature} off" for feature in ("tx", "tso", "gso", "txvlan", "rxvlan")),
             f"i2 -n lan link add link uplp name trunk type vlan id {net.VLAN}", "i2 -n lan link set trunk up",
             f"i2 -n lan addr add {net.STATION4}/24 dev trunk",
-            f"i2 -n lan addr add {net.STATION6}/64 dev trunk nodad")) + f" && mkdir -p {STATE}/app")
+            f"i2 -n lan addr add {net.STATION6}/64 dev trunk nodad")) + f" && mkdir -p {STATE}/app {OWN}")
         for number, host in enumerate(self.host_names, 11):
             self.pair.host.must(" && ".join((
                 f"i2 netns add {host}", f"i2 link add fab0 link eth0 netns {host} type macvlan mode bridge",
                 f"i2 -n {host} link set lo up", f"i2 -n {host} link set fab0 mtu 1500 up",
-                f"i2 -n {host} addr add 10.9.0.{number}/24 dev fab0", f"mkdir -p {self.run_dir(host)}")))
+                f"i2 -n {host} addr add 10.9.0.{number}/24 dev fab0", f"mkdir -p {self.run_dir(host)} {OWN}")))
+
+    def tidy_up(self):
+        """What the next world finds is as after the boot."""
+        for helper in self.helpers:
+            helper.kill()
+        self.net.allow()
+        for node in ("app", "h1"):
+            self.net.mend_all(node)
+        self.pair.app.must(f"i2 link del upl0 && i2 netns del lan && rm -rf {STATE} {OWN} /run/og")
+        self.pair.host.must(" && ".join((*(f"i2 -n {host} link del fab0 && i2 netns del {host}" for host in self.host_names),
+                                         f"rm -rf {STATE} {OWN}")))
 
     def __exit__(self, kind, error, trace):
         """A daemon that does not end cleanly is an error unless one is on its way."""
         try:
-            if kind is None:
-                for daemon in reversed(self.daemons()):
+            for daemon in reversed(self.daemons()):
+                if kind is None:
                     daemon.stop()
-            else:
-                print("".join(f"--- {daemon.name}\n{daemon.log()}" for daemon in self.daemons()), flush=True)
-        except vm.GuestError:
+            self.keep_logs()
+            if kind is None:
+                self.tidy_up()
+        except BaseException:
+            self.guests.drop()
             if kind is None:
                 raise
-        finally:
-            self.pair.close()
+        if kind is not None:
+            self.guests.drop()
+
+    def keep_logs(self):
+        for daemon in self.daemons():
+            with open(f"{self.directory}/logs/{daemon.name}.log", "w") as log:
+                log.write(daemon.log(2000))
 
     # ---- daemons ----
 
@@ -260,15 +309,18 @@ class RdmaWorld(w.Told):
     def start_appliance(self):
         if not self.appliance:
             command = ["outriggerd", "--fabric", "10.9.0.1", "--fabric", "verbs:rxe1", "--fabric", "verbs:rxe2", "--state",
-                       f"{STATE}/app", "--run-dir", "/run/og", "--listen-api", f"10.9.0.1:{w.API_PORT}", "--no-hugepages",
+                       f"{STATE}/app", "--run-dir", "/run/og", "--listen-api", f"10.9.0.1:{rdma.API_PORT}", "--no-hugepages",
                        "--sleep-idle", *self.appliance_options]
             self.appliance = GuestDaemon("outriggerd", self.pair.app, [], command)
-        return self.appliance.start()
+        self.appliance.start()
+        if not self.console:
+            self.console = rdma.Console(self.pair, f"{self.directory}/admin", f"{STATE}/app")
+        return self.appliance
 
     def enrol(self, host):
         self.ctl("host", "create", host)
         token = self.ctl("host", "enroll-token", host).strip()
-        self.net.sh(host, f"outrigger-agent enroll --appliance 10.9.0.1:{w.API_PORT} --token {token} --state {STATE}/{host}")
+        self.net.sh(host, f"outrigger-agent enroll --appliance 10.9.0.1:{rdma.API_PORT} --token {token} --state {STATE}/{host}")
 
     def run_dir(self, host):
         return f"{STATE}/{host}.run"
@@ -286,12 +338,16 @@ class RdmaWorld(w.Told):
     def daemons(self):
         return [self.appliance, *self.agents.values()] if self.appliance else []
 
-    def check(self):
+    def check(self, again_after=2):
+        """Asked for more often it is not looked at each time: who waits for something polls this, too."""
+        if time.monotonic() - self.checked < again_after:
+            return
         for guest in (self.pair.app, self.pair.host):
             if not guest.running():
                 raise WorldError(f"{guest.name} is gone\n{guest.tail()}")
         for daemon in self.daemons():
             daemon.check()
+        self.checked = time.monotonic()
 
     def wait(self, seconds):
         deadline = time.monotonic() + seconds
@@ -300,18 +356,17 @@ class RdmaWorld(w.Told):
             time.sleep(0.2)
 
     def ctl(self, *arguments):
-        line = shlex.join(["outriggerctl", "--context", f"{STATE}/app/admin", *arguments])
-        result = self.pair.app.run(line, int(proc.PATIENCE * proc.slowness))
-        if not result.ok:
-            raise w.ControlError(arguments, result.status, result.output)
-        return result.output
+        status, output = self.console.run(*arguments)
+        if status:
+            raise w.ControlError(arguments, status, output)
+        return output
 
     # ---- programs of the tests ----
 
     def helper(self, node, *command):
         guest, line = self.net.command(node, command)
-        self.helpers += 1
-        return GuestHelper(guest, f"/run/helper{self.helpers}", line)
+        self.helpers.append(GuestHelper(guest, f"{OWN}/helper{len(self.helpers)}", line))
+        return self.helpers[-1]
 
     def spawn(self, node, *command):
         return self.helper(node, *command)

@@ -6,7 +6,7 @@ control channel is killed. What the hosts' stacks run over their TAPs must go on
 import tapworld
 from case import expect, wait_for
 from flow import flow
-from paths import backup, paths, session, states, wait_states
+from paths import backup, paths, session, shared, states, wait_states
 
 OPTIONS = {"paths": 2}
 setup = tapworld.setup
@@ -37,7 +37,7 @@ def test_both_paths_are_shown(world):
 def test_what_a_path_does_is_shown(world):
     both_up(world)
     with flow(world):
-        wait_for("the shares of a busy session", lambda: abs(sum(path.share for path in paths(world, "h2")) - 1) < 0.01)
+        wait_for("the shares of a busy session", lambda: abs(shared(world, "h2") - 1) < 0.01, check=world.check)
     table = world.ctl("host", "show", "h1")
     for word in ("STATE", "RTT", "LOSS", "SHARE", world.path_ends("h1")[1][0], "control channel"):
         expect(word in table, f"no {word} in what `host show` prints:\n{table}")
