@@ -22,8 +22,8 @@ class WorldError(Exception):
 
 
 def wait_for(what, condition, timeout=PATIENCE, check=None, step=0.05):
-    """Polls condition() until it gives something true, and returns that. `check` may raise meanwhile. Half of the time at
-    most goes into asking: what is waited for may need the same processor.
+    """Polls condition() until it gives something true, and returns that. `check` may raise meanwhile. No more
+    than half of the time goes into quick asking: what is waited for may need the same processor.
     """
     timeout *= slowness
     deadline = time.monotonic() + timeout
@@ -37,7 +37,7 @@ def wait_for(what, condition, timeout=PATIENCE, check=None, step=0.05):
         now = time.monotonic()
         if now > deadline:
             raise WorldError(f"timeout: {what} (waited {timeout:g} s)")
-        time.sleep(max(step, now - asked))
+        time.sleep(max(step, min(now - asked, 1)))
 
 
 def dies_with_us():

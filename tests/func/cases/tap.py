@@ -9,6 +9,7 @@ import tapworld
 from case import expect, wait_for
 from proc import PATIENCE
 
+TCP_BUFFERS = 10 << 20  # what both ends of a connection keep at most, as Linux sets tcp_wmem and tcp_rmem
 
 setup = tapworld.setup
 
@@ -34,8 +35,8 @@ def test_tcp_both_ways_with_super_frames(world):
     before = world.counters("vnic", "tap-h1")["tx_super"]
     for options in ((), ("-R",)):
         arrived = iperf(world, "h1", tapworld.ADDRESSES["h2"][0], "-n", f"{world.BULK_MIB}M", *options)
-        # iperf3's last count may miss what was under way when the sender had done its part.
-        expect(arrived >= 0.8 * (world.BULK_MIB << 20), f"{arrived} bytes arrived of {world.BULK_MIB} MiB")
+        # iperf3's last count misses what was under way when the sender had done its part.
+        expect(arrived > max(0, (world.BULK_MIB << 20) - TCP_BUFFERS), f"{arrived} bytes arrived of {world.BULK_MIB} MiB")
     expect(world.counters("vnic", "tap-h1")["tx_super"] > before, "no frame above the MTU crossed the tunnel")
 
 
