@@ -38,6 +38,7 @@ ONE_LINK = {
     "test_offloads": "offloads that UDP lives by",
     "test_rdma": "what only RDMA has: by key, queue pairs made anew, UDP as a backup",
     "test_rdma_block": "what only RDMA has: payload that no processor may touch",
+    "test_rdma_net": "likewise, of frames",
     "test_rdma_hostile": "peers with a queue pair that break its rules",
     "test_rings": QEMU,
     "test_run_dpdk": QEMU,

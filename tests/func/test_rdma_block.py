@@ -15,14 +15,14 @@ import rdma
 import test_rdma as base
 import vm  # noqa: F401
 from case import expect
+from guarded import Guarded
 
 COPIED = ("host_request_copied_bytes", "host_completion_copied_bytes", "tunnel_request_copied_bytes",
           "tunnel_completion_copied_bytes")
-ATTEMPTS = 15
 KEYED = ("host_requests_keyed", "tunnel_requests_keyed")
 
 
-class Stand(base.Stand):
+class Stand(base.Stand, Guarded):
     def check(self):
         super().check()
         expect(self.host.run("pidof disk_guest || ! test -e /run/disk.started").ok,
@@ -56,10 +56,7 @@ class Stand(base.Stand):
 
 
 def setup(stand):
-    # The agent runs with a library that can take payload away from it.
-    stand.host.must("mkdir -p /usr/libexec && mv /usr/bin/outrigger-agent /usr/libexec/ && "
-                    "printf '#!/bin/sh\nexport LD_PRELOAD=/usr/bin/canary.so\nexec /usr/libexec/outrigger-agent \"$@\"\n'"
-                    " > /usr/bin/outrigger-agent && chmod +x /usr/bin/outrigger-agent")
+    stand.guard_agent()
     base.setup(stand)
     stand.wait("both RDMA paths up", stand.rdma_up)
     stand.app.must("mkdir -p /run/vol")
@@ -85,35 +82,15 @@ def test_no_processor_touches_payload(stand):
     stand.goes_on()
     stand.by_key()
     copied = [untouched(stand)]
-    while copied[-1] and len(copied) < ATTEMPTS:
+    while copied[-1] and len(copied) < stand.attempts:
         stand.wait("both up again", stand.rdma_up)
         copied.append(untouched(stand))
     expect(not copied[-1], f"something is always copied: {copied}")
     print(stand.counters())
 
 
-def denied(stand):
-    """100 requests while the agent's processor has no access to the pages; false: it died of one."""
-    alive = lambda: stand.host.run("pidof outrigger-agent").ok  # noqa: E731
-    stand.host.must("touch /run/deny")
-    stand.wait("denied pages", lambda: stand.host.run("grep -qv '^0$' /run/denied").ok or not alive())
-    goal = stand.done() + 100
-    stand.wait("100 requests", lambda: stand.done() >= goal or not alive())
-    stand.host.must("rm /run/deny")
-    stand.wait("allowed pages", lambda: not stand.host.run("test -e /run/denied").ok or not alive())
-    return alive()
-
-
 def test_the_agent_may_not_touch_payload(stand):
-    """Whoever does dies. It must when its adapters lose their connections, see above."""
-    for _ in range(ATTEMPTS):
-        stand.by_key()
-        if denied(stand):
-            return
-        stand.host.must("rm -f /run/denied")
-        stand.start_agent()
-        stand.wait("both up again", stand.rdma_up)
-    expect(False, f"the agent died each time\n{stand.log(stand.host, 'outrigger-agent')}")
+    stand.no_access(stand.by_key, stand.done)
 
 
 def test_new_memory_under_way(stand):

@@ -24,7 +24,7 @@ MTU = 4200  # the largest RDMA MTU, 4096, with RoCEv2's headers
 ADDRESS = {"app": "10.9.{}.1", "host": "10.9.{}.2"}
 WIRES = 3
 RDMA_WIRES = (1, 2)
-PROGRAMS = ("outriggerd", "outrigger-agent", "outriggerctl", "disk_guest", "bad_guest", "canary.so",
+PROGRAMS = ("outriggerd", "outrigger-agent", "outriggerctl", "disk_guest", "nic_guest", "bad_guest", "canary.so",
             "hostile.so", "bench_vms")
 
 
