@@ -418,6 +418,36 @@ int fe_sock_open(struct fe_vu *f)
 	return evtimer_add(f->retry_ev, &now) ? -ENOMEM : 0;
 }
 
+void fe_sock_leave(struct fe_vu *f)
+{
+	struct event *all[] = {f->read_ev, f->hup_ev, f->stall_ev, f->listen_ev, f->retry_ev};
+
+	for (unsigned i = 0; i < sizeof(all) / sizeof(all[0]); i++)
+		if (all[i])
+			event_del(all[i]);
+	fe_watch_del(&f->watcher);
+}
+
+int fe_sock_join(struct fe_vu *f)
+{
+	static const struct timeval now;
+	struct event *all[] = {f->read_ev, f->hup_ev, f->stall_ev, f->listen_ev, f->retry_ev};
+	int r = 0;
+
+	for (unsigned i = 0; i < sizeof(all) / sizeof(all[0]); i++)
+		if (all[i] && event_base_set(f->base, all[i]))
+			return -EINVAL;
+	if (f->fd >= 0) {
+		r = event_add(f->paused ? f->hup_ev : f->read_ev, NULL);
+		watch_for_stall(f);
+	} else if (f->retry_ev) {
+		r = evtimer_add(f->retry_ev, &now);
+	}
+	if (!r && f->listen_ev)
+		r = event_add(f->listen_ev, NULL);
+	return r ? -ENOMEM : fe_watch_add(f->base, f->dir, &f->watcher);
+}
+
 void fe_sock_close(struct fe_vu *f)
 {
 	end_connection(f);

@@ -478,6 +478,40 @@ static int tap_create(struct fe **out, struct event_base *base, const struct fe_
 	return 0;
 }
 
+static void tap_leave(struct fe *fe)
+{
+	struct fe_tap *t = (struct fe_tap *)fe;
+
+	event_del(t->start_ev);
+	for (unsigned i = 0; i < t->npairs; i++) {
+		event_del(t->pairs[i].read_ev);
+		event_del(t->pairs[i].rx_ev);
+	}
+}
+
+static int tap_join(struct fe *fe, struct event_base *base)
+{
+	struct fe_tap *t = (struct fe_tap *)fe;
+
+	if (event_base_set(base, t->start_ev))
+		return -EINVAL;
+	if (!t->started)
+		event_active(t->start_ev, EV_TIMEOUT, 0);
+	for (unsigned i = 0; i < t->npairs; i++) {
+		struct tap_pair *p = &t->pairs[i];
+
+		if (event_base_set(base, p->read_ev) || event_base_set(base, p->rx_ev) ||
+		    event_add(p->read_ev, NULL))
+			return -ENOMEM;
+		/* Either may have been due. */
+		if (t->started) {
+			event_active(p->read_ev, EV_READ, 0);
+			event_active(p->rx_ev, EV_READ, 0);
+		}
+	}
+	return 0;
+}
+
 static void tap_drained(struct fe *fe, unsigned q)
 {
 	(void)fe;
@@ -517,5 +551,5 @@ static bool tap_news(struct fe *fe)
 	return news;
 }
 
-const struct fe_ops fe_tap = {"tap",	      tap_create,  tap_destroy, tap_drained,
-			      tap_set_config, tap_counter, tap_news};
+const struct fe_ops fe_tap = {"tap",	   tap_create,	   tap_destroy, tap_leave, tap_join,
+			      tap_drained, tap_set_config, tap_counter, tap_news};

@@ -364,6 +364,37 @@ static int vu_create(struct fe **out, struct event_base *base, const struct fe_c
 	return 0;
 }
 
+static void vu_leave(struct fe *fe)
+{
+	struct fe_vu *f = (struct fe_vu *)fe;
+
+	for (unsigned q = 0; q < f->nqueues; q++)
+		if (f->kick_ev[q])
+			event_del(f->kick_ev[q]);
+	event_del(f->settle_ev);
+	event_del(f->listen_again_ev);
+	fe_sock_leave(f);
+}
+
+static int vu_join(struct fe *fe, struct event_base *base)
+{
+	static const struct timeval now;
+	struct fe_vu *f = (struct fe_vu *)fe;
+
+	f->base = base;
+	if (event_base_set(base, f->settle_ev) || event_base_set(base, f->listen_again_ev))
+		return -EINVAL;
+	/* A file that was kicked meanwhile, or ever, is an event as it is added: no kick is lost. */
+	for (unsigned q = 0; q < f->nqueues; q++)
+		if (f->kick_ev[q] && (event_base_set(base, f->kick_ev[q]) ||
+				      (!(f->muted & 1u << q) && event_add(f->kick_ev[q], NULL))))
+			return -ENOMEM;
+	if (f->muted && evtimer_add(f->listen_again_ev, &now))
+		return -ENOMEM;
+	settle_later(f);
+	return fe_sock_join(f);
+}
+
 static void vu_drained(struct fe *fe, unsigned q)
 {
 	struct fe_vu *f = (struct fe_vu *)fe;
@@ -417,5 +448,5 @@ void fe_turn_end(void)
 	vhost_signal_go();
 }
 
-const struct fe_ops fe_vhost_user = {"vhost-user",  vu_create,	vu_destroy, vu_drained,
-				     vu_set_config, vu_counter, vu_news};
+const struct fe_ops fe_vhost_user = {"vhost-user", vu_create,	  vu_destroy, vu_leave, vu_join,
+				     vu_drained,   vu_set_config, vu_counter, vu_news};

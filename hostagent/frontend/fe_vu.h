@@ -94,7 +94,10 @@ void fe_vu_disconnected(struct fe_vu *f);
 /* fe_sock.c */
 int fe_sock_open(struct fe_vu *f);
 void fe_sock_close(struct fe_vu *f); /* for good */
-void fe_sock_drop(struct fe_vu *f);  /* this connection; goes on to wait for the next */
+/* To another loop: f->base is that of join. */
+void fe_sock_leave(struct fe_vu *f);
+int fe_sock_join(struct fe_vu *f);
+void fe_sock_drop(struct fe_vu *f); /* this connection; goes on to wait for the next */
 int fe_sock_send(struct fe_vu *f, const void *msg, size_t len, int fd);
 void fe_sock_resume(struct fe_vu *f); /* read again, or stop reading while the core is blocked */
 

@@ -23,8 +23,8 @@ struct fe_watch {
  * not to find it filled again half way. */
 static const struct timeval pause_between = {0, 500000};
 
-/* Shared by design: see the header. */
-static struct list watches = {&watches, &watches};
+/* Shared by design, of one thread: see the header. */
+static _Thread_local struct list watches;
 
 static void tell(struct fe_watch *wt, const char *name)
 {
@@ -140,6 +140,8 @@ int fe_watch_add(struct event_base *base, const char *dir, struct fe_watcher *w)
 	struct fe_watch *wt = NULL;
 	int err;
 
+	if (!watches.next)
+		list_init(&watches);
 	list_for_each (it, &watches) {
 		struct fe_watch *have = container_of(it, struct fe_watch, link);
 

@@ -5,7 +5,7 @@
  *
  * A directory that is removed and made again (a service manager does so with its run directory) is found
  * again within a second, and everybody is told: sockets of ours in it are gone, and what appeared meanwhile
- * was missed. Thread rule: the base's thread for its own; creation and removal from one thread at a time.
+ * was missed. Thread rule: the base's thread; watches are that thread's own.
  */
 #ifndef OUTRIGGER_FE_WATCH_H
 #define OUTRIGGER_FE_WATCH_H

@@ -31,6 +31,9 @@
  * Calls up may come from inside any fe_*() call except fe_create(); never from a vqt_ring_ops call.
  *fe_destroy() must not be called from inside a call up.
  *
+ * A front-end may change its loop, and with it its thread: fe_leave() in the one, fe_join() in the other.
+ *What its user does in between is found afterwards.
+ *
  * Thread rule: one thread, the event base's. Sources: QEMU docs/interop/vhost-user.rst; virtio 1.2.
  */
 #ifndef OUTRIGGER_FRONTEND_H
@@ -96,6 +99,8 @@ struct fe_ops {
 	int (*create)(struct fe **out, struct event_base *base, const struct fe_config *cfg,
 		      const struct fe_up *up, void *arg);
 	void (*destroy)(struct fe *fe);
+	void (*leave)(struct fe *fe);
+	int (*join)(struct fe *fe, struct event_base *base);
 	void (*queue_drained)(struct fe *fe, unsigned q);
 	int (*set_config)(struct fe *fe, const void *config, uint16_t len);
 	/* Counter n: its name and value; NULL past the last. Values accumulate over the fe's life. */
@@ -122,6 +127,18 @@ static inline void fe_destroy(struct fe *fe)
 {
 	if (fe)
 		fe->ops->destroy(fe);
+}
+
+/* Not from a call up, and between leave and join nothing but fe_counter() and fe_destroy(). join: 0, or
+ * -ENOMEM and errors of the directory's watch: it is to be destroyed then. */
+static inline void fe_leave(struct fe *fe)
+{
+	fe->ops->leave(fe);
+}
+
+static inline int fe_join(struct fe *fe, struct event_base *base)
+{
+	return fe->ops->join(fe, base);
 }
 
 /* Answers queue_stop(). Extra calls are ignored. */

@@ -14,6 +14,7 @@
 static _Atomic(struct vhost_map *) guards[VHOST_GUARDS_MAX];
 static atomic_uint guards_used; /* slots below this were used at least once */
 static struct sigaction before;
+static atomic_flag installing = ATOMIC_FLAG_INIT; /* threads may make devices at once */
 
 static struct vhost_map *find(const uint8_t *addr)
 {
@@ -53,7 +54,7 @@ static void on_sigbus(int sig, siginfo_t *info, void *context)
 	errno = saved;
 }
 
-int vhost_guard_install(void)
+static int install(void)
 {
 	struct sigaction sa = {.sa_sigaction = on_sigbus, .sa_flags = SA_SIGINFO}, now;
 
@@ -64,6 +65,17 @@ int vhost_guard_install(void)
 	before = now;
 	sigemptyset(&sa.sa_mask);
 	return sigaction(SIGBUS, &sa, NULL) ? -errno : 0;
+}
+
+int vhost_guard_install(void)
+{
+	int r;
+
+	while (atomic_flag_test_and_set(&installing))
+		;
+	r = install();
+	atomic_flag_clear(&installing);
+	return r;
 }
 
 int vhost_guard_add(struct vhost_map *m)

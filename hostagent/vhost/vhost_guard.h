@@ -15,7 +15,7 @@
 
 #define VHOST_GUARDS_MAX 16384 /* mappings in the process: 256 VMs x 2 devices x 9, and room */
 
-/* Install the handler, unless it is there: from one thread at a time. -errno of sigaction. */
+/* Install the handler, unless it is there. -errno of sigaction. */
 int vhost_guard_install(void);
 /* m's base, base_len and fault must be set, and stay put until removal. -ENOSPC: VHOST_GUARDS_MAX in use. */
 int vhost_guard_add(struct vhost_map *m);

@@ -331,6 +331,32 @@ static void create__refuses(void **state)
 
 static const char *why_not;
 
+static void loop__changes_and_the_interface_stays(void **state)
+{
+	struct event_base *old = base;
+	unsigned index = if_nametoindex("og0");
+
+	(void)state;
+	while (pop(1) == 1)
+		queues[1].ops->push(queues[1].ring, &c, 0);
+	pump();
+	fe_leave(fe);
+	assert_int_equal(event_base_get_num_events(old, EVENT_BASE_COUNT_ADDED | EVENT_BASE_COUNT_ACTIVE), 0);
+	/* Nobody hears of this one. */
+	assert_int_equal(send(raw, frame(7, 100), 100, 0), 100);
+	base = event_base_new();
+	assert_int_equal(fe_join(fe, base), 0);
+	event_base_free(old);
+	said[0] = '\0';
+	pump();
+	assert_non_null(strstr(said, "kick 1; "));
+	assert_null(strstr(said, "attached"));
+	assert_int_equal(pop_ours(), 1);
+	assert_int_equal(c.out_len, HDR + 100);
+	queues[1].ops->push(queues[1].ring, &c, 0);
+	assert_int_equal(if_nametoindex("og0"), index);
+}
+
 static void needs__a_namespace_and_tun(void **state)
 {
 	(void)state;
@@ -348,6 +374,7 @@ int main(void)
 		T(transmit__without_slots_waits_and_kicks_when_one_is_free),
 		T(receive__writes_on_flush),
 		T(pairs__are_queues_of_one_interface),
+		T(loop__changes_and_the_interface_stays),
 		T(create__refuses),
 	};
 

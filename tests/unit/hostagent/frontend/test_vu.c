@@ -614,6 +614,83 @@ static void kicks__for_nothing_are_muted(void **state)
 	vfront_fini(&front);
 }
 
+/* Nothing of it is left at the loop that it leaves. */
+static void change_loop(void)
+{
+	struct event_base *old = base;
+
+	pump_some();
+	fe_leave(fe);
+	assert_int_equal(event_base_get_num_events(old, EVENT_BASE_COUNT_ADDED | EVENT_BASE_COUNT_ACTIVE), 0);
+	base = event_base_new();
+	assert_int_equal(fe_join(fe, base), 0);
+	event_base_free(old);
+}
+
+static void loop__changes_under_a_user(void **state)
+{
+	uint64_t at;
+	uint16_t old;
+	unsigned q = 1;
+
+	(void)state;
+	assert_int_equal(fe_create(&fe_vhost_user, &fe, base, &blk, &up, NULL), 0);
+	change_loop(); /* the listener alone */
+	connect_front();
+	run_queues(2);
+	echo_one(1);
+	heard();
+	for (int i = 0; i < 3; i++) {
+		/* A kick that nobody has seen. */
+		pump_some();
+		at = vfront_alloc(&front, 64, 64);
+		old = front.q[q].avail_idx;
+		vfront_add1(&front, q, at, 5, at + 32, 5);
+		vfront_kick(&front, q, old);
+		change_loop();
+		assert_true(vhost_sock_until(&sock, used_one, &q));
+		front.q[q].used_seen = front.q[q].used->idx;
+		echo_one(0);
+		echo_one(1);
+	}
+	/* Its user is the same, and so are its queues. */
+	assert_null(strstr(said, "attached"));
+	assert_null(strstr(said, "gone"));
+	assert_null(strstr(said, "st")); /* start, stop */
+	heard();
+	close(sock.fd);
+	sock.fd = -1;
+	change_loop();
+	assert_true(until("gone; "));
+	vfront_fini(&front);
+	connect_front();
+	run_queues(2);
+	echo_one(0);
+	vfront_fini(&front);
+}
+
+static void loop__changes_while_a_socket_is_waited_for(void **state)
+{
+	struct vfront_wire wire = vhost_sock_wire(&sock);
+	int lfd;
+
+	(void)state;
+	assert_int_equal(fe_create(&fe_vhost_user, &fe, base, &net, &up, NULL), 0);
+	pump_some();
+	change_loop();
+	pump_some();
+	lfd = vhost_sock_listen(path);
+	sock.fd = vhost_sock_accept(&sock, lfd);
+	assert_true(sock.fd >= 0);
+	vfront_init(&front, &wire);
+	run_queues(2);
+	change_loop();
+	echo_one(1);
+	close(lfd);
+	unlink(path);
+	vfront_fini(&front);
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -633,6 +710,8 @@ int main(void)
 		T(hostile__leaves_its_own_end_behind),
 		T(config__change_reaches_the_back_channel),
 		T(kicks__for_nothing_are_muted),
+		T(loop__changes_under_a_user),
+		T(loop__changes_while_a_socket_is_waited_for),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
