@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The table is an array of pointers that only grows to its high-water mark; slots are claimed and
- * freed with one atomic exchange, so the handler can walk it at any instant. The mapping a thread faults
+ * The table is an array of pointers that only grows to its high-water mark; slots are claimed
+ * with one atomic exchange, so the handler can walk it at any instant. The mapping a thread faults
  * on was added by that thread before and is not removed while it runs the handler.
  */
 #include "hostagent/vhost/vhost_guard.h"
@@ -12,6 +12,12 @@
 #include <sys/mman.h>
 
 static _Atomic(struct vhost_map *) guards[VHOST_GUARDS_MAX];
+/* What they cover: [from, to). A guard of another thread may be taken away while the handler looks, so
+ * nothing of a map is read before its own range is known to hold the address, which makes it this thread's.
+ */
+static struct {
+	atomic_uintptr_t from, to;
+} covers[VHOST_GUARDS_MAX];
 static atomic_uint guards_used; /* slots below this were used at least once */
 static struct sigaction before;
 static atomic_flag installing = ATOMIC_FLAG_INIT; /* threads may make devices at once */
@@ -21,10 +27,11 @@ static struct vhost_map *find(const uint8_t *addr)
 	unsigned n = atomic_load(&guards_used);
 
 	for (unsigned i = 0; i < n; i++) {
-		struct vhost_map *m = atomic_load(&guards[i]);
+		uintptr_t from = atomic_load(&covers[i].from), to = atomic_load(&covers[i].to);
 
-		if (m && addr >= m->base && addr < m->base + m->base_len)
-			return m;
+		/* Looked at twice: meanwhile the slot may have become another's. */
+		if ((uintptr_t)addr >= from && (uintptr_t)addr < to && from == atomic_load(&covers[i].from))
+			return atomic_load(&guards[i]);
 	}
 	return NULL;
 }
@@ -86,6 +93,8 @@ int vhost_guard_add(struct vhost_map *m)
 
 		if (!atomic_compare_exchange_strong(&guards[i], &none, m))
 			continue;
+		atomic_store(&covers[i].from, (uintptr_t)m->base);
+		atomic_store(&covers[i].to, (uintptr_t)m->base + m->base_len);
 		while (used <= i && !atomic_compare_exchange_weak(&guards_used, &used, i + 1))
 			;
 		return 0;
@@ -98,9 +107,11 @@ void vhost_guard_remove(struct vhost_map *m)
 	unsigned n = atomic_load(&guards_used);
 
 	for (unsigned i = 0; i < n; i++) {
-		struct vhost_map *is = m;
-
-		if (atomic_compare_exchange_strong(&guards[i], &is, NULL))
-			return;
+		if (atomic_load(&guards[i]) != m)
+			continue;
+		atomic_store(&covers[i].to, 0);
+		atomic_store(&covers[i].from, 0);
+		atomic_store(&guards[i], NULL);
+		return;
 	}
 }
