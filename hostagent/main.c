@@ -21,6 +21,8 @@
 #include "hostagent/control/enroll.h"
 #include "hostagent/control/session.h"
 #include "hostagent/engine/engine.h"
+#include "hostagent/engine/lanes.h"
+#include "hostagent/io_threads.h"
 
 #define STATE_DIR "/var/lib/outrigger-agent"
 #define RUN_DIR	  "/run/outrigger"
@@ -38,7 +40,9 @@ struct options {
 	struct link_impair_cfg impair;
 	bool impaired;
 	unsigned poll_us;
-	int cpu; /* -1: any */
+	unsigned nthreads;
+	int cpu[LANES_MAX]; /* -1: any */
+	unsigned ncpus;
 	int ready_fd;
 	uint32_t chunk; /* 0: not given */
 	enum log_level level;
@@ -63,7 +67,11 @@ static const char usage_text[] =
 	"      --group NAME      group that may open the sockets: QEMU's\n"
 	"      --chunk BYTES     largest packet payload to try where the fabric's MTU allows, 256 to 8192\n"
 	"                        (8192); 1344 fits an MTU of 1500\n"
-	"      --cpu N           stay on processor N, one that the guests are kept off\n"
+	"      --io-threads N    share the devices among N I/O threads (1 to 16, default 1), each with a "
+	"session\n"
+	"                        of its own; for hosts whose load is more than one processor can move\n"
+	"      --cpu N[,N...]    stay on processor N, one that the guests are kept off; one for each I/O "
+	"thread\n"
 	"      --poll-us N       after work, look for more during N microseconds (1 to 1000) before "
 	"sleeping,\n"
 	"                        while work comes at least so often: lower latency and fewer wake-ups for a\n"
@@ -96,11 +104,35 @@ static bool parse_number(const char *text, unsigned max, unsigned *out)
 	return true;
 }
 
+/* N[,N...] */
+static bool parse_cpus(const char *text, struct options *o)
+{
+	char one[16];
+	size_t len;
+	unsigned n;
+
+	for (o->ncpus = 0; o->ncpus < LANES_MAX; text += len + 1) {
+		len = strcspn(text, ",");
+		if (len >= sizeof(one))
+			return false;
+		memcpy(one, text, len);
+		one[len] = '\0';
+		if (!parse_number(one, CPU_SETSIZE - 1, &n))
+			return false;
+		o->cpu[o->ncpus++] = (int)n;
+		if (!text[len])
+			return true;
+	}
+	return false;
+}
+
 static int check(const struct options *o)
 {
 	if (!o->nappliances)
 		return 1 + usage_error("%s is missing: where is the appliance?", "--appliance");
-	if (o->poll_us && o->cpu < 0)
+	if (o->ncpus && o->ncpus != o->nthreads)
+		return 1 + usage_error("--cpu: %s", "one processor is needed for each of the --io-threads");
+	if (o->poll_us && !o->ncpus)
 		return 1 +
 		       usage_error("%s needs --cpu: polling takes a processor that must be the agent's own",
 				   "--poll-us");
@@ -111,24 +143,16 @@ static int check(const struct options *o)
 static int parse(int argc, char **argv, struct options *o)
 {
 	static const struct option longs[] = {
-		{"appliance", required_argument, NULL, 'a'},
-		{"token", required_argument, NULL, 't'},
-		{"state", required_argument, NULL, 's'},
-		{"run-dir", required_argument, NULL, 'r'},
-		{"group", required_argument, NULL, 'g'},
-		{"cpu", required_argument, NULL, 'C'},
-		{"chunk", required_argument, NULL, 'c'},
-		{"poll-us", required_argument, NULL, 'p'},
-		{"fabric", required_argument, NULL, 'F'},
-		{"impair", required_argument, NULL, 'i'},
-		{"log-level", required_argument, NULL, 'l'},
-		{"ready-fd", required_argument, NULL, 'f'},
-		{"help", no_argument, NULL, 'h'},
-		{"version", no_argument, NULL, 'V'},
-		{NULL, 0, NULL, 0},
+		{"appliance", required_argument, NULL, 'a'},  {"token", required_argument, NULL, 't'},
+		{"state", required_argument, NULL, 's'},      {"run-dir", required_argument, NULL, 'r'},
+		{"group", required_argument, NULL, 'g'},      {"cpu", required_argument, NULL, 'C'},
+		{"io-threads", required_argument, NULL, 'n'}, {"chunk", required_argument, NULL, 'c'},
+		{"poll-us", required_argument, NULL, 'p'},    {"fabric", required_argument, NULL, 'F'},
+		{"impair", required_argument, NULL, 'i'},     {"log-level", required_argument, NULL, 'l'},
+		{"ready-fd", required_argument, NULL, 'f'},   {"help", no_argument, NULL, 'h'},
+		{"version", no_argument, NULL, 'V'},	      {NULL, 0, NULL, 0},
 	};
 	char why[160], *end;
-	unsigned n;
 	int c;
 
 	opterr = 0;
@@ -174,10 +198,13 @@ static int parse(int argc, char **argv, struct options *o)
 			o->impaired = true;
 			break;
 		case 'C':
-			if (!parse_number(optarg, CPU_SETSIZE - 1, &n))
+			if (!parse_cpus(optarg, o))
 				return 1 +
 				       usage_error("--cpu: '%s' is not the number of a processor", optarg);
-			o->cpu = (int)n;
+			break;
+		case 'n':
+			if (!parse_number(optarg, LANES_MAX, &o->nthreads) || !o->nthreads)
+				return 1 + usage_error("--io-threads: '%s' is not 1 to 16", optarg);
 			break;
 		case 'p':
 			if (!parse_number(optarg, 1000, &o->poll_us))
@@ -270,21 +297,6 @@ static SSL_CTX *load_identity(const char *state)
 	return tls;
 }
 
-static int pin(int cpu)
-{
-	cpu_set_t set;
-
-	if (cpu < 0)
-		return 0;
-	CPU_ZERO(&set);
-	CPU_SET(cpu, &set);
-	if (!sched_setaffinity(0, sizeof(set), &set))
-		return 0;
-	log_err("--cpu %d: %s", cpu,
-		errno == EINVAL ? "no such processor, or not allowed here" : strerror(errno));
-	return -errno;
-}
-
 static int serve(const struct options *o)
 {
 	struct agent_session_cfg cfg = {
@@ -297,7 +309,7 @@ static int serve(const struct options *o)
 		.nrdma = o->nrdma,
 	};
 	char why[256];
-	struct agent_session *session = NULL;
+	struct io_threads *threads = NULL;
 	struct event *sig[2] = {NULL, NULL};
 	struct event_base *base = NULL;
 	unsigned long files;
@@ -312,8 +324,6 @@ static int serve(const struct options *o)
 			return usage_error("--appliance: '%s' is not ADDRESS[:PORT]",
 					   o->appliance[cfg.ntargets]);
 	}
-	if (pin(o->cpu))
-		return 1;
 	for (unsigned i = 0; i < o->nrdma; i++) {
 		if (engine_rdma_check(&o->rdma[i], why, sizeof(why))) {
 			log_err("--fabric verbs: %s", why);
@@ -335,7 +345,7 @@ static int serve(const struct options *o)
 	sig[1] = evsignal_new(base, SIGINT, on_signal, base);
 	if (!sig[0] || !sig[1] || event_add(sig[0], NULL) || event_add(sig[1], NULL))
 		goto out;
-	r = agent_session_create(&cfg, &session);
+	r = io_threads_start(&cfg, o->nthreads, o->cpu, &threads);
 	if (r) {
 		log_err("cannot start: %s", strerror(-r));
 		goto out;
@@ -351,7 +361,7 @@ static int serve(const struct options *o)
 	event_base_dispatch(base);
 	status = 0;
 out:
-	agent_session_destroy(session);
+	io_threads_stop(threads);
 	for (int i = 0; i < 2; i++)
 		if (sig[i])
 			event_free(sig[i]);
@@ -366,10 +376,12 @@ out:
 int main(int argc, char **argv)
 {
 	struct options o = {
-		.state = STATE_DIR, .run_dir = RUN_DIR, .cpu = -1, .ready_fd = -1, .level = LOG_INFO};
+		.state = STATE_DIR, .run_dir = RUN_DIR, .nthreads = 1, .ready_fd = -1, .level = LOG_INFO};
 	bool enroll = argc > 1 && !strcmp(argv[1], "enroll");
 	int r;
 
+	for (unsigned i = 0; i < LANES_MAX; i++)
+		o.cpu[i] = -1;
 	signal(SIGPIPE, SIG_IGN);
 	r = parse(argc - enroll, argv + enroll, &o);
 	if (r)

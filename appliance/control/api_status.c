@@ -109,6 +109,46 @@ static void add_path(Outrigger__V1__HostStatus *s, const struct status_path *p)
 		outrigger__v1__path_info__free_unpacked(i, NULL);
 }
 
+/* Devices that are attached to the host's I/O thread of that number. */
+static void add_thread_devices(struct api *a, const char *host, unsigned number,
+			       Outrigger__V1__IoThreadInfo *t)
+{
+	const struct status_ops *st = &a->cfg.status;
+	const struct model *m = a->cfg.model;
+
+	for (size_t i = 0; st->vnic && i < model_count(m, KIND_VNIC); i++) {
+		struct status_device d = {.io_thread = 0};
+
+		if (st->vnic(st->ctx, model_vnic_at(m, i)->name, &d) && d.io_thread == number &&
+		    !strcmp(d.host, host))
+			append_name(model_vnic_at(m, i)->name, &t->devices, &t->n_devices);
+	}
+	for (size_t i = 0; st->vdisk && i < model_count(m, KIND_VDISK); i++) {
+		struct status_device d = {.io_thread = 0};
+
+		if (st->vdisk(st->ctx, model_vdisk_at(m, i)->name, &d) && d.io_thread == number &&
+		    !strcmp(d.host, host))
+			append_name(model_vdisk_at(m, i)->name, &t->devices, &t->n_devices);
+	}
+}
+
+static void add_thread(struct api *a, const char *host, unsigned number, const struct status_thread *from,
+		       Outrigger__V1__HostStatus *s)
+{
+	Outrigger__V1__IoThreadInfo *t = calloc(1, sizeof(*t));
+
+	if (!t)
+		return;
+	outrigger__v1__io_thread_info__init(t);
+	t->number = number;
+	t->connected = from->connected;
+	t->paths_up = from->paths_up;
+	t->busy_permille = from->busy_permille;
+	add_thread_devices(a, host, number, t);
+	if (append(t, &s->io_threads, &s->n_io_threads))
+		outrigger__v1__io_thread_info__free_unpacked(t, NULL);
+}
+
 static void describe_host(struct api *a, const char *name, Outrigger__V1__HostStatus *s)
 {
 	struct status_host h = {.connected = false};
@@ -133,6 +173,8 @@ static void describe_host(struct api *a, const char *name, Outrigger__V1__HostSt
 		str_set(&s->agent_version, h.agent_version);
 	for (unsigned i = 0; i < h.npaths && i < sizeof(h.paths) / sizeof(h.paths[0]); i++)
 		add_path(s, &h.paths[i]);
+	for (unsigned i = 0; i < h.nthreads; i++)
+		add_thread(a, name, i + 1, &h.threads[i], s);
 	add_counters(a, KIND_HOST, name, &s->base);
 }
 

@@ -48,12 +48,18 @@ struct status_host {
 	char agent_version[64];
 	unsigned npaths;
 	struct status_path paths[8];
+	unsigned nthreads; /* I/O threads of the agent; 0: but one */
+	struct status_thread {
+		bool connected;
+		unsigned paths_up, busy_permille;
+	} threads[16];
 };
 enum status_link { STATUS_LINK_UNKNOWN, STATUS_LINK_UP, STATUS_LINK_DOWN };
 struct status_device {
 	enum status_link link;
 	char host[RESOURCE_NAME_MAX + 1]; /* attached there; "": nowhere */
 	char socket_path[108];
+	unsigned io_thread; /* of the host's agent, from 1; 0: not attached */
 };
 struct status_port {
 	enum status_link link;

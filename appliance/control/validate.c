@@ -15,6 +15,7 @@
 #define MTU_MAX		9000
 #define MTU_DEFAULT	1500
 #define QUEUES_MAX	8
+#define IO_THREADS_MAX	16 /* of an agent */
 #define SERIAL_MAX	20 /* virtio 1.2 section 5.2.6: VIRTIO_BLK_ID_BYTES */
 
 const struct reference references[] = {
@@ -253,7 +254,8 @@ int validate(const struct model *m, enum kind k, ProtobufCMessage *obj, const Pr
 
 	if (check_description(obj, err) || check_references(m, k, obj, err) || check_enums(obj, err) ||
 	    check_range(obj, "mtu", MTU_MIN, MTU_MAX, MTU_DEFAULT, err) ||
-	    check_range(obj, "queues", 1, QUEUES_MAX, 1, err))
+	    check_range(obj, "queues", 1, QUEUES_MAX, 1, err) ||
+	    check_range(obj, "io_thread", 0, IO_THREADS_MAX, 0, err))
 		return -1;
 	switch (k) {
 	case KIND_PROFILE:

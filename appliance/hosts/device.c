@@ -293,8 +293,13 @@ static void say_detach(struct hdev *d, struct session *s)
 {
 	Outrigger__Session__V1__Message m = OUTRIGGER__SESSION__V1__MESSAGE__INIT;
 	Outrigger__Session__V1__Detach det = OUTRIGGER__SESSION__V1__DETACH__INIT;
+	struct session *to = session_by_id(d->h, d->a.want), *lane[LANES];
 
 	det.dev = d->slot;
+	det.keep = to && to != s && !d->removed && !strcmp(to->name, s->name);
+	/* Should it not come to that lane after all: the next Synced takes away what the agent keeps. */
+	for (unsigned n = det.keep ? lanes_live(d->h, s->name, lane) : 0; n--;)
+		lane[n]->synced = false;
 	m.body_case = OUTRIGGER__SESSION__V1__MESSAGE__BODY_DETACH;
 	m.detach = &det;
 	session_say(s, &m);
@@ -382,7 +387,7 @@ static uint64_t wanted(struct hdev *d)
 		if (other != d && other->removed && !strcmp(other->uid, d->uid))
 			return 0; /* its former self has not let go yet */
 	}
-	s = session_of_host(d->h, d->host);
+	s = lanes_place(d);
 	return s ? s->id : 0;
 }
 
@@ -411,7 +416,7 @@ static int open_disk(struct hdev *d)
 	return 0;
 }
 
-static void refresh_want(struct hdev *d)
+void device_refresh(struct hdev *d)
 {
 	/* While a try is due the timer makes it: what others do must not make it more often. */
 	if (!evtimer_pending(d->late, NULL) && open_disk(d))
@@ -442,7 +447,7 @@ static void on_late(evutil_socket_t fd, short what, void *arg)
 		step(d, attach_changed(&d->a));
 		return;
 	}
-	refresh_want(d);
+	device_refresh(d);
 }
 
 static void retry(struct hdev *d)
@@ -460,7 +465,7 @@ static void retry(struct hdev *d)
 void devices_refresh(struct hosts *h)
 {
 	list_for_each (it, &h->devs)
-		refresh_want(container_of(it, struct hdev, node));
+		device_refresh(container_of(it, struct hdev, node));
 }
 
 bool device_pending(const struct hdev *d)
@@ -469,27 +474,42 @@ bool device_pending(const struct hdev *d)
 	       d->a.state == ATTACH_UNBINDING || d->removed;
 }
 
+/* Every device of the host is attached, to whichever lane. */
+static bool all_there(struct hosts *h, const char *host)
+{
+	list_for_each (it, &h->devs) {
+		struct hdev *d = container_of(it, struct hdev, node);
+		struct session *s;
+
+		/* A disk that is switched off is taken away, a network device only loses its link. */
+		if (d->removed || strcmp(d->host, host) || (!d->admin_up && d->kind != KIND_VNIC))
+			continue;
+		s = d->a.state == ATTACH_BOUND ? session_by_id(h, d->a.session) : NULL;
+		if (!s || strcmp(s->name, host))
+			return false;
+	}
+	return true;
+}
+
 /* Synced follows the attach of the last device of the host; one whose volume is not there yet is waited for,
- * or the agent would take its socket away from a guest that waits. */
+ * or the agent would take its socket away from a guest that waits. All lanes are told, with one number. */
 void devices_check_synced(struct session *s)
 {
 	Outrigger__Session__V1__Message m = OUTRIGGER__SESSION__V1__MESSAGE__INIT;
 	Outrigger__Session__V1__Synced synced = OUTRIGGER__SESSION__V1__SYNCED__INIT;
+	struct session *lane[LANES];
+	unsigned n;
 
-	if (s->state != SESSION_LIVE || s->synced)
+	if (s->state != SESSION_LIVE || s->synced || !all_there(s->h, s->name))
 		return;
-	list_for_each (it, &s->h->devs) {
-		struct hdev *d = container_of(it, struct hdev, node);
-
-		/* A disk that is switched off is taken away, a network device only loses its link. */
-		if (!d->removed && (d->admin_up || d->kind == KIND_VNIC) && !strcmp(d->host, s->name) &&
-		    (d->a.state != ATTACH_BOUND || d->a.session != s->id))
-			return;
-	}
-	s->synced = true;
+	synced.round = ++s->h->round;
 	m.body_case = OUTRIGGER__SESSION__V1__MESSAGE__BODY_SYNCED;
 	m.synced = &synced;
-	session_say(s, &m);
+	n = lanes_live(s->h, s->name, lane);
+	for (unsigned i = 0; i < n; i++) {
+		lane[i]->synced = true;
+		session_say(lane[i], &m);
+	}
 }
 
 void devices_say_again(struct session *s)

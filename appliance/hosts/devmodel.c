@@ -67,6 +67,7 @@ static struct hdev *device_new(struct hosts *h, enum kind kind, const char *name
 	snprintf(d->name, sizeof(d->name), "%s", name);
 	snprintf(d->uid, sizeof(d->uid), "%s", uid);
 	snprintf(d->shape, sizeof(d->shape), "%s", shape);
+	d->lane = LANES;
 	attach_init(&d->a);
 	h->slots[slot] = d;
 	list_add_tail(&h->devs, &d->node);
@@ -90,6 +91,16 @@ static enum rt_rel reliability(Outrigger__V1__Reliability r)
 	default:
 		return RT_REL_BOUNDED;
 	}
+}
+
+static void place(struct hdev *d, const struct model *m, const char *profile, uint32_t io_thread)
+{
+	const char *host = host_of(m, profile);
+
+	if (strcmp(d->host, host))
+		d->lane = LANES;
+	snprintf(d->host, sizeof(d->host), "%s", host);
+	d->io_thread = (uint8_t)io_thread;
 }
 
 static int apply_vnic(struct hosts *h, const struct model *m, const Outrigger__V1__VNic *v)
@@ -127,7 +138,7 @@ static int apply_vnic(struct hosts *h, const struct model *m, const Outrigger__V
 		d->rel = rel;
 		device_reattach(d);
 	}
-	snprintf(d->host, sizeof(d->host), "%s", host_of(m, v->profile));
+	place(d, m, v->profile, v->io_thread);
 	snprintf(d->network, sizeof(d->network), "%s", v->network);
 	if (d->admin_up != up) {
 		d->admin_up = up;
@@ -163,7 +174,7 @@ static int apply_vdisk(struct hosts *h, const struct model *m, const Outrigger__
 	if (d->size && d->size != vol->size_bytes && d->vdisk)
 		device_grown(d);
 	d->size = vol->size_bytes;
-	snprintf(d->host, sizeof(d->host), "%s", host_of(m, v->profile));
+	place(d, m, v->profile, v->io_thread);
 	d->admin_up = v->admin_state != OUTRIGGER__V1__ADMIN_STATE__ADMIN_STATE_DOWN;
 	return 0;
 }

@@ -10,7 +10,6 @@
 #include "appliance/hosts/hosts_impl.h"
 #include "fabric/base/log.h"
 
-#define STATS_EVERY   5u /* ticks: an idle agent is woken so seldom for its counters */
 #define HELLO_S	      10u
 #define CARRIED_QUEUE (1u << 20)
 /* A change waits so long for devices to let go of their former places; then it is answered, and they go on
@@ -261,6 +260,7 @@ static void tick(evutil_socket_t fd, short what, void *arg)
 		if (h->ticks % STATS_EVERY == 0)
 			session_poll_stats(s);
 	}
+	lanes_tick(h);
 	if (h->apply_done)
 		hosts_wake(h);
 }
@@ -278,6 +278,7 @@ int hosts_create(const struct hosts_cfg *cfg, struct hosts **out)
 	list_init(&h->sessions);
 	list_init(&h->nets);
 	RAND_bytes((uint8_t *)&h->net_epoch, sizeof(h->net_epoch));
+	RAND_bytes((uint8_t *)&h->round, sizeof(h->round));
 	if (spi_issuer_init(&h->issuer)) {
 		free(h);
 		return -EIO;

@@ -22,6 +22,9 @@
 #define NAME_SIZE	(RESOURCE_NAME_MAX + 1)
 #define FE_CONFIG_BYTES 64u /* the longer of both configuration spaces */
 
+#define LANES	    16u /* of an agent at most */
+#define STATS_EVERY 5u	/* ticks: an idle agent is woken so seldom for its counters */
+
 struct session;
 
 /* A counter as an agent reported it last. */
@@ -50,6 +53,13 @@ struct hdev {
 	struct event *late; /* an agent that does not answer a detach; a bind or open to be tried again */
 	unsigned retry_ms;  /* of the last try; 0: none failed */
 	char said[256];	    /* the trouble that was logged last: each kind once */
+
+	uint8_t io_thread;	   /* of its host, from 1, where it is to be; 0: any */
+	uint8_t lane;		   /* where it is or was last, from 0; LANES: not placed yet */
+	unsigned waits;		   /* tick + 1 since its lane has no session; 0: it has */
+	unsigned moved;		   /* tick of the last move for balance; 0: none */
+	uint64_t work, work_total; /* of its guest: between the last two reports, and ever */
+	unsigned work_tick;
 
 	/* As the agent reported. */
 	bool connected;
@@ -87,7 +97,15 @@ struct session {
 	char name[NAME_SIZE];
 	char address[64];
 	char agent_version[64];
-	int64_t since; /* Unix seconds */
+	int64_t since;	      /* Unix seconds */
+	unsigned lane, lanes; /* of the agent's I/O threads: this one of so many */
+	uint8_t boot_id[16];
+	struct session_load {
+		bool known;
+		uint64_t at, cpu_us, runs, empty; /* as reported last */
+		unsigned busy;			  /* permille of a processor */
+		unsigned hot;			  /* times in a row that a device was to leave */
+	} load;
 	struct wsession *ws;
 	bool letter; /* add or delete is on its way */
 	bool asked;  /* the worker is about to say how its path is */
@@ -146,6 +164,7 @@ struct hosts {
 	struct hdev *slots[DEVICES_MAX + 1];
 	struct uplink uplinks[DP_UPLINKS];
 	uint32_t next_net;
+	uint64_t round; /* the last Synced */
 	struct spi_issuer issuer;
 	uint32_t net_epoch;
 	/* The apply under way. */
@@ -184,7 +203,8 @@ void device_leave(struct hdev *d); /* the worker forgets the disk; nothing is bo
 struct event *device_timer(struct hdev *d);
 /* Its configuration space has changed: a guest that is there hears of it. */
 void device_say_configure(struct hdev *d);
-/* Look again where each device should be. */
+/* Look again where it should be; where each device should be. */
+void device_refresh(struct hdev *d);
 void devices_refresh(struct hosts *h);
 void devices_session_up(struct session *s);
 void devices_session_down(struct session *s);
@@ -199,7 +219,7 @@ void device_on_state(struct session *s, const Outrigger__Session__V1__DeviceStat
 
 /* session.c */
 extern const struct chan_ops session_chan_ops;			    /* ctx: struct hosts */
-struct session *session_of_host(struct hosts *h, const char *name); /* live, or NULL */
+struct session *session_of_host(struct hosts *h, const char *name); /* live, its first lane's; or NULL */
 struct session *session_by_id(struct hosts *h, uint64_t id);
 int session_say(struct session *s, const Outrigger__Session__V1__Message *m);
 void session_end(struct session *s, const char *reason);
@@ -211,6 +231,20 @@ bool session_may_log(struct session *s);
 void session_del_if_done(struct session *s);
 void session_poll_stats(struct session *s);
 void session_rekey(struct session *s);
+
+/* lanes.c */
+/* The live sessions of a host in the order of their lanes; how many. */
+unsigned lanes_live(struct hosts *h, const char *host, struct session *out[LANES]);
+/* The session of its host that the device is to be attached to now; NULL: none, for the moment. */
+struct session *lanes_place(struct hdev *d);
+void lanes_move(struct hdev *d, unsigned lane);
+/* NULL, or what is wrong with it. */
+const char *lanes_hello(struct session *s, const Outrigger__Session__V1__Hello *m);
+void lanes_held(struct session *s, const Outrigger__Session__V1__Hello *m);
+/* Two lanes of one agent process. */
+bool lanes_siblings(const struct session *a, const struct session *b);
+void lanes_stats(struct session *s, const Outrigger__Session__V1__Stats *m);
+void lanes_tick(struct hosts *h);
 
 /* session_rdma.c */
 /* NULL, or what was wrong: the session ends. */

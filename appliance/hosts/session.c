@@ -46,13 +46,15 @@ struct session *session_by_id(struct hosts *h, uint64_t id)
 
 struct session *session_of_host(struct hosts *h, const char *name)
 {
+	struct session *first = NULL;
+
 	list_for_each (it, &h->sessions) {
 		struct session *s = container_of(it, struct session, node);
 
-		if (s->state == SESSION_LIVE && !strcmp(s->name, name))
-			return s;
+		if (s->state == SESSION_LIVE && !strcmp(s->name, name) && (!first || s->lane < first->lane))
+			first = s;
 	}
-	return NULL;
+	return first;
 }
 
 void session_text(char *out, size_t size, const char *text)
@@ -220,6 +222,7 @@ static void welcome(struct session *s, bool resumed)
 	w.keepalive_ms = KEEPALIVE_MS;
 	w.lost_ms = s->h->cfg.lost_ms;
 	w.host = s->name;
+	w.lanes = s->lanes;
 	m.body_case = OUTRIGGER__SESSION__V1__MESSAGE__BODY_WELCOME;
 	m.welcome = &w;
 	session_say(s, &m);
@@ -286,16 +289,35 @@ static void start(struct session *s)
 	dp_call(s->h->dp, &c->call);
 }
 
-/* Other channels of the same host: all, or those that have not said hello. */
-static void end_others(struct session *s, bool new_only)
+/* Other channels of the same host are over, but for those of the same agent's other lanes; what has not said
+ * hello may become one of them. */
+static void end_others(struct session *s)
 {
 	list_for_each (it, &s->h->sessions) {
 		struct session *old = container_of(it, struct session, node);
 
 		if (old != s && old->state != SESSION_ENDING && !strcmp(old->name, s->name) &&
-		    (!new_only || old->state == SESSION_NEW))
+		    !lanes_siblings(old, s) && !(old->state == SESSION_NEW && s->lanes > 1))
 			session_end(old, "the host has opened a new one");
 	}
+}
+
+/* A host holds as many channels that wait for their hello as an agent has lanes, not all there are. */
+static void end_waiting(struct session *s)
+{
+	struct session *oldest = NULL;
+	unsigned n = 0;
+
+	list_for_each (it, &s->h->sessions) {
+		struct session *old = container_of(it, struct session, node);
+
+		if (old == s || old->state != SESSION_NEW || strcmp(old->name, s->name))
+			continue;
+		oldest = oldest ? oldest : old;
+		n++;
+	}
+	if (n >= LANES)
+		session_end(oldest, "the host has opened a new one");
 }
 
 /* The fabric link for the session's next path: the next that the agent can use, the carrier after all of
@@ -388,8 +410,12 @@ static const char *on_hello(struct session *s, const Outrigger__Session__V1__Hel
 		return "a hello with a chunk size out of range";
 	if (resume(s, m->resume))
 		return NULL;
-	/* The host's agent was restarted. */
-	end_others(s, false);
+	bad = lanes_hello(s, m);
+	if (bad)
+		return bad;
+	/* The host's agent, or this lane of it, was restarted. */
+	end_others(s);
+	lanes_held(s, m);
 	session_text(s->agent_version, sizeof(s->agent_version), m->software);
 	RAND_bytes((uint8_t *)&s->id, sizeof(s->id));
 	s->id |= 1; /* never 0 */
@@ -429,6 +455,7 @@ static void take_counters(struct remote_counter **out, size_t *n, Outrigger__Ses
 
 static void on_stats(struct session *s, const Outrigger__Session__V1__Stats *m)
 {
+	lanes_stats(s, m);
 	if (m->n_fabric)
 		take_counters(&s->remote, &s->nremote, m->fabric, m->n_fabric);
 	for (size_t i = 0; i < m->n_devices; i++) {
@@ -586,7 +613,7 @@ static void chan_up(void *ctx, struct chan *c, const struct chan_peer *peer)
 	snprintf(s->address, sizeof(s->address), "%s", peer->address);
 	list_add_tail(&h->sessions, &s->node);
 	chan_set_user(c, s);
-	end_others(s, true); /* a host holds one channel that waits for its hello, not all there are */
+	end_waiting(s);
 	r = strcmp(peer->role, "host") ? -EPERM
 				       : control_host_check(h->control, peer->name, peer->fingerprint);
 	if (!r)

@@ -38,6 +38,22 @@ static void path(struct hosts *h, const struct session *s, unsigned i, struct st
 	out->retransmits = p->info.retransmits;
 }
 
+static void threads(struct hosts *h, const struct session *first, struct status_host *out)
+{
+	struct session *live[LANES];
+	unsigned n = first->lanes > 1 ? lanes_live(h, first->name, live) : 0;
+
+	out->nthreads = n ? first->lanes : 0;
+	for (unsigned i = 0; i < n; i++) {
+		struct status_thread *t = &out->threads[live[i]->lane];
+
+		t->connected = true;
+		t->busy_permille = live[i]->load.busy;
+		for (unsigned k = 0; k < live[i]->cfg.npaths; k++)
+			t->paths_up += live[i]->path[k].info.state == RT_PATH_UP;
+	}
+}
+
 static bool host(void *ctx, const char *name, struct status_host *out)
 {
 	struct hosts *h = ctx;
@@ -52,12 +68,14 @@ static bool host(void *ctx, const char *name, struct status_host *out)
 	out->npaths = s->cfg.npaths;
 	for (unsigned i = 0; i < s->cfg.npaths; i++)
 		path(h, s, i, &out->paths[i]);
+	threads(h, s, out);
 	return true;
 }
 
 static bool device(struct hosts *h, enum kind kind, const char *name, struct status_device *out)
 {
 	struct hdev *d = device_find(h, kind, name);
+	const struct session *s = d ? session_by_id(h, d->a.session) : NULL;
 	bool up = d && d->a.state == ATTACH_BOUND && d->connected && d->running && d->admin_up;
 
 	if (!d)
@@ -66,6 +84,7 @@ static bool device(struct hosts *h, enum kind kind, const char *name, struct sta
 	if (d->a.state == ATTACH_BOUND) {
 		snprintf(out->host, sizeof(out->host), "%s", d->host);
 		snprintf(out->socket_path, sizeof(out->socket_path), "%.107s", d->endpoint);
+		out->io_thread = s ? s->lane + 1u : 0;
 	}
 	return true;
 }
@@ -170,10 +189,38 @@ static void appliance_counters(struct hosts *h, status_counter_fn fn, void *arg)
 	}
 }
 
+/* Lanes of one program list them alike. */
+static uint64_t remote_value(const struct session *s, size_t i, const char *name)
+{
+	return i < s->nremote && !strcmp(s->remote[i].name, name) ? s->remote[i].value : 0;
+}
+
+/* Of all lanes together: each counter of the first, and what the others have under that name. */
+static void host_counters(struct hosts *h, const char *name, status_counter_fn fn, void *arg)
+{
+	struct session *lane[LANES];
+	unsigned n = lanes_live(h, name, lane);
+	uint64_t sum;
+	char text[96];
+
+	for (unsigned i = 0; n && i < RT_NCOUNTERS; i++) {
+		sum = 0;
+		for (unsigned k = 0; k < n; k++)
+			sum += counter_get(&rt_counters(wsession_rt(lane[k]->ws))[i]);
+		fn(arg, NULL, rt_counter_names[i], sum);
+	}
+	for (size_t i = 0; n && i < lane[0]->nremote; i++) {
+		sum = 0;
+		for (unsigned k = 0; k < n; k++)
+			sum += remote_value(lane[k], i, lane[0]->remote[i].name);
+		snprintf(text, sizeof(text), "host_%s", lane[0]->remote[i].name);
+		fn(arg, NULL, text, sum);
+	}
+}
+
 static void counters(void *ctx, enum kind kind, const char *name, status_counter_fn fn, void *arg)
 {
 	struct hosts *h = ctx;
-	struct session *s;
 	struct uplink *u;
 	struct hdev *d;
 
@@ -193,11 +240,7 @@ static void counters(void *ctx, enum kind kind, const char *name, status_counter
 			give(fn, arg, NULL, "", port_counter_names, u->port->counters, PORT_NCOUNTERS);
 		return;
 	case KIND_HOST:
-		s = session_of_host(h, name);
-		if (!s)
-			return;
-		give(fn, arg, NULL, "", rt_counter_names, rt_counters(wsession_rt(s->ws)), RT_NCOUNTERS);
-		give_remote(fn, arg, "host_", s->remote, s->nremote);
+		host_counters(h, name, fn, arg);
 		return;
 	case KIND_NETWORK:
 		list_for_each (it, &h->nets) {

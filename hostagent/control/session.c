@@ -12,6 +12,7 @@
 #include "fabric/base/log.h"
 #include "fabric/aead/spi.h"
 #include "fabric/chan/chan.h"
+#include "hostagent/control/session_lane.h"
 #include "hostagent/control/session_memory.h"
 #include "hostagent/control/session_rdma.h"
 #include "hostagent/engine/engine.h"
@@ -48,7 +49,9 @@ struct agent_session {
 	uint8_t key[RT_PATHS][AEAD_KEY_LEN];
 	struct session_rdma rdma;
 	unsigned nrdma;
-	bool quiet; /* the same failure was logged already */
+	struct session_lane lane;
+	uint64_t rounds; /* of an appliance that does not count them */
+	bool quiet;	 /* the same failure was logged already */
 	char last_reason[256];
 };
 
@@ -91,9 +94,11 @@ static void hello(struct agent_session *s)
 	h.max_chunk = s->chunk;
 	h.resume = s->suspended ? s->id : 0;
 	h.rdma_ports = s->nrdma;
+	session_lane_hello(&s->lane, &h);
 	m.body_case = OUTRIGGER__SESSION__V1__MESSAGE__BODY_HELLO;
 	m.hello = &h;
 	send_message(s, &m);
+	session_lane_hello_done(&h);
 }
 
 static const char *take_path(const struct agent_session *s, const Outrigger__Session__V1__Path *p,
@@ -126,6 +131,7 @@ static void drop_suspended(struct agent_session *s)
 		return;
 	s->suspended = false;
 	s->id = 0;
+	session_lane_down(&s->lane);
 	session_rdma_stop(&s->rdma);
 	engine_session_down(s->engine);
 }
@@ -154,6 +160,9 @@ static const char *on_welcome(struct agent_session *s, const Outrigger__Session_
 
 	if (s->welcomed)
 		return "welcomed twice";
+	bad = session_lane_welcome(&s->lane, w);
+	if (bad)
+		return bad;
 	if (w->resumed)
 		return on_resumed(s, w);
 	drop_suspended(s);
@@ -249,6 +258,7 @@ static void on_attach(struct agent_session *s, const Outrigger__Session__V1__Att
 		.rel = reliability(a->reliability),
 	};
 	char endpoint[128] = "", why[256] = "";
+	int r;
 
 	if (a->kind != OUTRIGGER__SESSION__V1__DEVICE_KIND__NET &&
 	    a->kind != OUTRIGGER__SESSION__V1__DEVICE_KIND__BLOCK) {
@@ -262,7 +272,10 @@ static void on_attach(struct agent_session *s, const Outrigger__Session__V1__Att
 		c.config_len = (uint16_t)a->config.len;
 		if (a->mac.len)
 			memcpy(c.mac, a->mac.data, 6);
-		if (engine_attach(s->engine, &c, endpoint, why) && !why[0])
+		r = engine_attach(s->engine, &c, endpoint, why);
+		if (r == -EINPROGRESS && !session_lane_await(&s->lane, a))
+			return;
+		if (r && !why[0])
 			snprintf(why, sizeof(why), "the device could not be made");
 	}
 	if (why[0])
@@ -289,6 +302,17 @@ static void on_detached(void *ctx, uint32_t dev)
 	m.body_case = OUTRIGGER__SESSION__V1__MESSAGE__BODY_DETACHED;
 	m.detached = &d;
 	send_message(s, &m);
+}
+
+static void on_detach(struct agent_session *s, const Outrigger__Session__V1__Detach *m)
+{
+	int r;
+
+	session_lane_forget(&s->lane, m->dev);
+	r = m->keep ? engine_release(s->engine, m->dev) : engine_detach(s->engine, m->dev);
+	/* Unknown here (its attach failed): nothing is in flight, so say so. */
+	if ((m->keep && !r) || r == -ENOENT)
+		on_detached(s, m->dev);
 }
 
 /* An answer to one request: a message for so many devices, then the next, so that a host of many needs no
@@ -410,9 +434,7 @@ static const char *dispatch(struct agent_session *s, const Outrigger__Session__V
 			send_state(s, m->attach->dev);
 		return NULL;
 	case OUTRIGGER__SESSION__V1__MESSAGE__BODY_DETACH:
-		/* Unknown here (its attach failed): nothing is in flight, so say so. */
-		if (engine_detach(s->engine, m->detach->dev))
-			on_detached(s, m->detach->dev);
+		on_detach(s, m->detach);
 		return NULL;
 	case OUTRIGGER__SESSION__V1__MESSAGE__BODY_CONFIGURE:
 		if (m->configure->config.len > FE_CONFIG_MAX)
@@ -431,7 +453,7 @@ static const char *dispatch(struct agent_session *s, const Outrigger__Session__V
 		engine_carried(s->engine, m->carrier->packet.data, m->carrier->packet.len);
 		return NULL;
 	case OUTRIGGER__SESSION__V1__MESSAGE__BODY_SYNCED:
-		engine_synced(s->engine);
+		engine_synced(s->engine, m->synced->round ? m->synced->round : ++s->rounds);
 		return NULL;
 	case OUTRIGGER__SESSION__V1__MESSAGE__BODY_STATS_REQUEST:
 		on_stats_request(s, m->stats_request->id);
@@ -472,6 +494,8 @@ static void schedule(struct agent_session *s)
 	uint32_t ms = chan_backoff_next(&s->backoff, &s->rng);
 	struct timeval tv = {.tv_sec = ms / 1000, .tv_usec = (ms % 1000) * 1000};
 
+	if (session_lane_shut(&s->lane))
+		return;
 	s->at = (s->at + 1) % s->ntargets;
 	evtimer_add(s->retry, &tv);
 }
@@ -595,7 +619,34 @@ static void engine_memory_news(void *ctx, uint32_t dev)
 	session_memory_tell(s->engine, dev, rdma_say, s);
 }
 
+/* The device that an attach waited for is here, or nowhere. */
+static void engine_came(void *ctx, const char *uid)
+{
+	struct agent_session *s = ctx;
+	Outrigger__Session__V1__Attach *a = session_lane_came(&s->lane, uid);
+
+	if (!a)
+		return;
+	if (s->welcomed) {
+		on_attach(s, a);
+		if (s->chan)
+			send_state(s, a->dev);
+	}
+	outrigger__session__v1__attach__free_unpacked(a, NULL);
+}
+
+static void engine_opened(void *ctx)
+{
+	static const struct timeval now;
+	struct agent_session *s = ctx;
+
+	if (session_lane_opened(&s->lane))
+		evtimer_add(s->retry, &now);
+}
+
 static const struct engine_up engine_calls = {
+	.came = engine_came,
+	.opened = engine_opened,
 	.memory = engine_memory_news,
 	.rdma_news = engine_rdma_news,
 	.device_state = engine_device_state,
@@ -615,6 +666,8 @@ int agent_session_create(const struct agent_session_cfg *cfg, struct agent_sessi
 		.poll_ns = cfg->poll_ns,
 		.rdma = cfg->rdma,
 		.nrdma = cfg->nrdma,
+		.lanes = cfg->lanes,
+		.lane = cfg->lane,
 		.up = &engine_calls,
 		.ctx = s,
 	};
@@ -635,7 +688,11 @@ int agent_session_create(const struct agent_session_cfg *cfg, struct agent_sessi
 			break;
 	}
 	s->retry = evtimer_new(cfg->base, try_connect, s);
-	RAND_bytes(s->boot_id, sizeof(s->boot_id));
+	session_lane_init(&s->lane, cfg->lanes, cfg->lane);
+	if (cfg->lanes)
+		memcpy(s->boot_id, lanes_boot_id(cfg->lanes), sizeof(s->boot_id));
+	else
+		RAND_bytes(s->boot_id, sizeof(s->boot_id));
 	r = spi_issuer_init(&s->issuer);
 	RAND_bytes((uint8_t *)&seed, sizeof(seed));
 	rng_init(&s->rng, seed);
@@ -654,7 +711,8 @@ int agent_session_create(const struct agent_session_cfg *cfg, struct agent_sessi
 		agent_session_destroy(s);
 		return r;
 	}
-	evtimer_add(s->retry, &now);
+	if (!session_lane_shut(&s->lane))
+		evtimer_add(s->retry, &now);
 	*out = s;
 	return 0;
 }
@@ -669,6 +727,7 @@ void agent_session_destroy(struct agent_session *s)
 	if (s->retry)
 		event_free(s->retry);
 	session_rdma_fini(&s->rdma);
+	session_lane_down(&s->lane);
 	engine_destroy(s->engine);
 	SSL_CTX_free(s->tls);
 	for (unsigned i = 0; i < s->ntargets; i++)

@@ -15,6 +15,7 @@
 
 struct event_base;
 struct agent_session;
+struct lanes;
 
 #define AGENT_TARGETS 4
 
@@ -33,6 +34,8 @@ struct agent_session_cfg {
 	uint64_t poll_ns;	       /* engine_cfg.poll_ns */
 	const struct verbs_port *rdma; /* RDMA ports */
 	unsigned nrdma;
+	struct lanes *lanes; /* NULL: this session is the agent's only one */
+	unsigned lane;	     /* this one, from 0; all but the first wait for it to be welcomed */
 };
 
 int agent_session_create(const struct agent_session_cfg *cfg, struct agent_session **out);

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/timerfd.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "fabric/base/clock.h"
@@ -170,6 +171,8 @@ int engine_create(const struct engine_cfg *cfg, struct engine **out)
 	e->poll_ns = cfg->poll_ns;
 	e->up = cfg->up;
 	e->ctx = cfg->ctx;
+	e->lanes = cfg->lanes;
+	e->lane = cfg->lane;
 	e->run_dir = strdup(cfg->run_dir);
 	e->group = cfg->group ? strdup(cfg->group) : NULL;
 	if (cfg->impair) {
@@ -188,7 +191,7 @@ int engine_create(const struct engine_cfg *cfg, struct engine **out)
 			  ? NULL
 			  : event_new(cfg->base, e->soon_fd, EV_READ | EV_PERSIST | EV_ET, on_timer, e);
 	if (!e->run_dir || (cfg->group && !e->group) || !e->host || !e->bufs || !e->work || !e->timer ||
-	    !e->soon || event_add(e->soon, NULL)) {
+	    !e->soon || event_add(e->soon, NULL) || engine_lane_up(e)) {
 		engine_destroy(e);
 		return -ENOMEM;
 	}
@@ -201,6 +204,7 @@ void engine_destroy(struct engine *e)
 	if (!e)
 		return;
 	engine_session_down(e);
+	engine_lane_down(e);
 	list_for_each_safe (it, &e->devs)
 		edev_destroy(container_of(it, struct edev, node));
 	if (e->host)
@@ -426,6 +430,8 @@ void engine_session_down(struct engine *e)
 void engine_stats(struct engine *e, void (*fn)(void *arg, uint32_t dev, const char *name, uint64_t value),
 		  void *arg)
 {
+	struct timespec cpu;
+
 	list_for_each (it, &e->devs) {
 		struct edev *d = container_of(it, struct edev, node);
 		const uint64_t *c = d->hdev ? vqt_hdev_counters(d->hdev) : NULL;
@@ -441,6 +447,8 @@ void engine_stats(struct engine *e, void (*fn)(void *arg, uint32_t dev, const ch
 		for (unsigned i = 0; d->fe && (name = fe_counter(d->fe, i, &v)); i++)
 			fn(arg, d->dev, name, v);
 	}
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &cpu);
+	e->counters[ENGINE_C_cpu_us] = (uint64_t)cpu.tv_sec * 1000000 + (uint64_t)cpu.tv_nsec / 1000;
 	for (unsigned i = 0; i < ENGINE_NCOUNTERS; i++)
 		fn(arg, UINT32_MAX, engine_counter_names[i], e->counters[i]);
 	if (!e->ep)

@@ -11,6 +11,8 @@
  * Idle, it sleeps in epoll with one timer, the transport's keepalive. With poll_ns it goes on looking for so
  * long after work, while work comes at least so often: fewer wake-ups for a core that burns meanwhile.
  *
+ * An agent may have several engines, each with a thread, an event base and a session of its own (lanes.h).
+ *
  * Thread rule: the event base's thread. Errors: 0 / -errno.
  */
 #ifndef OUTRIGGER_HOSTAGENT_ENGINE_H
@@ -28,8 +30,10 @@
 
 struct event_base;
 struct engine;
+struct lanes;
 
-/* Calls up, from inside the loop, never from inside an engine_*() call. All required. */
+/* Calls up, from inside the loop, never from inside an engine_*() call. All required, came() and opened() of
+ * a lane of several. */
 struct engine_up {
 	/* What the guest did to a device; also once after each attach. */
 	void (*device_state)(void *ctx, uint32_t dev);
@@ -44,6 +48,10 @@ struct engine_up {
 	void (*memory)(void *ctx, uint32_t dev);
 	/* Of an RDMA path: after VERBS_BROKEN engine_rdma_open() makes another connection. */
 	void (*rdma_news)(void *ctx, unsigned path, const struct verbs_news *news);
+	/* engine_attach() of this device gave -EINPROGRESS: it is to be called again. */
+	void (*came)(void *ctx, const char *uid);
+	/* The appliance takes this lane too. */
+	void (*opened)(void *ctx);
 };
 
 struct engine_cfg {
@@ -54,6 +62,8 @@ struct engine_cfg {
 	uint64_t poll_ns;		      /* 0: never poll */
 	const struct verbs_port *rdma;	      /* RDMA ports; copied */
 	unsigned nrdma;
+	struct lanes *lanes; /* NULL: this engine is the only one of the agent */
+	unsigned lane;	     /* this one, from 0 */
 	const struct engine_up *up;
 	void *ctx;
 };
@@ -145,12 +155,17 @@ void engine_memory_again(struct engine *e);
 void engine_carried(struct engine *e, const uint8_t *data, size_t len);
 
 /* Make a device, or take up the one with this uid again under a new wire id and epoch. endpoint
- * gets the socket path or TAP name. On error why has a line that says what to do. */
+ * gets the socket path or TAP name. On error why has a line that says what to do. -EINPROGRESS: another lane
+ * has it, see up->came(). */
 int engine_attach(struct engine *e, const struct engine_dev_cfg *cfg, char endpoint[128], char why[256]);
 /* Ends in up->detached(). -ENOENT. */
 int engine_detach(struct engine *e, uint32_t dev);
-/* Everything there is has been attached: devices that were not are removed. */
-void engine_synced(struct engine *e);
+/* The device leaves the session but stays on the host, as it is and with what is in flight, until it is
+ * attached again, here or by another lane. -ENOENT. */
+int engine_release(struct engine *e, uint32_t dev);
+/* Everything there is has been attached: devices that were not are removed (by lanes: when each of them has
+ * heard the same round). */
+void engine_synced(struct engine *e, uint64_t round);
 int engine_configure(struct engine *e, uint32_t dev, const uint8_t *config, uint16_t len);
 int engine_state(const struct engine *e, uint32_t dev, struct engine_dev_state *out);
 

@@ -215,7 +215,7 @@ struct edev *edev_find(const struct engine *e, uint32_t dev)
 	return NULL;
 }
 
-static struct edev *find_uid(const struct engine *e, const char *uid)
+struct edev *edev_find_uid(const struct engine *e, const char *uid)
 {
 	list_for_each (it, &e->devs) {
 		struct edev *d = container_of(it, struct edev, node);
@@ -294,6 +294,8 @@ static int make(struct engine *e, const struct engine_dev_cfg *c, struct edev **
 	if (c->config_len)
 		memcpy(d->config, c->config, c->config_len);
 	if (d->uid && d->name)
+		r = e->lanes ? lanes_hold(e->lanes, d->uid, e->lane) : 0;
+	if (!r)
 		r = fe_create(c->tap ? &fe_tap : &fe_vhost_user, &d->fe, e->base, &fc, &fe_calls, d);
 	if (r) {
 		snprintf(why, 256, "%s", fe_why(c, r));
@@ -326,7 +328,7 @@ static void tell_endpoint(const struct edev *d, const struct engine_dev_cfg *c, 
 
 int engine_attach(struct engine *e, const struct engine_dev_cfg *c, char endpoint[128], char why[256])
 {
-	struct edev *d = find_uid(e, c->uid);
+	struct edev *d = edev_find_uid(e, c->uid);
 	int r;
 
 	if (!e->ep)
@@ -348,7 +350,9 @@ int engine_attach(struct engine *e, const struct engine_dev_cfg *c, char endpoin
 		d = NULL;
 	}
 	if (!d) {
-		r = make(e, c, &d, why);
+		r = engine_fetch(e, c->uid);
+		if (!r)
+			r = make(e, c, &d, why);
 		if (r)
 			return r;
 	} else {
@@ -378,12 +382,58 @@ int engine_detach(struct engine *e, uint32_t dev)
 	return 0;
 }
 
-void engine_synced(struct engine *e)
+void edev_release(struct edev *d)
 {
+	/* Before the guest's memory and the stages are used for anything else. */
+	emem_withdraw(d);
+	if (d->hdev)
+		vqt_hdev_unbind(d->hdev);
+	d->known = false;
+	d->left = d->e->round;
+	for (unsigned q = 0; d->hdev && q < d->nqueues; q++)
+		if (d->stopping >> q & 1)
+			vqt_host_queue_stop(d->hdev, q, VQT_STOP_FENCE);
+}
+
+int engine_release(struct engine *e, uint32_t dev)
+{
+	struct edev *d = edev_find(e, dev);
+
+	if (!d || d->detaching)
+		return d ? -EALREADY : -ENOENT;
+	edev_release(d);
+	engine_wake(e);
+	return 0;
+}
+
+void edev_leave(struct edev *d)
+{
+	list_del(&d->node);
+	fe_leave(d->fe);
+	if (d->hdev)
+		vqt_host_leave(d->hdev);
+}
+
+int edev_join(struct engine *e, struct edev *d)
+{
+	d->e = e;
+	d->left = e->round;
+	list_add_tail(&e->devs, &d->node);
+	if (d->hdev)
+		vqt_host_join(e->host, d->hdev);
+	return fe_join(d->fe, e->base);
+}
+
+void engine_purge(struct engine *e, uint64_t round)
+{
+	/* Of an older round, while the next is on its way: it says nothing of what left since. */
+	if (e->lanes && e->round != round)
+		return;
 	list_for_each_safe (it, &e->devs) {
 		struct edev *d = container_of(it, struct edev, node);
 
-		if (d->known)
+		/* What left after that round was said may be on its way to another lane. */
+		if (d->known || (e->lanes && d->left == round))
 			continue;
 		log_info("device %s: no longer on this host", d->name);
 		edev_destroy(d);
@@ -420,6 +470,7 @@ int engine_state(const struct engine *e, uint32_t dev, struct engine_dev_state *
 void edev_session_down(struct edev *d)
 {
 	d->known = false;
+	d->left = d->e->round;
 	emem_session(d, false);
 	if (d->detaching) {
 		/* The appliance wanted it gone; the next session will not ask for it, or attach it anew. */
@@ -439,6 +490,9 @@ void edev_destroy(struct edev *d)
 		vqt_host_detach(d->hdev);
 	fe_destroy(d->fe);
 	emem_free(d);
+	/* Not before its socket or TAP is gone: another lane may make it anew at once. */
+	if (d->e->lanes && d->uid)
+		lanes_let_go(d->e->lanes, d->uid, d->e->lane);
 	free(d->uid);
 	free(d->name);
 	free(d);

@@ -10,6 +10,7 @@
 #include "fabric/ep/ep.h"
 #include "fabric/vqt/vqt_host.h"
 #include "hostagent/engine/engine.h"
+#include "hostagent/engine/lanes.h"
 
 /* virtio 1.2, 5.1.3. */
 #define NET_F_MRG_RXBUF (1ull << 15)
@@ -33,6 +34,7 @@ struct edev {
 	bool known;	/* attached in this session */
 	bool told;	/* engine_stats() gave its counters in this session; again, when they have changed */
 	bool detaching; /* draining; up->detached() follows */
+	uint64_t left;	/* not `known`: engine.round as it ceased to be */
 	bool report;	/* its state changed: up->device_state() is due */
 	bool connected;
 	uint64_t features; /* accepted by the guest */
@@ -59,7 +61,8 @@ struct edev {
 /* Of the agent as a whole. */
 #define ENGINE_COUNTERS(X)                                                                                   \
 	X(runs)	       /* of the loop that moves bursts: wake-ups, and turns of work that goes on */         \
-	X(polls_empty) /* of those, without work: see engine_cfg.poll_ns */
+	X(polls_empty) /* of those, without work: see engine_cfg.poll_ns */                                  \
+	X(cpu_us)      /* of this thread */
 #define ENGINE_COUNTER_ENUM(name) ENGINE_C_##name,
 enum engine_counter { ENGINE_COUNTERS(ENGINE_COUNTER_ENUM) ENGINE_NCOUNTERS };
 extern const char *const engine_counter_names[ENGINE_NCOUNTERS];
@@ -82,8 +85,7 @@ struct engine {
 	unsigned nrdma;
 	struct link *rdma[RT_PATHS]; /* by path, without what is stacked on it; NULL: not RDMA */
 	struct buf_pool *rdma_bufs[RT_PATHS];
-	unsigned rdma_up;	     /* bit per path: connected */
-	uint32_t mem_id, mem_serial; /* of regions and of their lists: the last that were given */
+	unsigned rdma_up;    /* bit per path: connected */
 	struct event *work;  /* made active by hand: there is something to do in this turn of the loop */
 	struct event *timer; /* ep_deadline() */
 	uint64_t timer_at;
@@ -96,7 +98,11 @@ struct engine {
 	uint64_t counters[ENGINE_NCOUNTERS];
 	bool lost; /* up->lost() was called for this session */
 	struct list devs;
-	bool unsettled; /* a device has something for engine_settle() */
+	bool unsettled;	     /* a device has something for engine_settle() */
+	struct lanes *lanes; /* NULL: this is the only one */
+	unsigned lane;
+	uint64_t round; /* the last heard */
+	struct event *letters;
 };
 
 /* There is work: run once, after the other events of this turn. Not from the run. */
@@ -122,6 +128,8 @@ void emem_stages(struct edev *d);
 /* No device reaches the guest's memory when this returns; it is registered afresh later. */
 void emem_revoke(struct edev *d);
 void emem_free(struct edev *d);
+/* Nor does any adapter reach the stages: the device leaves a session that goes on. */
+void emem_withdraw(struct edev *d);
 /* The session begins (attached in it) or has ended, and its links with it. */
 void emem_session(struct edev *d, bool up);
 /* From the run: registers what is not yet, and makes the list; true: it is to be told. */
@@ -131,8 +139,22 @@ extern const struct vqt_key_ops emem_keys;
 /* engine_rdma.c: the path's queue pair is destroyed if it has that number. */
 void engine_rdma_fence(struct engine *e, unsigned path, uint32_t qpn);
 
+/* engine_lane.c */
+int engine_lane_up(struct engine *e);
+void engine_lane_down(struct engine *e);
+/* 0: no other lane has the device; -EINPROGRESS: one has, and was asked: up->came() follows. */
+int engine_fetch(struct engine *e, const char *uid);
+
 /* engine_dev.c */
 struct edev *edev_find(const struct engine *e, uint32_t dev);
+struct edev *edev_find_uid(const struct engine *e, const char *uid);
+/* No longer of the session, which goes on; it waits for the next that takes it up. */
+void edev_release(struct edev *d);
+/* From one engine to another, with its front-end. join: an error of fe_join(), and it is to be destroyed. */
+void edev_leave(struct edev *d);
+int edev_join(struct engine *e, struct edev *d);
+/* Devices that no lane was told of, when that round came, go. */
+void engine_purge(struct engine *e, uint64_t round);
 void edev_destroy(struct edev *d);
 void edev_session_down(struct edev *d);
 /* Reports and removals that were put off; from the run alone. */

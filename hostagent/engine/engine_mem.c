@@ -14,10 +14,14 @@
  */
 #include <errno.h>
 #include <openssl/rand.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 
 #include "fabric/base/log.h"
 #include "hostagent/engine/engine_impl.h"
+
+/* Of regions and of their lists, the last that were given: of the process, as devices change their engine. */
+static _Atomic uint32_t last_id, last_serial;
 
 static void news(struct edev *d)
 {
@@ -94,6 +98,13 @@ void emem_revoke(struct edev *d)
 	}
 }
 
+void emem_withdraw(struct edev *d)
+{
+	list_for_each (it, &d->mem)
+		unregister(d->e, container_of(it, struct emem, node));
+	d->mem_news = false;
+}
+
 void emem_free(struct edev *d)
 {
 	list_for_each_safe (it, &d->mem) {
@@ -132,7 +143,7 @@ static void register_one(struct edev *d, struct emem *m)
 		if (!e->rdma[i] || !link_verbs_moves(e->rdma[i]))
 			continue;
 		if (!m->id)
-			m->id = ++e->mem_id;
+			m->id = ++last_id;
 		RAND_bytes((uint8_t *)&random, sizeof(random));
 		if (!link_verbs_mem_add(e->rdma[i], m->at, m->len, VERBS_MEM_PEERS, random, &m->on[i], why,
 					sizeof(why)))
@@ -159,7 +170,7 @@ bool emem_settle(struct edev *d)
 		if (!m->id)
 			register_one(d, m);
 	}
-	d->mem_serial = ++d->e->mem_serial;
+	d->mem_serial = ++last_serial;
 	return true;
 }
 

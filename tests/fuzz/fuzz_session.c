@@ -247,7 +247,7 @@ static void hello_of(unsigned i, uint8_t how)
 	Outrigger__Session__V1__Message m = OUTRIGGER__SESSION__V1__MESSAGE__INIT;
 	Outrigger__Session__V1__Hello h = OUTRIGGER__SESSION__V1__HELLO__INIT;
 	Outrigger__Session__V1__PathOffer o[5], *os[5];
-	uint8_t key[32] = {1};
+	uint8_t key[32] = {1}, boot[16] = {0};
 
 	for (unsigned k = 0; k < 5; k++) {
 		outrigger__session__v1__path_offer__init(&o[k]);
@@ -264,6 +264,15 @@ static void hello_of(unsigned i, uint8_t how)
 	h.max_chunk = how & 32 ? (uint32_t)byte() << 8 : 1344;
 	h.resume = how & 64 ? P.last_id : 0;
 	h.rdma_ports = how >> 7;
+	if ((how & 3) == 2) {
+		uint8_t l = byte();
+
+		h.lanes = l & 16 ? l : 1 + (l & 3);
+		h.lane = l >> 2 & 3;
+		boot[0] = l >> 5;
+		h.boot_id.data = boot;
+		h.boot_id.len = sizeof(boot) - (l >> 7);
+	}
 	m.body_case = OUTRIGGER__SESSION__V1__MESSAGE__BODY_HELLO;
 	m.hello = &h;
 	speak(i, &m);

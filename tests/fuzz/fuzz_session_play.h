@@ -59,6 +59,8 @@
 #include "appliance/hosts/device.c"
 #include "appliance/hosts/devmodel.c"
 #include "appliance/hosts/hosts.c"
+#include "appliance/hosts/lane_balance.c"
+#include "appliance/hosts/lanes.c"
 #include "appliance/hosts/publish.c"
 #include "appliance/hosts/session.c"
 #include "appliance/hosts/session_memory.c"

@@ -140,6 +140,7 @@ static void whole_resource(void **state)
 	    "tap-name            -\n"
 	    "admin-state         -\n"
 	    "reliability         -\n"
+	    "io-thread           0\n"
 	    "status\n"
 	    "  link              down\n"
 	    "  host              -\n"
@@ -175,7 +176,8 @@ static void whole_resource(void **state)
 	    "                           10.0.1.1:4793  -               suspect   0u"
 	    "s  1344           0           3            0  0.00%   0.0%\n"
 	    "  counters                 -\n"
-	    "  token-expires            -\n");
+	    "  token-expires            -\n"
+	    "  io-threads               -\n");
 	one("pool", "{\"name\":\"p\",\"directory\":{\"path\":\"/srv\"},\"status\":{\"volumes\":2}}",
 	    (struct cli_style){0},
 	    "name         p\n"

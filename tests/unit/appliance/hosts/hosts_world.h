@@ -240,7 +240,12 @@ struct agent {
 	unsigned attaches, detaches, configures, stats;
 	struct agent_dev devs[AGENT_DEVS]; /* by wire id */
 	bool deaf;			   /* does not answer a detach */
-	const char *attach_error;	   /* says this to every attach */
+	unsigned lane, lanes;		   /* of one agent; lanes 0: it has but one */
+	uint64_t round;
+	unsigned kept;	     /* detaches that leave the device on the host */
+	const char *held[4]; /* devices that another lane is to have: say_hello() */
+	unsigned held_lane;
+	const char *attach_error; /* says this to every attach */
 };
 
 static inline void say(struct agent *a, message *m)
@@ -266,6 +271,39 @@ static inline void say_hello_(struct agent *a, uint32_t vmin, uint32_t vmax, uin
 	h.n_paths = 1;
 	h.paths = &os;
 	h.max_chunk = chunk;
+	m.body_case = M(HELLO);
+	m.hello = &h;
+	say(a, &m);
+}
+
+/* Lanes of one process are those with the same number of its boot. */
+static inline void say_lane(struct agent *a, uint8_t boot)
+{
+	message m = OUTRIGGER__SESSION__V1__MESSAGE__INIT;
+	Outrigger__Session__V1__Hello h = OUTRIGGER__SESSION__V1__HELLO__INIT;
+	Outrigger__Session__V1__PathOffer o = OUTRIGGER__SESSION__V1__PATH_OFFER__INIT, *os = &o;
+	Outrigger__Session__V1__HeldDevice held[4], *helds[4];
+	uint8_t id[16] = {boot};
+
+	o.rx_spi = 4242 + a->lane;
+	o.key.data = (uint8_t *)"sixteen bytes...";
+	o.key.len = 16;
+	h.version_min = SESSION_VERSION_MIN;
+	h.version_max = SESSION_VERSION;
+	h.software = (char *)"lanes";
+	h.n_paths = 1;
+	h.paths = &os;
+	h.max_chunk = 1344;
+	h.boot_id.data = id;
+	h.boot_id.len = sizeof(id);
+	h.lane = a->lane;
+	h.lanes = a->lanes;
+	h.held = helds;
+	for (; h.n_held < 4 && a->held[h.n_held]; h.n_held++) {
+		outrigger__session__v1__held_device__init(helds[h.n_held] = &held[h.n_held]);
+		helds[h.n_held]->uid = (char *)a->held[h.n_held];
+		helds[h.n_held]->lane = a->held_lane;
+	}
 	m.body_case = M(HELLO);
 	m.hello = &h;
 	say(a, &m);
@@ -357,6 +395,7 @@ static inline void agent_message(void *ctx, struct chan *c, const uint8_t *bytes
 		break;
 	case M(DETACH):
 		a->detaches++;
+		a->kept += m->detach->keep;
 		if (a->deaf)
 			break;
 		memset(&a->devs[m->detach->dev], 0, sizeof(a->devs[0]));
@@ -369,6 +408,7 @@ static inline void agent_message(void *ctx, struct chan *c, const uint8_t *bytes
 		break;
 	case M(SYNCED):
 		a->synced = true;
+		a->round = m->synced->round;
 		break;
 	case M(STATS_REQUEST):
 		a->stats++;
@@ -410,7 +450,8 @@ static inline void agent_connect(struct agent *a)
 	a->up = a->welcomed = a->synced = a->gone = a->deaf = false;
 	a->attach_error = NULL;
 	a->refused[0] = '\0';
-	a->attaches = a->detaches = a->configures = a->stats = 0;
+	a->round = 0;
+	a->kept = a->attaches = a->detaches = a->configures = a->stats = 0;
 	assert_int_equal(chan_connect(&cfg, &a->chan), 0);
 	WAIT(a->up);
 }

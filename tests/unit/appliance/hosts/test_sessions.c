@@ -287,23 +287,30 @@ static void counters_are_bounded_in_number_and_name(void **state)
 	free(cs);
 }
 
-/* A host has one session, and one channel at most that has not said hello. */
+/* A host has one session, and so many channels that have not said hello as an agent has lanes. */
 static void a_second_agent_of_a_host_replaces_the_first(void **state)
 {
-	static struct agent again, third;
+	static struct agent again[LANES], third;
 
 	(void)state;
 	NEED_WORLD();
 	agent_live(&bad);
-	again = third = bad;
-	agent_connect(&again);
+	third = bad;
+	for (unsigned i = 0; i < LANES; i++) {
+		again[i] = bad;
+		agent_connect(&again[i]);
+	}
 	settle(W.base, 50);
 	assert_false(bad.gone); /* talk alone replaces nobody */
+	assert_false(again[0].gone);
 	agent_connect(&third);
-	WAIT(again.gone);
+	WAIT(again[0].gone);
+	assert_false(again[1].gone);
 	assert_false(bad.gone);
 	say_hello(&third);
 	WAIT(bad.gone);
+	for (unsigned i = 1; i < LANES; i++)
+		WAIT(again[i].gone);
 	WAIT(third.synced);
 	assert_int_equal(sessions("bad", SESSION_LIVE), 1);
 	assert_int_equal(third.attaches, 1);

@@ -213,7 +213,23 @@ static void up_rdma_news(void *ctx, unsigned path, const struct verbs_news *news
 	fail();
 }
 
-static const struct engine_up up = {up_state, up_detached, up_lost, up_carry, up_memory, up_rdma_news};
+static char came_uid[64];
+static unsigned opened;
+
+static void up_came(void *ctx, const char *uid)
+{
+	(void)ctx;
+	snprintf(came_uid, sizeof(came_uid), "%s", uid);
+}
+
+static void up_opened(void *ctx)
+{
+	(void)ctx;
+	opened++;
+}
+
+static const struct engine_up up = {up_state,  up_detached,  up_lost, up_carry,
+				    up_memory, up_rdma_news, up_came, up_opened};
 
 static int session_up(uint32_t spi, uint64_t lost_ns)
 {
@@ -257,7 +273,7 @@ static int attach(struct engine_dev_cfg c)
 
 	if (!r)
 		assert_string_equal(endpoint, c.tap_name);
-	else if (r != -ENOTCONN)
+	else if (r != -ENOTCONN && r != -EINPROGRESS)
 		assert_string_not_equal(why, "");
 	return r;
 }
@@ -321,9 +337,12 @@ static int start(void **state)
 	return 0;
 }
 
+static struct lanes *lanes;
+static struct engine *lane[2]; /* e is one of them */
+
 static int setup_with(uint64_t poll_ns)
 {
-	struct engine_cfg cfg = {.run_dir = dir, .poll_ns = poll_ns, .up = &up};
+	struct engine_cfg cfg = {.run_dir = dir, .poll_ns = poll_ns, .up = &up, .lanes = lanes};
 	struct timeval ms = {.tv_usec = 1000};
 	struct link_addr any;
 	struct link *l;
@@ -364,12 +383,36 @@ static int setup_polling(void **state)
 	return setup_with(60 * NSEC_PER_SEC);
 }
 
+/* Two lanes of one agent, on one loop here. */
+static int setup_lanes(void **state)
+{
+	struct engine_cfg cfg = {.run_dir = dir, .up = &up, .lane = 1};
+
+	(void)state;
+	if (!ok)
+		return 0;
+	lanes = cfg.lanes = lanes_create(2);
+	assert_non_null(lanes);
+	setup_with(0);
+	cfg.base = base;
+	lane[0] = e;
+	opened = 0;
+	came_uid[0] = '\0';
+	return engine_create(&cfg, &lane[1]);
+}
+
 static int teardown(void **state)
 {
 	(void)state;
 	if (!ok)
 		return 0;
+	if (lanes) {
+		engine_destroy(e == lane[0] ? lane[1] : lane[0]);
+		lane[0] = lane[1] = NULL;
+	}
 	engine_destroy(e);
+	lanes_destroy(lanes);
+	lanes = NULL;
 	assert_int_equal(if_nametoindex("ogt0"), 0); /* what it made is gone */
 	appliance_down();
 	ep_destroy(A.ep);
@@ -537,12 +580,12 @@ static void what_is_not_attached_again_goes(void **state)
 	(void)state;
 	NEED();
 	live(100, 1);
-	engine_synced(e);
+	engine_synced(e, 1);
 	assert_int_not_equal(if_nametoindex("ogt0"), 0);
 	engine_session_down(e);
 	assert_int_not_equal(if_nametoindex("ogt0"), 0);
 	assert_int_equal(session_up(100, 10 * NSEC_PER_SEC), 0);
-	engine_synced(e);
+	engine_synced(e, 1);
 	assert_int_equal(if_nametoindex("ogt0"), 0);
 }
 
@@ -659,6 +702,105 @@ static void an_idle_engine_sleeps(void **state)
 	assert_in_range(vqt_host_counters(e->host)[VQT_HOST_services] - before, 1, 80);
 }
 
+/* To the other lane: it asks for the device, and takes it up as it is. */
+static void next_lane(uint32_t spi, uint32_t epoch)
+{
+	engine_session_down(e);
+	appliance_down();
+	e = e == lane[0] ? lane[1] : lane[0];
+	came_uid[0] = '\0';
+	appliance_up(spi);
+	assert_int_equal(session_up(spi, 10 * NSEC_PER_SEC), 0);
+	appliance_bind(DEV, epoch);
+	assert_int_equal(attach(dev_cfg(epoch)), -EINPROGRESS);
+	WAIT(came_uid[0]);
+	assert_string_equal(came_uid, "uid-1");
+	assert_int_equal(attach(dev_cfg(epoch)), 0);
+	WAIT(running());
+}
+
+static void a_device_changes_its_lane(void **state)
+{
+	unsigned index, from;
+
+	(void)state;
+	NEED();
+	live(100, 1);
+	index = if_nametoindex("ogt0");
+	for (uint32_t i = 1; i < 7; i++) {
+		from = e == lane[1];
+		assert_int_equal(lanes_holder(lanes, "uid-1"), from);
+		stack_sends((uint8_t)i);
+		WAIT(came((uint8_t)i));
+		/* Told to let go of it, or without a session. */
+		if (i % 2)
+			assert_int_equal(engine_release(e, DEV), 0);
+		stack_sends((uint8_t)(100 + i)); /* waits in the TAP, or in its ring */
+		next_lane(100 * (i + 1), i + 1);
+		WAIT(came((uint8_t)(100 + i)) || i % 2 == 0);
+		assert_int_equal(if_nametoindex("ogt0"), index);
+		assert_int_equal(lanes_holder(lanes, "uid-1"), !from);
+	}
+	assert_int_equal(engine_release(e, DEV + 1), -ENOENT);
+}
+
+static void what_no_lane_was_told_of_goes(void **state)
+{
+	(void)state;
+	NEED();
+	live(100, 1);
+	engine_synced(e, 7);
+	/* It left after this lane had heard the round: it may be on its way. */
+	assert_int_equal(engine_release(e, DEV), 0);
+	engine_synced(lane[1], 7);
+	settle(base, 20);
+	assert_int_not_equal(if_nametoindex("ogt0"), 0);
+	/* Only one of two has heard. */
+	lanes_open(lanes, 2);
+	engine_synced(e, 8);
+	settle(base, 20);
+	assert_int_equal(opened, 1);
+	assert_int_not_equal(if_nametoindex("ogt0"), 0);
+	/* Both have, but before they are told so one hears the next, and the device leaves after that. */
+	assert_int_equal(attach(dev_cfg(2)), 0);
+	engine_synced(lane[1], 8);
+	engine_synced(e, 9);
+	assert_int_equal(engine_release(e, DEV), 0);
+	settle(base, 20);
+	assert_int_not_equal(if_nametoindex("ogt0"), 0);
+	engine_synced(lane[1], 9);
+	engine_synced(e, 10);
+	engine_synced(lane[1], 10);
+	WAIT(!if_nametoindex("ogt0"));
+	assert_int_equal(lanes_holder(lanes, "uid-1"), -1);
+	/* What is asked for and is nowhere is made. */
+	assert_int_equal(attach(dev_cfg(3)), 0);
+	assert_int_not_equal(if_nametoindex("ogt0"), 0);
+}
+
+/* In the mail when the agent ends: it goes with it. */
+static void a_device_in_the_mail_goes_with_the_agent(void **state)
+{
+	struct lane_letter *m;
+
+	(void)state;
+	NEED();
+	live(100, 1);
+	m = lanes_letter(LANE_WANT, 1, "uid-1");
+	assert_non_null(m);
+	assert_int_equal(lanes_post(lanes, 0, m), 0);
+	engine_session_down(e);
+	/* One turn for the letter alone: the answer waits at a lane that does not look. */
+	event_del(lane[1]->letters);
+	WAIT(lanes_holder(lanes, "uid-1") == 1);
+	assert_int_not_equal(if_nametoindex("ogt0"), 0);
+	/* One for a lane that is no more. */
+	m = lanes_letter(LANE_WANT, 1, "uid-2");
+	lanes_close(lanes, 0);
+	assert_int_equal(lanes_post(lanes, 0, m), -ESHUTDOWN);
+	free(m);
+}
+
 #define T(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 
 int main(void)
@@ -674,6 +816,10 @@ int main(void)
 		T(silence_is_reported_once),
 		T(an_idle_engine_sleeps),
 		T(statistics_tell_of_what_has_changed),
+		cmocka_unit_test_setup_teardown(a_device_changes_its_lane, setup_lanes, teardown),
+		cmocka_unit_test_setup_teardown(what_no_lane_was_told_of_goes, setup_lanes, teardown),
+		cmocka_unit_test_setup_teardown(a_device_in_the_mail_goes_with_the_agent, setup_lanes,
+						teardown),
 		cmocka_unit_test_setup_teardown(polling_goes_on_after_work, setup_polling, teardown),
 	};
 
