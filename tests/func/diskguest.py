@@ -7,14 +7,17 @@ from case import WorldError, expect, wait_for
 
 
 class DiskGuest:
-    def __init__(self, world, pool):
+    def __init__(self, world, pool=None, name="d"):
+        """pool: directory of the pool to make. Without it this is one disk more, in the pool that there is."""
         self.world = world
-        self.status_path = f"{world.run_dir('h1')}/disk.status"
-        world.ctl("pool", "create", "pool0", "--directory", pool)
-        world.ctl("profile", "create", "disks", "--host", "h1")
-        world.ctl("volume", "create", "v", "--pool", "pool0", "--size", "4M")
-        world.ctl("vdisk", "create", "d", "--profile", "disks", "--volume", "v")
-        socket = wait_for("the disk at h1", lambda: world.attached("vdisk", "d", "h1"), check=world.check)
+        self.name = name
+        self.status_path = f"{world.run_dir('h1')}/{name}.status"
+        if pool:
+            world.ctl("pool", "create", "pool0", "--directory", pool)
+            world.ctl("profile", "create", "disks", "--host", "h1")
+        world.ctl("volume", "create", f"{name}-volume", "--pool", "pool0", "--size", "4M")
+        world.ctl("vdisk", "create", name, "--profile", "disks", "--volume", f"{name}-volume")
+        socket = wait_for("the disk at h1", lambda: world.attached("vdisk", name, "h1"), check=world.check)
         self.program = world.helper("h1", world.program("disk_guest"), socket, self.status_path)
         self.wait("the VM's first request", self.done)
 

@@ -101,6 +101,7 @@ class World(Told):
         self.link = link or setting("LINK", "udp")
         self.prefix = f"ogw{os.getpid()}{tag}"
         self.appliance_options = list(appliance_options)
+        self.agent_options = list(agent_options)
         self.record = f"{RECORDS}/{self.prefix}"
         self.say = say or (lambda text: None)
         self.keep = keep
