@@ -13,7 +13,6 @@ import os
 import case
 import rdma
 import test_rdma as base
-import vm  # noqa: F401
 from case import expect
 from guarded import Guarded
 

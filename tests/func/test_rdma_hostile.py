@@ -14,7 +14,6 @@ import case
 import rdma
 import test_rdma as base
 import test_rdma_block as block
-import vm  # noqa: F401
 from case import expect
 
 LIMIT = 8448  # bytes of the largest message
