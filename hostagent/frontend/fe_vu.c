@@ -21,9 +21,11 @@
 #include "hostagent/vhost/vhost_signal.h"
 
 /* A kick costs this host a wake-up whether or not there is work. A guest that kicks so often in a row for
- * nothing, within that time, is not heard for another such time; then its ring is looked at once. */
+ * nothing, within that time (a slow host takes long for them, and pays the more), is not heard for a while;
+ * then its ring is looked at once. */
 #define USELESS_KICKS 64u
-#define USELESS_NS    (20 * NSEC_PER_MSEC)
+#define USELESS_NS    (200 * NSEC_PER_MSEC)
+#define MUTED_NS      (20 * NSEC_PER_MSEC)
 
 static const COUNTERS_DEFINE(fe_vu, FE_VU_COUNTERS)
 
@@ -114,7 +116,7 @@ static bool kicks_for_nothing(struct kick_arg *k)
 
 static void mute(struct fe_vu *f, unsigned q)
 {
-	struct timeval tv = {0, USELESS_NS / NSEC_PER_USEC};
+	struct timeval tv = {0, MUTED_NS / NSEC_PER_USEC};
 
 	fe_vu_count(f, FE_VU_C_kicks_muted);
 	event_del(f->kick_ev[q]);
