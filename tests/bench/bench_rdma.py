@@ -97,6 +97,7 @@ def over_udp(stand):
 
 def over_rdma(stand):
     restart_agent(stand, RDMA_OPTIONS, stand.rdma_up)
+    wait_for("the agent's counters", lambda: "host_rdma_tx_doorbells" in counters(stand), PATIENCE, stand.check, 0.5)
     before = counters(stand)
     frames = stand.vnic("a"), stand.vnic("b")
     measured = traffic(stand)
