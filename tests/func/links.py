@@ -34,7 +34,6 @@ ONE_LINK = {
     "test_kill_dpdk": QEMU,
     "test_kill_udp": QEMU + "; cases/disk kills the same daemons",
     "test_loss": QEMU + "; cases/loss loses as much",
-    "test_migrate": QEMU,
     "test_offloads": "offloads that UDP lives by",
     "test_rdma": "what only RDMA has: by key, queue pairs made anew, UDP as a backup",
     "test_rdma_block": "what only RDMA has: payload that no processor may touch",

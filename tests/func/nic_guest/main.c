@@ -65,7 +65,6 @@ static struct tx_buf tx[TX_BUFS];
 static struct rx_buf rx[RX_BUFS];
 static unsigned rest[REST], nrest, rest_at;
 static unsigned parts[RX_BUFS], nparts, want_parts; /* of the frame that is being received */
-static struct rng rng;
 static uint8_t mac[6], peer[6];
 static uint64_t sent, received, bytes, lost, others, connects, tables, stops, next_seq, expect;
 static volatile sig_atomic_t new_table, stop_rx;
@@ -431,7 +430,6 @@ int main(int argc, char **argv)
 	signal(SIGUSR2, on_signal);
 	signal(SIGPIPE, SIG_IGN);
 	sock.pump = wait_a_little;
-	rng_init(&rng, mac[5]);
 	make_memory();
 	unlink(argv[1]);
 	lfd = vhost_sock_listen(argv[1]);
