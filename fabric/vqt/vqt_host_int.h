@@ -289,6 +289,31 @@ void rx_placed(struct vqt_vq *q, uint32_t psn, const struct rt_rec *rec, const u
 void rx_chains(struct vqt_vq *q, uint32_t psn, const struct rt_rec *rec, const uint8_t *data);
 void rx_settled(struct vqt_vq *q, uint32_t base);
 
+/* vqt_host_stage.c: what has come and is not the guest's yet, by its position in the stream */
+int stage_create(struct vqt_rx *rx, uint32_t window);
+void stage_destroy(struct vqt_rx *rx);
+struct rx_entry *stage_add(struct vqt_rx *rx, uint32_t pos, uint32_t total, uint32_t psn);
+void stage_del(struct vqt_rx *rx, uint32_t pos);
+/* The first entry at or after from, which lies in [next, next + window]; false: none. */
+bool stage_first(const struct vqt_rx *rx, uint32_t from, uint32_t *pos);
+/* Bytes of the frame at pos, or of FRAMES (many), from off on. */
+void stage_put(struct vqt_rx *rx, uint32_t pos, uint32_t off, bool many, const uint8_t *data, uint32_t len);
+/* The whole frame at pos, to the chains reserved for it. */
+void stage_to_guest(struct vqt_rx *rx, uint32_t pos, uint32_t total);
+
+static inline uint32_t stage_slot(const struct vqt_rx *rx, uint32_t pos)
+{
+	return (pos & (rx->window - 1)) / VQT_POS_ALIGN;
+}
+
+/* The entry at pos, or NULL. */
+static inline struct rx_entry *stage_at(const struct vqt_rx *rx, uint32_t pos)
+{
+	uint32_t i = stage_slot(rx, pos);
+
+	return rx->npending && rx->present[i / 64] >> (i % 64) & 1 ? &rx->entries[i] : NULL;
+}
+
 /* vqt_host_rxbuf.c: the guest's buffers for the head frame. */
 /* Take chains for total bytes: 0, -EAGAIN (not enough posted), -E2BIG, -EMSGSIZE (not mergeable, too small),
  * -EBADMSG (and vq_broken() was called). On error none are held. */

@@ -3,10 +3,9 @@
  * Appliance to guest: frames in stream order into the guest's buffers.
  *
  * A piece of the frame at `next` goes straight to the guest's memory, if the guest has posted buffers for
- * the whole frame. Everything else is staged: byte p of the stream at p % window. Credit keeps all
- * positions within one window of `next`, so the stage never overflows, needs no allocator, and a
- * frame's entry is found by its position. FRAMES are staged as they came, and split when the guest gets them.
- * What an adapter wrote to posted chains (vqt_host_posts.c) has an entry without bytes in the stage.
+ * the whole frame. Everything else is staged (vqt_host_stage.c), FRAMES as they came: they are split when the
+ * guest gets them. What an adapter wrote to posted chains (vqt_host_posts.c) has an entry without bytes in
+ * the stage.
  *
  * What never came. Frames go into packets one after the other; so once the transport has settled the
  * packet in which any piece of a later frame (or a MARK) stood, earlier ones are as complete as they
@@ -14,7 +13,6 @@
  */
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "fabric/vqt/vqt_host_int.h"
 
@@ -23,22 +21,16 @@
 
 int rx_create(struct vqt_vq *q, uint32_t window, bool keys)
 {
-	uint32_t n = window / VQT_POS_ALIGN;
 	struct vqt_rx *rx = calloc(1, sizeof(*rx));
+	int rc;
 
 	if (!rx)
 		return -ENOMEM;
 	q->rx = rx;
 	rx->vq = q;
-	rx->window = window;
 	list_init(&rx->pending);
-	/* Untouched pages cost nothing: a guest that keeps up never has its stage written. */
-	rx->stage = calloc(1, window + RT_CHUNK_MAX);
-	rx->entries = calloc(n, sizeof(*rx->entries));
-	rx->present = calloc(n / 64, sizeof(*rx->present));
-	if (!rx->stage || !rx->entries || !rx->present)
-		return -ENOMEM;
-	return keys ? posts_create(q) : 0;
+	rc = stage_create(rx, window);
+	return !rc && keys ? posts_create(q) : rc;
 }
 
 void rx_destroy(struct vqt_vq *q)
@@ -49,71 +41,9 @@ void rx_destroy(struct vqt_vq *q)
 		return;
 	list_del(&rx->pending);
 	posts_destroy(q);
-	free(rx->stage);
-	free(rx->entries);
-	free(rx->present);
+	stage_destroy(rx);
 	free(rx);
 	q->rx = NULL;
-}
-
-/* ---- entries ---- */
-
-static uint32_t slot_of(const struct vqt_rx *rx, uint32_t pos)
-{
-	return (pos & (rx->window - 1)) / VQT_POS_ALIGN;
-}
-
-static struct rx_entry *entry_at(const struct vqt_rx *rx, uint32_t pos)
-{
-	uint32_t i = slot_of(rx, pos);
-
-	return rx->npending && rx->present[i / 64] >> (i % 64) & 1 ? &rx->entries[i] : NULL;
-}
-
-static struct rx_entry *entry_add(struct vqt_rx *rx, uint32_t pos, uint32_t total, uint32_t psn)
-{
-	uint32_t i = slot_of(rx, pos);
-
-	rx->present[i / 64] |= 1ull << (i % 64);
-	rx->npending++;
-	rx->entries[i] = (struct rx_entry){.total = total, .psn = psn};
-	if (list_empty(&rx->pending))
-		list_add_tail(&rx->vq->dev->host->pending, &rx->pending);
-	return &rx->entries[i];
-}
-
-static void entry_del(struct vqt_rx *rx, uint32_t pos)
-{
-	uint32_t i = slot_of(rx, pos);
-
-	rx->present[i / 64] &= ~(1ull << (i % 64));
-	rx->npending--;
-	if (!rx->npending && !rx->mark)
-		list_del(&rx->pending);
-}
-
-/* The first entry at or after from, which lies in [next, next + window]; false: none. */
-static bool entry_first(const struct vqt_rx *rx, uint32_t from, uint32_t *pos)
-{
-	uint32_t slots = rx->window / VQT_POS_ALIGN;
-	uint32_t k = (from - rx->next) / VQT_POS_ALIGN, base = slot_of(rx, rx->next);
-	/* Most often there is the head alone, its last pieces on their way: that is no reason to search. */
-	unsigned left = rx->npending - (k && entry_at(rx, rx->next) ? 1 : 0);
-
-	while (left && k < slots) {
-		uint32_t i = (base + k) & (slots - 1);
-		uint64_t bits = rx->present[i / 64] >> (i % 64);
-
-		if (bits) {
-			k += (uint32_t)__builtin_ctzll(bits);
-			if (k >= slots)
-				break;
-			*pos = rx->next + k * VQT_POS_ALIGN;
-			return true;
-		}
-		k += 64 - i % 64;
-	}
-	return false;
 }
 
 /* ---- moving on ---- */
@@ -125,8 +55,8 @@ static void advance(struct vqt_vq *q, uint32_t pos)
 	uint32_t at;
 
 	/* Entries inside a frame: a peer that numbers frames so gets them dropped. */
-	while (entry_first(rx, rx->next, &at) && vqt_before(at, pos)) {
-		entry_del(rx, at);
+	while (stage_first(rx, rx->next, &at) && vqt_before(at, pos)) {
+		stage_del(rx, at);
 		hd_count(q->dev, VQT_HD_drop_rx_malformed, 1);
 	}
 	rx->next = pos;
@@ -144,29 +74,6 @@ static void delivered(struct vqt_vq *q, uint32_t total, enum vqt_hdev_counter ho
 	hd_count(q->dev, VQT_HD_rx_bytes, total);
 	if (total > VQT_FRAME_SUPER)
 		hd_count(q->dev, VQT_HD_frames_super, 1);
-}
-
-static void stage_copy_out(struct vqt_rx *rx, uint32_t pos, uint32_t total)
-{
-	hd_count(rx->vq->dev, VQT_HD_rx_copied_bytes, total);
-	uint32_t at = pos & (rx->window - 1);
-	uint32_t first = rx->window - at < total ? rx->window - at : total;
-
-	rx_write(rx, 0, rx->stage + at, first);
-	if (first < total)
-		rx_write(rx, first, rx->stage, total - first);
-}
-
-/* Bytes of the frame at pos, from off on. */
-static void stage_copy_in(struct vqt_rx *rx, uint32_t pos, uint32_t off, bool many, const uint8_t *data,
-			  uint32_t len)
-{
-	uint32_t at = many ? (pos & (rx->window - 1)) + off : (pos + off) & (rx->window - 1);
-	uint32_t first = many || rx->window - at > len ? len : rx->window - at;
-
-	hd_count(rx->vq->dev, VQT_HD_rx_copied_bytes, len);
-	memcpy(rx->stage + at, data, first);
-	memcpy(rx->stage, data + first, len - first);
 }
 
 /* Why a frame that is complete and next cannot be delivered, ever; NCOUNTERS: it may later. */
@@ -255,7 +162,7 @@ static bool deliver_entry(struct vqt_vq *q, struct rx_entry *e)
 	rc = q->state == VQ_RUNNING && !e->dead ? rx_reserve(q, e->total) : -EBADMSG;
 	if (!rc) {
 		if (!e->posted)
-			stage_copy_out(q->rx, q->rx->next, e->total);
+			stage_to_guest(q->rx, q->rx->next, e->total);
 		delivered(q, e->total, e->posted ? VQT_HD_rx_posted : VQT_HD_rx_staged);
 		return true;
 	}
@@ -278,14 +185,14 @@ static void drain(struct vqt_vq *q)
 	struct vqt_rx *rx = q->rx;
 	struct rx_entry *e;
 
-	while ((e = entry_at(rx, rx->next)) != NULL && whole(e)) {
+	while ((e = stage_at(rx, rx->next)) != NULL && whole(e)) {
 		uint32_t pos = rx->next, total = e->total;
 
 		if (e->chains) {
 			bool on = e->on;
 			uint32_t piece = e->piece;
 
-			entry_del(rx, pos);
+			stage_del(rx, pos);
 			advance(q, pos + VQT_POS_ALIGN);
 			posts_switch(q, on, piece);
 			continue;
@@ -297,7 +204,7 @@ static void drain(struct vqt_vq *q)
 		/* A callback may have stopped the queue, and drained it. */
 		if (rx->next != pos)
 			return;
-		entry_del(rx, pos);
+		stage_del(rx, pos);
 		advance(q, pos + vqt_span(total));
 	}
 }
@@ -335,11 +242,11 @@ static void place_many(struct vqt_vq *q, uint32_t psn, const struct rt_rec *rec,
 	struct rx_entry *e;
 
 	if (!give_many(q, data, rec->total, &at, VQT_HD_rx_direct)) {
-		e = entry_add(rx, pos, rec->total, psn);
+		e = stage_add(rx, pos, rec->total, psn);
 		e->many = true;
 		e->given = (uint16_t)at;
 		e->cover.got = rec->total;
-		stage_copy_in(rx, pos, at, true, data + at, rec->total - at);
+		stage_put(rx, pos, at, true, data + at, rec->total - at);
 	} else if (rx->next == pos) {
 		advance(q, pos + vqt_span(rec->total));
 		drain(q);
@@ -350,7 +257,7 @@ static void entry_drop(struct vqt_vq *q, uint32_t pos, struct rx_entry *e, enum 
 {
 	if (e->direct)
 		rx_unreserve(q);
-	entry_del(q->rx, pos);
+	stage_del(q->rx, pos);
 	hd_count(q->dev, why, 1);
 }
 
@@ -375,7 +282,7 @@ static void add_piece(struct vqt_vq *q, struct rx_entry *e, uint32_t psn, const 
 		rx_write(q->rx, rec->offset, data, rec->len);
 		hd_count(q->dev, VQT_HD_rx_copied_bytes, rec->len);
 	} else if (!e->dead) {
-		stage_copy_in(q->rx, rec->id, rec->offset, e->many, data, rec->len);
+		stage_put(q->rx, rec->id, rec->offset, e->many, data, rec->len);
 	}
 	if (rec->id == q->rx->next)
 		drain(q);
@@ -411,7 +318,7 @@ void rx_frame(struct vqt_vq *q, uint32_t psn, const struct rt_rec *rec, const ui
 	}
 	if (!in_window(q, rec->id, rec->total))
 		return;
-	e = entry_at(rx, rec->id);
+	e = stage_at(rx, rec->id);
 	next = !e && !resent && rec->id == rx->next && rec->len == rec->total;
 	if (next && many) {
 		place_many(q, psn, rec, data);
@@ -422,7 +329,7 @@ void rx_frame(struct vqt_vq *q, uint32_t psn, const struct rt_rec *rec, const ui
 		return;
 	}
 	if (!e) {
-		e = entry_add(rx, rec->id, rec->total, psn);
+		e = stage_add(rx, rec->id, rec->total, psn);
 		e->awaited = e->resent = resent;
 		e->dead = q->state != VQ_RUNNING;
 		e->many = many;
@@ -458,9 +365,9 @@ void rx_placed(struct vqt_vq *q, uint32_t psn, const struct rt_rec *rec, const u
 	}
 	if (!in_window(q, rec->id, p.len))
 		return;
-	e = entry_at(rx, rec->id);
+	e = stage_at(rx, rec->id);
 	if (!e) {
-		e = entry_add(rx, rec->id, p.len, psn);
+		e = stage_add(rx, rec->id, p.len, psn);
 		e->dead = q->state != VQ_RUNNING;
 		e->awaited = true;
 	}
@@ -496,11 +403,11 @@ void rx_chains(struct vqt_vq *q, uint32_t psn, const struct rt_rec *rec, const u
 	}
 	if (!in_window(q, rec->id, VQT_POS_ALIGN))
 		return;
-	if (entry_at(rx, rec->id)) {
+	if (stage_at(rx, rec->id)) {
 		hd_count(q->dev, VQT_HD_drop_rx_malformed, 1);
 		return;
 	}
-	e = entry_add(rx, rec->id, VQT_POS_ALIGN, psn);
+	e = stage_add(rx, rec->id, VQT_POS_ALIGN, psn);
 	e->chains = true;
 	e->on = c.on;
 	e->piece = c.piece;
@@ -533,8 +440,8 @@ void rx_mark(struct vqt_vq *q, uint32_t psn, const struct rt_rec *rec)
 /* The first thing known at or after pos, and whether all before it is settled. */
 static bool known_from(const struct vqt_rx *rx, uint32_t pos, uint32_t base, uint32_t *at, bool *settled)
 {
-	bool some = entry_first(rx, pos, at);
-	uint32_t psn = some ? entry_at(rx, *at)->psn : 0;
+	bool some = stage_first(rx, pos, at);
+	uint32_t psn = some ? stage_at(rx, *at)->psn : 0;
 
 	if (rx->mark && !vqt_before(rx->mark_pos, pos) && (!some || vqt_before(rx->mark_pos, *at))) {
 		*at = rx->mark_pos;
@@ -565,7 +472,7 @@ void rx_settled(struct vqt_vq *q, uint32_t base)
 	bool settled;
 
 	for (;;) {
-		struct rx_entry *e = entry_at(rx, rx->next);
+		struct rx_entry *e = stage_at(rx, rx->next);
 
 		if (e && (whole(e) || !head_lost(rx, e, base)))
 			break;
@@ -596,8 +503,8 @@ void rx_stop(struct vqt_vq *q)
 	struct vqt_rx *rx = q->rx;
 	uint32_t at = rx->next;
 
-	while (entry_first(rx, at, &at)) {
-		struct rx_entry *e = entry_at(rx, at);
+	while (stage_first(rx, at, &at)) {
+		struct rx_entry *e = stage_at(rx, at);
 
 		if (e->direct)
 			rx_unreserve(q);
@@ -613,8 +520,8 @@ void rx_reset(struct vqt_vq *q, uint32_t pos)
 	struct vqt_rx *rx = q->rx;
 	uint32_t at;
 
-	while (entry_first(rx, rx->next, &at))
-		entry_drop(q, at, entry_at(rx, at), VQT_HD_drop_rx_session);
+	while (stage_first(rx, rx->next, &at))
+		entry_drop(q, at, stage_at(rx, at), VQT_HD_drop_rx_session);
 	rx->mark = false;
 	list_del(&rx->pending);
 	rx->next = pos;
