@@ -3,57 +3,7 @@
  * its turn, and what was posted comes back whatever ends it. */
 #include <errno.h>
 
-#include "tests/unit/fabric/vqt/vqt_frames.h"
-
-#define BUFFER 4096u
-
-static struct setup *fresh_rel(enum rt_rel rel)
-{
-	struct setup *s = calloc(1, sizeof(*s));
-
-	assert_non_null(s);
-	s->rel = rel;
-	setup(s, VQT_NET, &(struct vw_cfg){.bulk = true});
-	s->w.stage_of = s->hd;
-	return s;
-}
-
-static uint64_t hd(const struct setup *s, enum vqt_hdev_counter c)
-{
-	return vw_hd(s->hd, c);
-}
-
-/* Two large frames: the first asks, the second finds it agreed. */
-static struct setup *fresh_on(unsigned chains)
-{
-	struct setup *s = fresh_rel(RT_REL_FULL);
-
-	post(s, chains + 6, BUFFER);
-	run(s);
-	for (unsigned i = 0; i < 2; i++) {
-		assert_int_equal(push(s, 9000, i), 0);
-		run(s);
-		guest_got(s, 9000, i);
-	}
-	assert_int_equal(hd(s, VQT_HD_rx_posted), 1);
-	return s;
-}
-
-/* All that the guest got back so far: in the order in which it gave it. */
-static void ring_is_in_order(const struct setup *s)
-{
-	const struct fake_ring *r = &s->ring[0];
-
-	for (uint32_t i = 0; i < r->npushed; i++)
-		assert_int_equal(r->used[i], i);
-}
-
-static void end(struct setup *s)
-{
-	ring_is_in_order(s);
-	assert_int_equal(hd(s, VQT_HD_drop_rx_posted) + vw_d(s->d, VQT_D_drop_posted), 0);
-	teardown(s);
-}
+#include "tests/unit/fabric/vqt/vqt_posted.h"
 
 /* ---- the way of a frame ---- */
 
@@ -110,11 +60,8 @@ static void chains_are_taken_whole(void **state)
 	for (unsigned i = 0; i < 64; i++)
 		fake_ring_add(&s->ring[0], NULL, NULL, 0, ins, 4);
 	vqt_host_kick(s->hd, 0);
-	for (unsigned i = 0; i < 30; i++) {
-		assert_int_equal(push(s, 2048 + 97 * i, i), 0);
-		run(s);
-		guest_got(s, 2048 + 97 * i, i);
-	}
+	for (unsigned i = 0; i < 30; i++)
+		passes(s, 2048 + 97 * i, i);
 	assert_int_equal(hd(s, VQT_HD_rx_posted), 31);
 	end(s);
 }
@@ -128,9 +75,7 @@ static void adjacent_buffers_are_one_place(void **state)
 
 	(void)state;
 	/* What is left of the buffers that do not touch. */
-	assert_int_equal(push(s, 4 * BUFFER, 1), 0);
-	run(s);
-	guest_got(s, 4 * BUFFER, 1);
+	passes(s, 4 * BUFFER, 1);
 	for (unsigned i = 0; i < 8; i++) {
 		c[i] = fake_ring_add1(&s->ring[0], NULL, 0, BUFFER);
 		free(c[i]->iov[0].iov_base);
@@ -139,9 +84,7 @@ static void adjacent_buffers_are_one_place(void **state)
 	vqt_host_kick(s->hd, 0);
 	run(s);
 	s->w.places_posted = 0;
-	assert_int_equal(push(s, 7 * BUFFER + 9, 2), 0);
-	run(s);
-	guest_got(s, 7 * BUFFER + 9, 2);
+	passes(s, 7 * BUFFER + 9, 2);
 	assert_int_equal(s->w.places_posted, 1);
 	for (unsigned i = 0; i < 8; i++)
 		c[i]->iov[0].iov_base = malloc(1);
@@ -154,9 +97,7 @@ static void a_frame_waits_for_buffers_at_the_appliance(void **state)
 
 	(void)state;
 	/* More than are left, less than half of what there were: the agent sees no need to look for more. */
-	assert_int_equal(push(s, 5 * BUFFER, 1), 0);
-	run(s);
-	guest_got(s, 5 * BUFFER, 1);
+	passes(s, 5 * BUFFER, 1);
 	assert_int_equal(push(s, 12 * BUFFER, 2), -EAGAIN);
 	run(s);
 	assert_int_equal(vw_d(s->d, VQT_D_tx_no_chains), 1);
@@ -164,18 +105,14 @@ static void a_frame_waits_for_buffers_at_the_appliance(void **state)
 	post(s, 1, BUFFER);
 	run(s);
 	assert_int_equal(s->w.writable, 1);
-	assert_int_equal(push(s, 12 * BUFFER, 2), 0);
-	run(s);
-	guest_got(s, 12 * BUFFER, 2);
+	passes(s, 12 * BUFFER, 2);
 	/* And one of a byte. */
 	assert_int_equal(push(s, 60, 3), -EAGAIN);
 	run(s);
 	post(s, 1, BUFFER);
 	run(s);
 	assert_int_equal(s->w.writable, 2);
-	assert_int_equal(push(s, 60, 3), 0);
-	run(s);
-	guest_got(s, 60, 3);
+	passes(s, 60, 3);
 	end(s);
 }
 
@@ -186,13 +123,9 @@ static void what_cannot_be_placed_goes_another_way(void **state)
 
 	(void)state;
 	s->w.no_posts = true; /* the stage */
-	assert_int_equal(push(s, 9000, 1), 0);
-	run(s);
-	guest_got(s, 9000, 1);
+	passes(s, 9000, 1);
 	s->w.moves_refuse = -ENOTCONN; /* a message */
-	assert_int_equal(push(s, 9000, 2), 0);
-	run(s);
-	guest_got(s, 9000, 2);
+	passes(s, 9000, 2);
 	s->w.moves_refuse = 0;
 	s->w.no_posts = false;
 	/* More pieces than a place may have: all that is left of the others, then of those. */
@@ -200,9 +133,7 @@ static void what_cannot_be_placed_goes_another_way(void **state)
 		fake_ring_add(&s->ring[0], NULL, NULL, 0, ins, 4);
 	vqt_host_kick(s->hd, 0);
 	for (unsigned i = 0; i < 45; i++) {
-		assert_int_equal(push(s, 9000, i), 0);
-		run(s);
-		guest_got(s, 9000, i);
+		passes(s, 9000, i);
 		post(s, i > 30 ? 3 : 0, BUFFER);
 	}
 	assert_true(vw_d(s->d, VQT_D_tx_placed) > vw_d(s->d, VQT_D_tx_posted) + 2);
@@ -216,16 +147,12 @@ static void a_frame_in_too_many_buffers_is_dropped(void **state)
 	struct setup *s = fresh_on(3);
 
 	(void)state;
-	assert_int_equal(push(s, 3 * BUFFER, 1), 0);
-	run(s);
-	guest_got(s, 3 * BUFFER, 1);
+	passes(s, 3 * BUFFER, 1);
 	post(s, 200, 100);
 	run(s);
 	for (unsigned i = 0; i < 3; i++)
 		assert_int_equal(push(s, 20000, i), 0);
-	assert_int_equal(push(s, 5000, 3), 0);
-	run(s);
-	guest_got(s, 5000, 3);
+	passes(s, 5000, 3);
 	assert_int_equal(hd(s, VQT_HD_drop_rx_split), 3);
 	/* Likewise, in few chains of many pieces. */
 	assert_int_equal(push(s, 12800, 4), 0);
@@ -238,9 +165,7 @@ static void a_frame_in_too_many_buffers_is_dropped(void **state)
 	vqt_host_kick(s->hd, 0);
 	run(s);
 	assert_int_equal(push(s, 19000, 5), 0);
-	assert_int_equal(push(s, 3000, 6), 0);
-	run(s);
-	guest_got(s, 3000, 6);
+	passes(s, 3000, 6);
 	assert_int_equal(hd(s, VQT_HD_drop_rx_split), 4);
 	end(s);
 }
@@ -275,11 +200,8 @@ static void chains_of_lost_frames_come_back(void **state)
 
 	(void)state;
 	post(s, 32, BUFFER);
-	for (unsigned i = 0; i < 2; i++) {
-		assert_int_equal(push(s, 9000, i), 0);
-		run(s);
-		guest_got(s, 9000, i);
-	}
+	for (unsigned i = 0; i < 2; i++)
+		passes(s, 9000, i);
 	s->w.loss[1] = 1000000;
 	for (unsigned i = 0; i < 5; i++)
 		assert_int_equal(push(s, 1500, i), 0);
@@ -308,9 +230,7 @@ static void chains_of_lost_frames_come_back(void **state)
 		;
 	post(s, 4, BUFFER);
 	run(s);
-	assert_int_equal(push(s, 9000, 9), 0);
-	run(s);
-	guest_got(s, 9000, 9);
+	passes(s, 9000, 9);
 	end(s);
 }
 
@@ -323,18 +243,14 @@ static void keys_that_do_not_reach_end_it(void **state)
 	for (unsigned i = 0; i < 30; i++) {
 		post(s, 3, BUFFER);
 		run(s);
-		assert_int_equal(push(s, 9000, i), 0);
-		run(s);
-		guest_got(s, 9000, i);
+		passes(s, 9000, i);
 	}
 	assert_int_equal(hd(s, VQT_HD_rx_recalls), 1);
 	assert_int_equal(vw_d(s->d, VQT_D_tx_posts_ended), 1);
 	s->w.no_keys = false;
 	for (unsigned i = 0; i < 80; i++) {
 		post(s, 3, BUFFER);
-		assert_int_equal(push(s, 9000, i), 0);
-		run(s);
-		guest_got(s, 9000, i);
+		passes(s, 9000, i);
 	}
 	assert_true(hd(s, VQT_HD_rx_posted) > 20);
 	assert_int_equal(hd(s, VQT_HD_rx_recalls), 1);
@@ -348,11 +264,8 @@ static void buffers_that_are_not_mergeable_are_not_posted(void **state)
 	(void)state;
 	vqt_host_queue_start(s->hd, 0, false);
 	post(s, 16, 65600);
-	for (unsigned i = 0; i < 10; i++) {
-		assert_int_equal(push(s, 60000, i), 0);
-		run(s);
-		guest_got(s, 60000, i);
-	}
+	for (unsigned i = 0; i < 10; i++)
+		passes(s, 60000, i);
 	assert_int_equal(hd(s, VQT_HD_rx_chains_posted), 0);
 	end(s);
 }
@@ -375,11 +288,8 @@ static void it_ends_where_no_large_frames_come(void **state)
 		guest_got(s, 60, i);
 	assert_int_equal(hd(s, VQT_HD_rx_recalls), 1);
 	assert_int_equal(vqt_hdev_inflight(s->hd), 0);
-	for (unsigned i = 0; i < 3; i++) {
-		assert_int_equal(push(s, 9000, i), 0);
-		run(s);
-		guest_got(s, 9000, i);
-	}
+	for (unsigned i = 0; i < 3; i++)
+		passes(s, 9000, i);
 	assert_int_equal(hd(s, VQT_HD_rx_posted), 3);
 	end(s);
 }
@@ -407,11 +317,8 @@ static void a_drain_waits_for_what_is_being_written(void **state)
 	fake_ring_retake(&s->ring[0]);
 	assert_int_equal(vqt_host_queue_start(s->hd, 0, true), 0);
 	s->w.moves_wait = false;
-	for (unsigned i = 0; i < 3; i++) {
-		assert_int_equal(push(s, 9000, i), 0);
-		run(s);
-		guest_got(s, 9000, i);
-	}
+	for (unsigned i = 0; i < 3; i++)
+		passes(s, 9000, i);
 	assert_int_equal(hd(s, VQT_HD_rx_posted), 1 + 2);
 	end(s);
 }
@@ -443,11 +350,8 @@ static void a_fence_takes_the_buffers_back(void **state)
 	s->ring[0].closed = false;
 	fake_ring_retake(&s->ring[0]);
 	assert_int_equal(vqt_host_queue_start(s->hd, 0, true), 0);
-	for (unsigned i = 0; i < 3; i++) {
-		assert_int_equal(push(s, 9000, i), 0);
-		run(s);
-		guest_got(s, 9000, i);
-	}
+	for (unsigned i = 0; i < 3; i++)
+		passes(s, 9000, i);
 	assert_int_equal(hd(s, VQT_HD_rx_posted), 1 + 2);
 	end(s);
 }
@@ -493,11 +397,8 @@ static void a_lost_session_gives_the_chains_back(void **state)
 	vw_session_up(&s->w, &cfg);
 	setup_bind(s);
 	run(s);
-	for (unsigned i = 0; i < 6; i++) {
-		assert_int_equal(push(s, 9000, i), 0);
-		run(s);
-		guest_got(s, 9000, i);
-	}
+	for (unsigned i = 0; i < 6; i++)
+		passes(s, 9000, i);
 	assert_int_equal(hd(s, VQT_HD_rx_posted), 1 + 5);
 	end(s);
 }
@@ -528,141 +429,6 @@ static void a_broken_ring_takes_the_buffers_back(void **state)
 	run(s);
 	assert_string_equal(s->w.log, "broken 0; ");
 	assert_int_equal(s->w.revoked, 1);
-	teardown(s);
-}
-
-/* ---- who lies ---- */
-
-static void from_appliance(struct setup *s, uint8_t kind, uint32_t pos, const void *bytes, uint32_t len)
-{
-	struct iovec iov = {(void *)(uintptr_t)bytes, len};
-	struct rt_rec rec = {.kind = kind, .dev = WIRE, .aux = (uint16_t)EPOCH, .id = pos, .total = len};
-
-	assert_int_equal(rt_send(s->w.rt[1], RT_NET, RT_REL_FULL, &rec, &iov, 1, s->w.now), 0);
-	rt_flush(s->w.rt[1], s->w.now);
-	run(s);
-}
-
-static uint32_t at; /* the position that the appliance is at */
-
-static void placed(struct setup *s, uint32_t len, uint32_t piece)
-{
-	struct vqt_placed p = {.len = len, .state = VQT_PLACE_POSTED, .piece = piece};
-	uint8_t bytes[VQT_PLACED_LEN];
-
-	vqt_placed_put(bytes, &p);
-	from_appliance(s, VQT_PLACED, at, bytes, sizeof(bytes));
-	at += vqt_span(len);
-}
-
-static void chains(struct setup *s, uint32_t on, uint32_t piece)
-{
-	struct vqt_chains c = {on, piece};
-	uint8_t bytes[VQT_CHAINS_LEN];
-
-	vqt_chains_put(bytes, &c);
-	if (on > 1)
-		bytes[3] = (uint8_t)on;
-	from_appliance(s, VQT_CHAINS, at, bytes, sizeof(bytes));
-	at += VQT_POS_ALIGN;
-}
-
-/* The guest gets no chain that does not hold the frame, is not its own turn's, or was had before. */
-static void an_appliance_that_lies_of_chains(void **state)
-{
-	struct setup *s = fresh_on(32);
-	uint32_t pushed;
-
-	(void)state;
-	at = 2 * vqt_span(9000) + VQT_POS_ALIGN;
-	pushed = s->ring[0].npushed;
-	placed(s, 9000, 0);	      /* had */
-	placed(s, 9000, 2);	      /* had */
-	placed(s, 9000, 3 + 32);      /* not posted */
-	placed(s, 9000, 0x80000000u); /* nonsense */
-	placed(s, 9000, 3 + 31);      /* the last alone does not hold it */
-	assert_int_equal(hd(s, VQT_HD_drop_rx_posted), 5);
-	assert_int_equal(s->ring[0].npushed, pushed);
-	placed(s, 9000, 5); /* two are skipped */
-	assert_int_equal(hd(s, VQT_HD_drop_rx_posted), 5);
-	assert_int_equal(s->ring[0].npushed, pushed + 2 + 3);
-	placed(s, 9000, 5); /* twice */
-	assert_int_equal(hd(s, VQT_HD_drop_rx_posted), 6);
-	chains(s, 1, 4); /* had */
-	chains(s, 1, 99);
-	chains(s, 2, 8);
-	at -= VQT_POS_ALIGN;
-	assert_int_equal(hd(s, VQT_HD_drop_rx_malformed), 3);
-	chains(s, 1, 10);
-	assert_int_equal(s->ring[0].npushed, pushed + 2 + 3 + 2);
-	/* An end that nobody asked for, and chains afterwards. */
-	chains(s, 0, 10);
-	placed(s, 9000, 10);
-	assert_int_equal(hd(s, VQT_HD_drop_rx_posted), 7);
-	chains(s, 1, 10);
-	assert_int_equal(hd(s, VQT_HD_drop_rx_malformed), 4);
-	ring_is_in_order(s);
-	teardown(s);
-}
-
-static void from_agent(struct setup *s, uint8_t kind, uint32_t id, const struct vqt_seg *seg, unsigned n,
-		       uint32_t cut)
-{
-	uint8_t bytes[2048];
-	struct iovec iov = {bytes, n * VQT_SEG - cut};
-	struct rt_rec rec = {
-		.kind = kind, .dev = WIRE, .aux = (uint16_t)EPOCH, .id = id, .total = n * VQT_SEG - cut};
-
-	for (unsigned i = 0; i < n; i++)
-		vqt_seg_put(bytes + i * VQT_SEG, &seg[i]);
-	assert_int_equal(rt_send(s->w.rt[0], RT_CTL, RT_REL_FULL, &rec, &iov, n ? 1 : 0, s->w.now), 0);
-	rt_flush(s->w.rt[0], s->w.now);
-	run(s);
-}
-
-static void an_agent_that_lies_of_chains(void **state)
-{
-	struct setup *s = fresh_rel(RT_REL_FULL);
-	struct vqt_seg seg[VQT_POSTED_PIECES + 1], bad[2] = {{1, 4096, 0}, {1, 0, 0}};
-	uint64_t drops = 0;
-
-	(void)state;
-	for (unsigned i = 0; i <= VQT_POSTED_PIECES; i++)
-		seg[i] = (struct vqt_seg){77, 4096 | VQT_POSTED_MORE, 4096 * i};
-	from_agent(s, VQT_POSTED, 0, seg, 1, 0); /* not agreed */
-	from_agent(s, VQT_RECALL, 0, seg, 0, 0);
-	assert_int_equal(vw_d(s->d, VQT_D_drop_posted_late), 1);
-	assert_int_equal(vw_d(s->d, VQT_D_drop_posted), drops += 1);
-	from_agent(s, VQT_POSTED, 0xfffffff0u, seg, 0, 0);
-	from_agent(s, VQT_POSTED, 0, seg, 0, 0); /* agreed already */
-	from_agent(s, VQT_RECALL, 0, seg, 1, 0);
-	from_agent(s, VQT_POSTED, 0xfffffff0u, seg, 2, 3);
-	from_agent(s, VQT_POSTED, 0xfffffff0u, bad, 2, 0);
-	from_agent(s, VQT_POSTED, 0xfffffff0u, seg, VQT_POSTED_PIECES + 1, 0);
-	from_agent(s, VQT_POSTED, 0xffffffefu, seg, 2, 0); /* before the first */
-	from_agent(s, VQT_POSTED, 0xfffffff0u + VQT_POSTED_MAX - 1, seg, 2, 0);
-	assert_int_equal(vw_d(s->d, VQT_D_drop_posted_late), 2);
-	assert_int_equal(vw_d(s->d, VQT_D_drop_posted), drops += 6);
-	/* One chain that has no end: frames wait for it, until it is as long as there may be. */
-	for (uint32_t i = 0; i < VQT_POSTED_MAX - 64; i += 64)
-		from_agent(s, VQT_POSTED, 0xfffffff0u + i, seg, 64, 0);
-	from_agent(s, VQT_POSTED, 0xfffffff0u + 64, seg, 64, 0); /* twice */
-	assert_int_equal(vw_d(s->d, VQT_D_drop_posted), drops += 1);
-	assert_int_equal(push(s, 9000, 1), -EAGAIN);
-	assert_int_equal(push(s, 60, 1), -EAGAIN);
-	from_agent(s, VQT_POSTED, 0xfffffff0u + VQT_POSTED_MAX - 64, seg, 64, 0);
-	assert_int_equal(push(s, 9000, 1), 0);
-	from_agent(s, VQT_RECALL, 0, seg, 0, 0);
-	assert_int_equal(push(s, 60, 1), 0);
-	/* Memory that it never announced, in chains: the door knows none of it. */
-	from_agent(s, VQT_POSTED, 5, seg, 0, 0);
-	for (unsigned i = 0; i < 64; i++)
-		seg[i].len = 4096;
-	from_agent(s, VQT_POSTED, 5, seg, 64, 0);
-	assert_int_equal(push(s, 9000, 1), 0);
-	run(s);
-	assert_int_equal(vw_d(s->d, VQT_D_tx_posted), 0);
-	assert_int_equal(vw_d(s->d, VQT_D_drop_posted), drops);
 	teardown(s);
 }
 
@@ -789,8 +555,6 @@ int main(void)
 		cmocka_unit_test(a_lost_session_gives_the_chains_back),
 		cmocka_unit_test(a_drain_ends_with_its_session),
 		cmocka_unit_test(a_broken_ring_takes_the_buffers_back),
-		cmocka_unit_test(an_appliance_that_lies_of_chains),
-		cmocka_unit_test(an_agent_that_lies_of_chains),
 		cmocka_unit_test(histories_of_reliable_frames),
 		cmocka_unit_test(histories_of_frames_that_are_lost),
 	};
