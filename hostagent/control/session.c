@@ -12,19 +12,16 @@
 #include "fabric/base/log.h"
 #include "fabric/aead/spi.h"
 #include "fabric/chan/chan.h"
+#include "hostagent/control/session_dev.h"
 #include "hostagent/control/session_lane.h"
 #include "hostagent/control/session_memory.h"
 #include "hostagent/control/session_rdma.h"
+#include "hostagent/control/session_stats.h"
 #include "hostagent/engine/engine.h"
 #include "proto/session/session.h"
 
 #define SESSION_WORKED_NS (2 * NSEC_PER_SEC)
 #define CARRIED_QUEUE	  (1u << 20)
-/* Of one message of counters: far below CHAN_MESSAGE_MAX, as names have at most 47 bytes. A device has some
- * sixty. */
-#define STATS_DEVICES  32u
-#define STATS_COUNTERS (STATS_DEVICES * 96u)
-#define STATS_FABRIC   512u /* those of the transport and the links, at most */
 
 struct agent_session {
 	struct event_base *base;
@@ -50,6 +47,7 @@ struct agent_session {
 	struct session_rdma rdma;
 	unsigned nrdma;
 	struct session_lane lane;
+	struct session_dev dev;
 	uint64_t rounds; /* of an appliance that does not count them */
 	bool quiet;	 /* the same failure was logged already */
 	char last_reason[256];
@@ -63,6 +61,17 @@ static void send_message(struct agent_session *s, Outrigger__Session__V1__Messag
 		log_err("session: cannot send to the appliance (%s); ending the session", strerror(-r));
 		chan_close(s->chan);
 	}
+}
+
+/* For answers, which must arrive: what cannot be sent ends the channel. */
+static bool say(void *ctx, Outrigger__Session__V1__Message *m)
+{
+	struct agent_session *s = ctx;
+
+	if (!s->welcomed)
+		return false;
+	send_message(s, m);
+	return true;
 }
 
 static void hello(struct agent_session *s)
@@ -207,186 +216,6 @@ static const char *on_welcome(struct agent_session *s, const Outrigger__Session_
 	return NULL;
 }
 
-static void send_state(struct agent_session *s, uint32_t dev)
-{
-	Outrigger__Session__V1__Message m = OUTRIGGER__SESSION__V1__MESSAGE__INIT;
-	Outrigger__Session__V1__DeviceState st = OUTRIGGER__SESSION__V1__DEVICE_STATE__INIT;
-	struct engine_dev_state ds;
-
-	if (!s->welcomed || engine_state(s->engine, dev, &ds))
-		return;
-	st.dev = dev;
-	st.connected = ds.connected;
-	st.features = ds.features;
-	st.queues_running = ds.running;
-	st.broken = (char *)ds.broken;
-	m.body_case = OUTRIGGER__SESSION__V1__MESSAGE__BODY_DEVICE_STATE;
-	m.device_state = &st;
-	send_message(s, &m);
-}
-
-static enum rt_rel reliability(Outrigger__Session__V1__Reliability r)
-{
-	switch (r) {
-	case OUTRIGGER__SESSION__V1__RELIABILITY__NONE:
-		return RT_REL_NONE;
-	case OUTRIGGER__SESSION__V1__RELIABILITY__FULL:
-		return RT_REL_FULL;
-	default:
-		return RT_REL_BOUNDED;
-	}
-}
-
-static void on_attach(struct agent_session *s, const Outrigger__Session__V1__Attach *a)
-{
-	Outrigger__Session__V1__Message m = OUTRIGGER__SESSION__V1__MESSAGE__INIT;
-	Outrigger__Session__V1__Attached reply = OUTRIGGER__SESSION__V1__ATTACHED__INIT;
-	struct engine_dev_cfg c = {
-		.dev = a->dev,
-		.uid = a->uid,
-		.name = a->name,
-		.tap_name = a->tap_name,
-		.kind = a->kind == OUTRIGGER__SESSION__V1__DEVICE_KIND__NET ? FE_NET : FE_BLK,
-		.tap = a->frontend == OUTRIGGER__SESSION__V1__FRONTEND__TAP,
-		.queue_size = (uint16_t)a->queue_size,
-		.features = a->features,
-		.config = a->config.data,
-		.mtu = (uint16_t)a->mtu,
-		.epoch = a->epoch,
-		.credit = a->credit_bytes,
-		.max_inflight = a->max_inflight,
-		.rel = reliability(a->reliability),
-	};
-	char endpoint[128] = "", why[256] = "";
-	int r;
-
-	if (a->kind != OUTRIGGER__SESSION__V1__DEVICE_KIND__NET &&
-	    a->kind != OUTRIGGER__SESSION__V1__DEVICE_KIND__BLOCK) {
-		snprintf(why, sizeof(why), "this agent does not know device kind %d: upgrade it",
-			 (int)a->kind);
-	} else if (!a->queues || a->queues > FE_QUEUES_MAX / 2 || a->queue_size > FE_QSIZE_MAX ||
-		   a->config.len > FE_CONFIG_MAX || a->mtu > 65535 || (a->mac.len && a->mac.len != 6)) {
-		snprintf(why, sizeof(why), "queues, queue size, MTU, MAC or configuration out of range");
-	} else {
-		c.nqueues = (uint16_t)(c.kind == FE_NET ? 2 * a->queues : a->queues);
-		c.config_len = (uint16_t)a->config.len;
-		if (a->mac.len)
-			memcpy(c.mac, a->mac.data, 6);
-		r = engine_attach(s->engine, &c, endpoint, why);
-		if (r == -EINPROGRESS && !session_lane_await(&s->lane, a))
-			return;
-		if (r && !why[0])
-			snprintf(why, sizeof(why), "the device could not be made");
-	}
-	if (why[0])
-		log_err("device %s: %s", a->name, why);
-	else
-		log_info("device %s: attached as %s", a->name, endpoint);
-	reply.dev = a->dev;
-	reply.error = why;
-	reply.endpoint = endpoint;
-	m.body_case = OUTRIGGER__SESSION__V1__MESSAGE__BODY_ATTACHED;
-	m.attached = &reply;
-	send_message(s, &m);
-}
-
-static void on_detached(void *ctx, uint32_t dev)
-{
-	struct agent_session *s = ctx;
-	Outrigger__Session__V1__Message m = OUTRIGGER__SESSION__V1__MESSAGE__INIT;
-	Outrigger__Session__V1__Detached d = OUTRIGGER__SESSION__V1__DETACHED__INIT;
-
-	if (!s->welcomed)
-		return;
-	d.dev = dev;
-	m.body_case = OUTRIGGER__SESSION__V1__MESSAGE__BODY_DETACHED;
-	m.detached = &d;
-	send_message(s, &m);
-}
-
-static void on_detach(struct agent_session *s, const Outrigger__Session__V1__Detach *m)
-{
-	int r;
-
-	session_lane_forget(&s->lane, m->dev);
-	r = m->keep ? engine_release(s->engine, m->dev) : engine_detach(s->engine, m->dev);
-	/* Unknown here (its attach failed): nothing is in flight, so say so. */
-	if ((m->keep && !r) || r == -ENOENT)
-		on_detached(s, m->dev);
-}
-
-/* An answer to one request: a message for so many devices, then the next, so that a host of many needs no
- * more memory for it than one of few. */
-struct stats {
-	struct agent_session *s;
-	uint64_t id;
-	size_t n, ndev, nfabric;
-	Outrigger__Session__V1__DeviceStats devices[STATS_DEVICES];
-	Outrigger__Session__V1__DeviceStats *devices_at[STATS_DEVICES];
-	Outrigger__Session__V1__Counter counters[STATS_COUNTERS];
-	Outrigger__Session__V1__Counter *counters_at[STATS_COUNTERS];
-};
-
-static void send_stats(struct stats *st)
-{
-	Outrigger__Session__V1__Message m = OUTRIGGER__SESSION__V1__MESSAGE__INIT;
-	Outrigger__Session__V1__Stats reply = OUTRIGGER__SESSION__V1__STATS__INIT;
-
-	reply.id = st->id;
-	reply.n_devices = st->ndev;
-	reply.devices = st->devices_at;
-	reply.n_fabric = st->nfabric;
-	reply.fabric = st->counters_at + (st->n - st->nfabric);
-	m.body_case = OUTRIGGER__SESSION__V1__MESSAGE__BODY_STATS;
-	m.stats = &reply;
-	send_message(st->s, &m);
-	st->n = st->ndev = st->nfabric = 0;
-}
-
-/* engine_stats() gives each device's counters in one run, and those of the fabric last. */
-static void collect(void *arg, uint32_t dev, const char *name, uint64_t value)
-{
-	struct stats *st = arg;
-	bool fresh = dev != UINT32_MAX && (!st->ndev || st->devices[st->ndev - 1].dev != dev);
-	size_t room = STATS_COUNTERS - st->n;
-	Outrigger__Session__V1__DeviceStats *d;
-
-	if ((fresh && (st->ndev == STATS_DEVICES || room < STATS_COUNTERS / STATS_DEVICES)) ||
-	    (dev == UINT32_MAX && !st->nfabric && room < STATS_FABRIC))
-		send_stats(st);
-	if (st->n == STATS_COUNTERS)
-		return;
-	if (fresh) {
-		d = st->devices_at[st->ndev] = &st->devices[st->ndev];
-		outrigger__session__v1__device_stats__init(d);
-		d->dev = dev;
-		d->counters = &st->counters_at[st->n];
-		st->ndev++;
-	}
-	outrigger__session__v1__counter__init(&st->counters[st->n]);
-	st->counters[st->n].name = (char *)name;
-	st->counters[st->n].value = value;
-	st->counters_at[st->n] = &st->counters[st->n];
-	st->n++;
-	if (dev == UINT32_MAX)
-		st->nfabric++;
-	else
-		st->devices[st->ndev - 1].n_counters++;
-}
-
-static void on_stats_request(struct agent_session *s, uint64_t id)
-{
-	struct stats *st = calloc(1, sizeof(*st));
-
-	if (!st)
-		return; /* the next request may find some */
-	st->s = s;
-	st->id = id;
-	engine_stats(s->engine, collect, st);
-	send_stats(st);
-	free(st);
-}
-
 static const char *on_rekey(struct agent_session *s, const Outrigger__Session__V1__Rekey *k)
 {
 	Outrigger__Session__V1__Message m = OUTRIGGER__SESSION__V1__MESSAGE__INIT;
@@ -429,19 +258,13 @@ static const char *dispatch(struct agent_session *s, const Outrigger__Session__V
 		return "a message came before the welcome";
 	switch (m->body_case) {
 	case OUTRIGGER__SESSION__V1__MESSAGE__BODY_ATTACH:
-		on_attach(s, m->attach);
-		if (s->chan)
-			send_state(s, m->attach->dev);
+		session_dev_attach(&s->dev, m->attach);
 		return NULL;
 	case OUTRIGGER__SESSION__V1__MESSAGE__BODY_DETACH:
-		on_detach(s, m->detach);
+		session_dev_detach(&s->dev, m->detach);
 		return NULL;
 	case OUTRIGGER__SESSION__V1__MESSAGE__BODY_CONFIGURE:
-		if (m->configure->config.len > FE_CONFIG_MAX)
-			return "a device configuration is too long";
-		engine_configure(s->engine, m->configure->dev, m->configure->config.data,
-				 (uint16_t)m->configure->config.len);
-		return NULL;
+		return session_dev_configure(&s->dev, m->configure);
 	case OUTRIGGER__SESSION__V1__MESSAGE__BODY_REKEY:
 		return on_rekey(s, m->rekey);
 	case OUTRIGGER__SESSION__V1__MESSAGE__BODY_RDMA_OPENED:
@@ -456,7 +279,7 @@ static const char *dispatch(struct agent_session *s, const Outrigger__Session__V
 		engine_synced(s->engine, m->synced->round ? m->synced->round : ++s->rounds);
 		return NULL;
 	case OUTRIGGER__SESSION__V1__MESSAGE__BODY_STATS_REQUEST:
-		on_stats_request(s, m->stats_request->id);
+		session_stats_tell(s->engine, m->stats_request->id, say, s);
 		return NULL;
 	default:
 		return NULL; /* of a newer appliance, and not needed by this version */
@@ -562,7 +385,18 @@ static void try_connect(evutil_socket_t fd, short what, void *arg)
 
 static void engine_device_state(void *ctx, uint32_t dev)
 {
-	send_state(ctx, dev);
+	struct agent_session *s = ctx;
+
+	if (s->welcomed)
+		session_dev_state(&s->dev, dev);
+}
+
+static void engine_detached(void *ctx, uint32_t dev)
+{
+	struct agent_session *s = ctx;
+
+	if (s->welcomed)
+		session_dev_detached(&s->dev, dev);
 }
 
 static void engine_lost(void *ctx, const char *reason)
@@ -627,11 +461,8 @@ static void engine_came(void *ctx, const char *uid)
 
 	if (!a)
 		return;
-	if (s->welcomed) {
-		on_attach(s, a);
-		if (s->chan)
-			send_state(s, a->dev);
-	}
+	if (s->welcomed)
+		session_dev_attach(&s->dev, a);
 	outrigger__session__v1__attach__free_unpacked(a, NULL);
 }
 
@@ -650,7 +481,7 @@ static const struct engine_up engine_calls = {
 	.memory = engine_memory_news,
 	.rdma_news = engine_rdma_news,
 	.device_state = engine_device_state,
-	.detached = on_detached,
+	.detached = engine_detached,
 	.lost = engine_lost,
 	.carry = engine_carry,
 };
@@ -689,6 +520,7 @@ int agent_session_create(const struct agent_session_cfg *cfg, struct agent_sessi
 	}
 	s->retry = evtimer_new(cfg->base, try_connect, s);
 	session_lane_init(&s->lane, cfg->lanes, cfg->lane);
+	s->dev = (struct session_dev){.lane = &s->lane, .say = say, .ctx = s};
 	if (cfg->lanes)
 		memcpy(s->boot_id, lanes_boot_id(cfg->lanes), sizeof(s->boot_id));
 	else
@@ -704,7 +536,7 @@ int agent_session_create(const struct agent_session_cfg *cfg, struct agent_sessi
 		r = session_rdma_init(&s->rdma, cfg->base, seed);
 	if (!r)
 		r = engine_create(&ecfg, &s->engine);
-	s->rdma.engine = s->engine;
+	s->dev.engine = s->rdma.engine = s->engine;
 	s->rdma.say = rdma_say;
 	s->rdma.ctx = s;
 	if (r) {

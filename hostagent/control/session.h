@@ -4,7 +4,7 @@
  * appliance, presents the host's certificate, offers its paths, and from then on does what
  * the appliance says: attach, detach, configure. Tries again for ever, with back-off.
  *
- * This is the only place of the agent that sees protobuf messages of the session.
+ * This room is the only place of the agent that sees protobuf messages of the session.
  * Thread rule: the event base's thread.
  */
 #ifndef OUTRIGGER_HOSTAGENT_SESSION_H
