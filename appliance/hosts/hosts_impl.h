@@ -201,21 +201,25 @@ void device_grown(struct hdev *d); /* its volume */
 void device_reattach(struct hdev *d);
 void device_leave(struct hdev *d); /* the worker forgets the disk; nothing is bound */
 struct event *device_timer(struct hdev *d);
-/* Its configuration space has changed: a guest that is there hears of it. */
-void device_say_configure(struct hdev *d);
 /* Look again where it should be; where each device should be. */
 void device_refresh(struct hdev *d);
 void devices_refresh(struct hosts *h);
 void devices_session_up(struct session *s);
 void devices_session_down(struct session *s);
-void devices_check_synced(struct session *s);
-/* A new channel of a session: what was said on the old one and may not have arrived. */
-void devices_say_again(struct session *s);
 /* On its way, or removed and not let go: its volume is open still. */
 bool device_pending(const struct hdev *d);
 void device_on_attached(struct session *s, const Outrigger__Session__V1__Attached *m);
 void device_on_detached(struct session *s, uint32_t dev);
 void device_on_state(struct session *s, const Outrigger__Session__V1__DeviceState *m);
+
+/* device_say.c */
+void device_say_attach(struct hdev *d, struct session *s);
+void device_say_detach(struct hdev *d, struct session *s);
+/* Its configuration space has changed: a guest that is there hears of it. */
+void device_say_configure(struct hdev *d);
+void devices_check_synced(struct session *s);
+/* A new channel of a session: what was said on the old one and may not have arrived. */
+void devices_say_again(struct session *s);
 
 /* session.c */
 extern const struct chan_ops session_chan_ops;			    /* ctx: struct hosts */
@@ -230,7 +234,6 @@ bool session_may_log(struct session *s);
 /* Its last device let go: the worker may forget it. From the settling alone: it may free s. */
 void session_del_if_done(struct session *s);
 void session_poll_stats(struct session *s);
-void session_rekey(struct session *s);
 
 /* lanes.c */
 /* The live sessions of a host in the order of their lanes; how many. */
@@ -245,6 +248,11 @@ void lanes_held(struct session *s, const Outrigger__Session__V1__Hello *m);
 bool lanes_siblings(const struct session *a, const struct session *b);
 void lanes_stats(struct session *s, const Outrigger__Session__V1__Stats *m);
 void lanes_tick(struct hosts *h);
+
+/* session_rekey.c */
+void session_rekey(struct session *s);
+/* NULL, or what was wrong: the session ends. */
+const char *session_on_rekeyed(struct session *s, const Outrigger__Session__V1__Rekeyed *m);
 
 /* session_rdma.c */
 /* NULL, or what was wrong: the session ends. */
