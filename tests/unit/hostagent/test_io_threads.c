@@ -3,41 +3,16 @@
  * An agent with several I/O threads, real ones, against an appliance that is played over TLS channels: disks
  * are attached to one and moved to the others, many at once, and their sockets stay what they are.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
-
-#include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
+#include "tests/unit/hostagent/played_appliance.h"
 
 #include "fabric/base/log.h"
 #include "fabric/base/rng.h"
-#include "fabric/chan/chan.h"
-#include "fabric/chan/pki.h"
-#include "fabric/rt/rt.h"
 #include "hostagent/io_threads.h"
-#include "proto/session/session.h"
-#include "tests/lib/wait.h"
 
-#define M(x)	OUTRIGGER__SESSION__V1__MESSAGE__BODY_##x
-#define LANES	3u
-#define DISKS	12u
-#define MOVES	1500u
-#define WAIT(c) wait_until(base, c)
+#define LANES 3u
+#define DISKS 12u
+#define MOVES 1500u
 
-typedef Outrigger__Session__V1__Message message;
-
-static struct event_base *base;
-static struct pki *pki;
-static SSL_CTX *server_tls, *host_tls;
-static struct chan_listener *listener;
-static char dir[64], run_dir[80];
 static unsigned lanes_taken; /* what the played appliance says of lanes */
 static bool over;	     /* the agent has ended: what it said before is of no matter */
 
@@ -57,62 +32,16 @@ static struct {
 static unsigned moves;
 static struct rng rng;
 
-static void tell(struct chan *c, message *m)
-{
-	assert_int_equal(session_send(c, m), 0);
-}
-
 /* ---- what the appliance says ---- */
-
-static void say_welcome(struct chan *c, uint64_t id)
-{
-	message m = OUTRIGGER__SESSION__V1__MESSAGE__INIT;
-	Outrigger__Session__V1__Welcome w = OUTRIGGER__SESSION__V1__WELCOME__INIT;
-	Outrigger__Session__V1__Path p = OUTRIGGER__SESSION__V1__PATH__INIT, *ps = &p;
-
-	p.address = (char *)"127.0.0.1:9"; /* discard */
-	p.rx_spi = 77;
-	p.key.data = (uint8_t *)"sixteen bytes...";
-	p.key.len = 16;
-	w.version = SESSION_VERSION;
-	w.session_id = id;
-	w.n_paths = 1;
-	w.paths = &ps;
-	w.chunk = RT_CHUNK_DEFAULT;
-	w.protection = OUTRIGGER__SESSION__V1__PROTECTION__AES_128_GCM;
-	w.keepalive_ms = 1000;
-	w.lost_ms = 600000;
-	w.lanes = lanes_taken;
-	m.body_case = M(WELCOME);
-	m.welcome = &w;
-	tell(c, &m);
-}
 
 static void say_attach(unsigned d)
 {
-	message m = OUTRIGGER__SESSION__V1__MESSAGE__INIT;
-	Outrigger__Session__V1__Attach a = OUTRIGGER__SESSION__V1__ATTACH__INIT;
-	static uint8_t config[60];
 	char uid[16], name[16];
 
 	snprintf(uid, sizeof(uid), "uid-%u", d);
 	snprintf(name, sizeof(name), "d%u", d);
-	a.dev = d;
-	a.uid = uid;
-	a.name = name;
-	a.kind = OUTRIGGER__SESSION__V1__DEVICE_KIND__BLOCK;
-	a.frontend = OUTRIGGER__SESSION__V1__FRONTEND__VHOST_USER;
-	a.queues = 1;
-	a.queue_size = 128;
-	a.features = 1ull << 32;
-	a.config.data = config;
-	a.config.len = sizeof(config);
-	a.epoch = ++disk[d].epoch;
-	a.max_inflight = 1 << 20;
-	m.body_case = M(ATTACH);
-	m.attach = &a;
 	disk[d].state = ATTACHING;
-	tell(lane[disk[d].at].chan, &m);
+	tell_attach(lane[disk[d].at].chan, d, uid, name, ++disk[d].epoch);
 }
 
 static void say_detach(unsigned d, bool keep)
@@ -140,17 +69,6 @@ static void say_synced(uint64_t round)
 		tell(lane[i].chan, &m);
 }
 
-static void ask_stats(unsigned l, uint64_t id)
-{
-	message m = OUTRIGGER__SESSION__V1__MESSAGE__INIT;
-	Outrigger__Session__V1__StatsRequest r = OUTRIGGER__SESSION__V1__STATS_REQUEST__INIT;
-
-	r.id = id;
-	m.body_case = M(STATS_REQUEST);
-	m.stats_request = &r;
-	tell(lane[l].chan, &m);
-}
-
 /* ---- what it hears ---- */
 
 static ino_t socket_of(unsigned d)
@@ -171,7 +89,7 @@ static void on_hello(struct chan *c, const Outrigger__Session__V1__Hello *h)
 	lane[h->lane].held = (unsigned)h->n_held;
 	lane[h->lane].boot = h->boot_id.data[0] | (unsigned)h->boot_id.data[1] << 8;
 	chan_set_user(c, &lane[h->lane]);
-	say_welcome(c, 100 + h->lane);
+	tell_welcome(c, 100 + h->lane, false, lanes_taken);
 }
 
 static void on_attached(const Outrigger__Session__V1__Attached *a)
@@ -234,11 +152,7 @@ static const struct chan_ops ops = {on_up, on_message, on_down};
 static struct io_threads *agent(void)
 {
 	static const int any[LANES] = {-1, -1, -1};
-	struct agent_session_cfg cfg = {.base = base,
-					.target = {{"127.0.0.1", chan_listener_port(listener)}},
-					.ntargets = 1,
-					.tls = host_tls,
-					.run_dir = run_dir};
+	struct agent_session_cfg cfg = agent_cfg();
 	struct io_threads *t = NULL;
 
 	memset(lane, 0, sizeof(lane));
@@ -294,7 +208,7 @@ static void move_what_is_there(void)
 		say_detach(d, true);
 		moves++;
 		if (moves % 50 == 0)
-			ask_stats(moves / 50 % LANES, moves);
+			assert_int_equal(ask_stats(lane[moves / 50 % LANES].chan, moves), 0);
 	}
 }
 
@@ -377,46 +291,14 @@ static void one_lane_is_enough(void **state)
 
 static int group_setup(void **state)
 {
-	static const char *const sans[] = {"127.0.0.1"};
-	struct chan_listen_cfg cfg = {.address = "127.0.0.1", .ops = &ops};
-	char key[96], crt[96], ca[96];
-
 	(void)state;
-	signal(SIGPIPE, SIG_IGN);
-	strcpy(dir, "/tmp/outrigger-threads-XXXXXX");
-	if (!mkdtemp(dir))
-		return -1;
-	snprintf(run_dir, sizeof(run_dir), "%s/run", dir);
-	mkdir(run_dir, 0755);
-	assert_int_equal(pki_open(dir, &pki, NULL), 0);
-	snprintf(ca, sizeof(ca), "%s/ca.crt", dir);
-	snprintf(key, sizeof(key), "%s/app.key", dir);
-	snprintf(crt, sizeof(crt), "%s/app.crt", dir);
-	assert_int_equal(pki_issue_files(pki, PKI_ROLE_APPLIANCE, "app", sans, 1, 1, key, crt, NULL), 0);
-	server_tls = pki_server_ctx(ca, crt, key, PKI_CLIENT_REQUIRED, NULL);
-	snprintf(key, sizeof(key), "%s/h1.key", dir);
-	snprintf(crt, sizeof(crt), "%s/h1.crt", dir);
-	assert_int_equal(pki_issue_files(pki, PKI_ROLE_HOST, "h1", NULL, 0, 1, key, crt, NULL), 0);
-	host_tls = pki_client_ctx(ca, crt, key, NULL);
-	base = event_base_new();
-	assert_true(server_tls && host_tls && base);
-	cfg.base = base;
-	cfg.tls = server_tls;
-	return chan_listen(&cfg, &listener);
+	return appliance_begin(&ops);
 }
 
 static int group_teardown(void **state)
 {
-	char command[128];
-
 	(void)state;
-	chan_listener_free(listener);
-	SSL_CTX_free(server_tls);
-	SSL_CTX_free(host_tls);
-	pki_close(pki);
-	event_base_free(base);
-	snprintf(command, sizeof(command), "rm -rf %s", dir);
-	return system(command);
+	return appliance_end();
 }
 
 int main(void)

@@ -4,45 +4,21 @@
  * every state. What does not belong there ends the session or is passed over, as session.c says; the device
  * of another's making stays what it was.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
+#include "tests/unit/hostagent/played_appliance.h"
 
-#include <event2/event.h>
-#include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
-#include "fabric/base/clock.h"
 #include "fabric/base/log.h"
-#include "fabric/chan/chan.h"
-#include "fabric/chan/pki.h"
-#include "fabric/rt/rt.h"
-#include "hostagent/control/session.h"
-#include "proto/session/session.h"
-#include "tests/lib/wait.h"
 
-#define M(x)  OUTRIGGER__SESSION__V1__MESSAGE__BODY_##x
 #define TYPES 16u /* of message.body: NOT_SET, HELLO .. REKEYED */
 #define DEV   5u
-
-typedef Outrigger__Session__V1__Message message;
 
 /* Of the session, as the appliance sees it. WAITING: its channel broke, and it asks to go on. */
 enum st { CONNECTED, LIVE, ATTACHED, WAITING, STATES };
 static const char *const names[STATES] = {"connected", "live", "attached", "waiting"};
 
-static struct event_base *base;
-static struct pki *pki;
-static SSL_CTX *server_tls, *host_tls;
-static struct chan_listener *listener;
 static struct agent_session *agent;
-static char dir[64], run_dir[80], sock[128];
+static char sock[128];
 
 /* What the played appliance has heard. */
 static struct {
@@ -52,8 +28,6 @@ static struct {
 	size_t devices;
 	char error[256];
 } A;
-
-#define WAIT(cond) wait_until(base, cond)
 
 static void on_up(void *ctx, struct chan *c, const struct chan_peer *peer)
 {
@@ -93,49 +67,12 @@ static const struct chan_ops ops = {on_up, on_message, on_down};
 
 static void say_welcome(bool resumed)
 {
-	message m = OUTRIGGER__SESSION__V1__MESSAGE__INIT;
-	Outrigger__Session__V1__Welcome w = OUTRIGGER__SESSION__V1__WELCOME__INIT;
-	Outrigger__Session__V1__Path p = OUTRIGGER__SESSION__V1__PATH__INIT, *ps = &p;
-
-	p.address = (char *)"127.0.0.1:9"; /* discard */
-	p.rx_spi = 77;
-	p.key.data = (uint8_t *)"sixteen bytes...";
-	p.key.len = 16;
-	w.version = SESSION_VERSION;
-	w.session_id = A.session;
-	w.n_paths = !resumed;
-	w.paths = &ps;
-	w.chunk = RT_CHUNK_DEFAULT;
-	w.protection = OUTRIGGER__SESSION__V1__PROTECTION__AES_128_GCM;
-	w.keepalive_ms = 1000;
-	w.lost_ms = 600000;
-	w.resumed = resumed;
-	m.body_case = M(WELCOME);
-	m.welcome = &w;
-	assert_int_equal(session_send(A.chan, &m), 0);
+	tell_welcome(A.chan, A.session, resumed, 0);
 }
 
 static void say_attach(void)
 {
-	message m = OUTRIGGER__SESSION__V1__MESSAGE__INIT;
-	Outrigger__Session__V1__Attach a = OUTRIGGER__SESSION__V1__ATTACH__INIT;
-	static uint8_t config[60];
-
-	a.dev = DEV;
-	a.uid = (char *)"uid-of-disk";
-	a.name = (char *)"disk";
-	a.kind = OUTRIGGER__SESSION__V1__DEVICE_KIND__BLOCK;
-	a.frontend = OUTRIGGER__SESSION__V1__FRONTEND__VHOST_USER;
-	a.queues = 1;
-	a.queue_size = 128;
-	a.features = 1ull << 32;
-	a.config.data = config;
-	a.config.len = sizeof(config);
-	a.epoch = 3;
-	a.max_inflight = 1 << 20;
-	m.body_case = M(ATTACH);
-	m.attach = &a;
-	assert_int_equal(session_send(A.chan, &m), 0);
+	tell_attach(A.chan, DEV, "uid-of-disk", "disk", 3);
 }
 
 /* A message of that type with nothing in it, as a peer may well form it. */
@@ -150,23 +87,13 @@ static void say_empty(unsigned type)
 
 static void stats(uint64_t id)
 {
-	message m = OUTRIGGER__SESSION__V1__MESSAGE__INIT;
-	Outrigger__Session__V1__StatsRequest r = OUTRIGGER__SESSION__V1__STATS_REQUEST__INIT;
-
-	r.id = id;
-	m.body_case = M(STATS_REQUEST);
-	m.stats_request = &r;
 	if (A.chan)
-		session_send(A.chan, &m);
+		ask_stats(A.chan, id);
 }
 
 static void fresh(void)
 {
-	struct agent_session_cfg cfg = {.base = base,
-					.target = {{"127.0.0.1", chan_listener_port(listener)}},
-					.ntargets = 1,
-					.tls = host_tls,
-					.run_dir = run_dir};
+	struct agent_session_cfg cfg = agent_cfg();
 
 	agent_session_destroy(agent);
 	agent = NULL;
@@ -333,7 +260,7 @@ static void fields_out_of_range(void **state)
 		k.key.len = rows[i].key;
 		m.body_case = M(REKEY);
 		m.rekey = &k;
-		assert_int_equal(session_send(A.chan, &m), 0);
+		tell(A.chan, &m);
 		WAIT(A.downs == 1);
 		assert_int_equal(A.seen[M(REKEYED)], 0);
 	}
@@ -346,7 +273,7 @@ static void fields_out_of_range(void **state)
 		c.packet.len = len;
 		m.body_case = M(CARRIER); /* there is no such path: passed over */
 		m.carrier = &c;
-		assert_int_equal(session_send(A.chan, &m), 0);
+		tell(A.chan, &m);
 		stats(8);
 		WAIT(A.stats == 8);
 	}
@@ -354,48 +281,18 @@ static void fields_out_of_range(void **state)
 
 static int group_setup(void **state)
 {
-	static const char *const sans[] = {"127.0.0.1"};
-	struct chan_listen_cfg cfg = {.address = "127.0.0.1", .ops = &ops};
-	char key[96], crt[96], ca[96];
+	int r = appliance_begin(&ops);
 
 	(void)state;
-	signal(SIGPIPE, SIG_IGN);
-	strcpy(dir, "/tmp/outrigger-session-XXXXXX");
-	if (!mkdtemp(dir))
-		return -1;
-	snprintf(run_dir, sizeof(run_dir), "%s/run", dir);
 	snprintf(sock, sizeof(sock), "%s/disk.sock", run_dir);
-	mkdir(run_dir, 0755);
-	assert_int_equal(pki_open(dir, &pki, NULL), 0);
-	snprintf(ca, sizeof(ca), "%s/ca.crt", dir);
-	snprintf(key, sizeof(key), "%s/app.key", dir);
-	snprintf(crt, sizeof(crt), "%s/app.crt", dir);
-	assert_int_equal(pki_issue_files(pki, PKI_ROLE_APPLIANCE, "app", sans, 1, 1, key, crt, NULL), 0);
-	server_tls = pki_server_ctx(ca, crt, key, PKI_CLIENT_REQUIRED, NULL);
-	snprintf(key, sizeof(key), "%s/h1.key", dir);
-	snprintf(crt, sizeof(crt), "%s/h1.crt", dir);
-	assert_int_equal(pki_issue_files(pki, PKI_ROLE_HOST, "h1", NULL, 0, 1, key, crt, NULL), 0);
-	host_tls = pki_client_ctx(ca, crt, key, NULL);
-	base = event_base_new();
-	assert_true(server_tls && host_tls && base);
-	cfg.base = base;
-	cfg.tls = server_tls;
-	return chan_listen(&cfg, &listener);
+	return r;
 }
 
 static int group_teardown(void **state)
 {
-	char command[128];
-
 	(void)state;
 	agent_session_destroy(agent);
-	chan_listener_free(listener);
-	SSL_CTX_free(server_tls);
-	SSL_CTX_free(host_tls);
-	pki_close(pki);
-	event_base_free(base);
-	snprintf(command, sizeof(command), "rm -rf %s", dir);
-	return system(command);
+	return appliance_end();
 }
 
 int main(void)
