@@ -21,7 +21,7 @@ import test_rdma
 import test_rdma_block as stand_of
 
 ROUNDS = int(os.environ.get("ROUNDS", "2"))
-SECONDS = int(os.environ.get("SECONDS", "10"))
+SECONDS = int(os.environ.get("SECONDS", "5"))
 BULK = 16 << 20  # bytes of the disk for it
 PIECE, DEPTH = 65536, 16
 # One-way trips of a read: request, WRITE, the READ that closes it (there and back), completion.

@@ -42,7 +42,7 @@ VARIANTS = ("encrypted", "jumbo fabric", "packed ring")
 FLOORS = {
     "4 KiB read, qd32": {"depth": 32}, "4 KiB write, qd32": {"depth": 32, "write": 1},
     "4 KiB read, qd32, 2 us of work each": {"depth": 32}, "4 KiB read, qd32, 5 us of work each": {"depth": 32},
-    "4 KiB read, qd1": None, "4 KiB write, qd1": None,
+    "4 KiB read, qd1": {"poll": 0}, "4 KiB write, qd1": {"poll": 0}, "4 KiB read, qd1, guest polls": {"poll": 1},
     "128 KiB reads in order, qd8": {"depth": 8, "size": 131072},
 }
 SEQUENTIAL = ("128 KiB reads in order, qd8", ("depth=8", "size=131072", "seq=1"))
@@ -157,8 +157,8 @@ def floor_of(floor, case):
     if case not in FLOORS:
         return {}
     options = FLOORS[case]
-    if options is None:
-        return {"floor": lambda: floor.relay(seconds=SECONDS / 2)}
+    if "poll" in options:
+        return {"floor": lambda: floor.relay(seconds=SECONDS / 2, **options)}
     return {"floor": lambda: floor.store(seconds=SECONDS / 2, **options)}
 
 

@@ -353,7 +353,7 @@ class Floor(Udp):
         return self.run_once("store", **options)
 
     def relay(self, **options):
-        """Attributes iops, host_us (of the first agent), p50_us, p99_us. spin_us, busy: who does not sleep."""
+        """Attributes iops, host_us (of the first agent), p50_us, p99_us. spin_us, busy, poll: who does not sleep."""
         return self.run_once("relay", **options)
 
     def doors(self, **options):

@@ -8,7 +8,8 @@
  *	bench_floor bursts NETNS-TX NETNS-RX ADDRESS [pass=copy] [frame=0] [pps=0] [ring=256] OPTIONS
  *	bench_floor store NETNS-TX NETNS-RX ADDRESS [depth=32] [size=4096] [write=0] OPTIONS
  *	bench_floor relay NETNS-TX NETNS-RX ADDRESS [hosts=1] [gap_us=0] [size=4096] [spin_us=0] [busy=0]
- *OPTIONS bench_floor doors NETNS-TX NETNS-RX ADDRESS [doors=256] [signals=1] [pps=20000] OPTIONS
+ *		[poll=0] OPTIONS
+ *	bench_floor doors NETNS-TX NETNS-RX ADDRESS [doors=256] [signals=1] [pps=20000] OPTIONS
  *
  *	OPTIONS: [chunk=1376] [train=47] [memory=16777216] [burst_us=100] [seconds=1] [warm=0.3]
  *
@@ -34,6 +35,7 @@
  * nothing else: guest and agent (eventfds between them), appliance (UDP), with two hosts the other agent and
  * guest, and back. What waking up costs on this machine and no program can do without, as long as it sleeps.
  * spin_us: an agent that passed it on looks for so long before it sleeps. busy: the appliance never sleeps.
+ * poll: nor does the first guest, which looks at its memory for the answer.
  *
  * doors: pps requests a second, those of each burst_us at once, by guests that take turns, with one kick
  * each: an eventfd, and `signals` interrupts for it, by a process that sleeps on all of them and does nothing
@@ -60,7 +62,7 @@ struct floor_cfg {
 	struct sockaddr_in to;
 	const char *pass;
 	unsigned chunk, train, frame, depth, size, hosts, gap_us, spin_us, doors, signals, ring;
-	bool write, busy;
+	bool write, busy, poll;
 	size_t memory;
 	uint64_t pps, burst_ns;
 	double seconds, warm;
@@ -74,6 +76,7 @@ struct floor_shared {
 	uint32_t waiting;
 	uint32_t asked, told; /* the receiver asks, the sender tells its figures */
 	uint32_t done;
+	uint32_t answers;	 /* relay, to the guest that polls */
 	uint64_t cpu_ns, sleeps; /* the sender's */
 };
 extern struct floor_shared *shared;

@@ -175,6 +175,8 @@ static void option(const char *word)
 		cfg.write = u;
 	if (sscanf(word, "busy=%u", &u) == 1)
 		cfg.busy = u;
+	if (sscanf(word, "poll=%u", &u) == 1)
+		cfg.poll = u;
 	if (!strncmp(word, "pass=", 5))
 		cfg.pass = word + 5;
 }
