@@ -18,7 +18,6 @@
 #include <openssl/rand.h>
 #include <openssl/x509v3.h>
 
-#define CA_DAYS	      (20u * 365)
 #define SERIAL_BYTES  16
 #define CLOCK_SLACK_S 300 /* hosts whose clock is a little behind accept a new certificate */
 #define SANS_MAX      32
@@ -106,7 +105,18 @@ static int add_role_exts(X509 *cert, X509 *issuer, const char *role)
 	       add_ext(cert, issuer, NID_authority_key_identifier, "keyid");
 }
 
-/* ca NULL: self-signed with key. */
+/* 0 days: always. A CA may be made before the machine's clock was ever set: it must not be over, or not
+ * begun, once it is (RFC 5280 sections 4.1.2.5 and 4.1.2.5.1). */
+static int set_validity(X509 *cert, unsigned days)
+{
+	if (!days)
+		return ASN1_TIME_set_string_X509(X509_getm_notBefore(cert), "19700101000000Z") &&
+		       ASN1_TIME_set_string_X509(X509_getm_notAfter(cert), "99991231235959Z");
+	return X509_gmtime_adj(X509_getm_notBefore(cert), -CLOCK_SLACK_S) &&
+	       X509_gmtime_adj(X509_getm_notAfter(cert), (long)days * SECONDS_A_DAY);
+}
+
+/* ca NULL: self-signed with key, for ever. */
 static X509 *make_cert(const struct pki *ca, EVP_PKEY *key, const char *role, const char *name,
 		       const char *const *sans, size_t nsans, unsigned days)
 {
@@ -115,9 +125,8 @@ static X509 *make_cert(const struct pki *ca, EVP_PKEY *key, const char *role, co
 
 	if (cert && X509_set_version(cert, X509_VERSION_3) && set_serial(cert) &&
 	    set_subject(cert, role, name) && X509_set_issuer_name(cert, X509_get_subject_name(issuer)) &&
-	    X509_gmtime_adj(X509_getm_notBefore(cert), -CLOCK_SLACK_S) &&
-	    X509_gmtime_adj(X509_getm_notAfter(cert), (long)days * SECONDS_A_DAY) &&
-	    X509_set_pubkey(cert, key) && add_role_exts(cert, issuer, role) && add_sans(cert, sans, nsans) &&
+	    set_validity(cert, ca ? days : 0) && X509_set_pubkey(cert, key) &&
+	    add_role_exts(cert, issuer, role) && add_sans(cert, sans, nsans) &&
 	    X509_sign(cert, ca ? ca->key : key, EVP_sha256()))
 		return cert;
 	X509_free(cert);
@@ -171,7 +180,7 @@ static int read_pair(const char *key_path, const char *cert_path, EVP_PKEY **key
 static int make_ca(struct pki *p, const char *key_path, const char *cert_path, struct pki_why *why)
 {
 	p->key = EVP_EC_gen("P-256");
-	p->cert = p->key ? make_cert(NULL, p->key, PKI_ROLE_CA, "Outrigger CA", NULL, 0, CA_DAYS) : NULL;
+	p->cert = p->key ? make_cert(NULL, p->key, PKI_ROLE_CA, "Outrigger CA", NULL, 0, 0) : NULL;
 	if (!p->cert)
 		return pki_fail(why, -ENOMEM, "%s: the CA cannot be made", cert_path);
 	p->made = true;
@@ -340,12 +349,45 @@ bool pki_cert_usable(struct pki *p, const char *key_path, const char *cert_path,
 	EVP_PKEY *key = NULL;
 	X509 *cert = NULL;
 	bool ok = !read_pair(key_path, cert_path, &key, &cert, NULL) && X509_verify(cert, p->key) == 1 &&
+		  X509_cmp_current_time(X509_get0_notBefore(cert)) < 0 &&
 		  X509_cmp_time(X509_get0_notAfter(cert), &until) > 0 && sans_match(cert, sans, nsans);
 
 	ERR_clear_error();
 	X509_free(cert);
 	EVP_PKEY_free(key);
 	return ok;
+}
+
+static int say_date(struct pki_why *why, const char *path, const char *what, const ASN1_TIME *t)
+{
+	char when[32] = "?";
+	struct tm tm;
+
+	if (ASN1_TIME_to_tm(t, &tm))
+		strftime(when, sizeof(when), "%Y-%m-%dT%H:%M:%SZ", &tm);
+	return pki_fail(why, -ESTALE, "%s is good %s %s", path, what, when);
+}
+
+int pki_cert_dates(const char *cert_path, unsigned min_days, struct pki_why *why)
+{
+	time_t until = time(NULL) + (time_t)min_days * SECONDS_A_DAY;
+	char *pem = NULL;
+	size_t len;
+	X509 *cert;
+	int rc = pki_read_file(cert_path, PKI_PEM_MAX, &pem, &len, why);
+
+	if (rc)
+		return rc;
+	cert = pki_parse_cert(pem, len);
+	free(pem);
+	if (!cert)
+		return pki_fail(why, -EINVAL, "%s: not a certificate in PEM", cert_path);
+	if (X509_cmp_current_time(X509_get0_notBefore(cert)) >= 0)
+		rc = say_date(why, cert_path, "only from", X509_get0_notBefore(cert));
+	else if (X509_cmp_time(X509_get0_notAfter(cert), &until) <= 0)
+		rc = say_date(why, cert_path, "until", X509_get0_notAfter(cert));
+	X509_free(cert);
+	return rc;
 }
 
 static char *req_to_pem(X509_REQ *req)

@@ -4,7 +4,7 @@
  * trusts it. Keys are EC P-256, signatures ECDSA with SHA-256 (RFC 5280 profile, version 3).
  *
  * Roles are the subject's organizational unit, the name its common name:
- *	OU=ca             the authority itself, self-signed, 20 years
+ *	OU=ca             the authority itself, self-signed, without an end
  *	OU=appliance      the server; subjectAltName has its addresses and names
  *	OU=host           an agent; CN is the host's name; clientAuth only
  *	OU=network-admin  an administrator; clientAuth only
@@ -60,9 +60,13 @@ int pki_issue_files(struct pki *p, const char *role, const char *name, const cha
  * asks for is ignored; its own signature must hold and its key be EC P-256 (-EINVAL). */
 int pki_issue_csr(struct pki *p, const char *role, const char *name, const char *csr, size_t csr_len,
 		  unsigned days, struct pki_issued *out, struct pki_why *why);
-/* Whether cert_path is of this CA, matches key_path, names all sans and is valid for min_days more. */
+/* Whether cert_path is of this CA, matches key_path, names all sans, and is valid now and for min_days more.
+ */
 bool pki_cert_usable(struct pki *p, const char *key_path, const char *cert_path, const char *const *sans,
 		     size_t nsans, unsigned min_days);
+
+/* Whether a certificate is valid now and for min_days more: -ESTALE, and `why` says when it is. */
+int pki_cert_dates(const char *cert_path, unsigned min_days, struct pki_why *why);
 
 /* For the agent: a new key and a request for it. Both PEM, malloc'ed. */
 int pki_make_csr(const char *name, char **key_pem, char **csr_pem, struct pki_why *why);

@@ -124,6 +124,62 @@ static X509 *parse(const char *pem)
 	return x;
 }
 
+/* As made while the clock was an hour ahead. */
+static void begins_later(const char *crt)
+{
+	char *pem = NULL, *ca_pem = NULL;
+	size_t len;
+	EVP_PKEY *ca;
+	BIO *b;
+	X509 *x;
+	FILE *f;
+
+	assert_int_equal(pki_read_file(crt, PKI_PEM_MAX, &pem, NULL, NULL), 0);
+	assert_int_equal(pki_read_file(in_dir(3, "ca.key"), PKI_PEM_MAX, &ca_pem, &len, NULL), 0);
+	x = parse(pem);
+	b = BIO_new_mem_buf(ca_pem, (int)len);
+	ca = PEM_read_bio_PrivateKey(b, NULL, NULL, NULL);
+	assert_non_null(X509_gmtime_adj(X509_getm_notBefore(x), 3600));
+	assert_true(X509_sign(x, ca, EVP_sha256()));
+	f = fopen(crt, "w");
+	assert_non_null(f);
+	PEM_write_X509(f, x);
+	fclose(f);
+	BIO_free(b);
+	EVP_PKEY_free(ca);
+	X509_free(x);
+	free(pem);
+	free(ca_pem);
+}
+
+static void certificates_and_wrong_clocks(void **state)
+{
+	time_t year_1970 = 1000, year_9000 = 221845392000;
+	struct pki_why why;
+	struct pki *p;
+	const char *key, *crt;
+	X509 *ca;
+
+	(void)state;
+	assert_int_equal(pki_open(dir, &p, NULL), 0);
+	key = in_dir(0, "s.key");
+	crt = in_dir(1, "s.crt");
+	assert_int_equal(pki_issue_files(p, PKI_ROLE_HOST, "h1", NULL, 0, 100, key, crt, NULL), 0);
+	assert_true(pki_cert_usable(p, key, crt, NULL, 0, 90));
+	assert_int_equal(pki_cert_dates(crt, 90, &why), 0);
+	assert_int_equal(pki_cert_dates(crt, 101, &why), -ESTALE);
+	assert_non_null(strstr(why.text, "s.crt is good until"));
+	begins_later(crt);
+	assert_false(pki_cert_usable(p, key, crt, NULL, 0, 90));
+	assert_int_equal(pki_cert_dates(crt, 90, &why), -ESTALE);
+	assert_non_null(strstr(why.text, "s.crt is good only from"));
+	ca = parse(pki_ca_pem(p));
+	assert_int_equal(X509_cmp_time(X509_get0_notBefore(ca), &year_1970), -1);
+	assert_int_equal(X509_cmp_time(X509_get0_notAfter(ca), &year_9000), 1);
+	X509_free(ca);
+	pki_close(p);
+}
+
 /* The request says "root"; the certificate says what the CA was told. */
 static void csr_gives_only_its_key(void **state)
 {
@@ -255,6 +311,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(ca_is_made_once, setup, teardown),
 		cmocka_unit_test_setup_teardown(ca_with_a_missing_or_foreign_key_is_refused, setup, teardown),
 		cmocka_unit_test_setup_teardown(server_certificate_names_its_addresses, setup, teardown),
+		cmocka_unit_test_setup_teardown(certificates_and_wrong_clocks, setup, teardown),
 		cmocka_unit_test_setup_teardown(csr_gives_only_its_key, setup, teardown),
 		cmocka_unit_test_setup_teardown(bad_requests_are_refused, setup, teardown),
 		cmocka_unit_test_setup_teardown(files_are_replaced_whole, setup, teardown),
