@@ -10,10 +10,9 @@
 #define MTU_MIN 256u
 #define MTU_MAX 4096u
 
-static int bad(char *why, size_t why_len, const char *text)
+static int bad(char *why, size_t why_len, const char *text, const char *what)
 {
-	snprintf(why, why_len, "'%s' is not DEVICE[/PORT[/GID]][,tc=N][,sl=N][,pkey=N][,mtu=N][,sealed=1]",
-		 text);
+	snprintf(why, why_len, "'%s' is not DEVICE[/PORT[/GID]][,OPTION=N]...: %s", text, what);
 	return -EINVAL;
 }
 
@@ -31,12 +30,17 @@ static int number(const char **p, unsigned long max, const char *stops, unsigned
 	return 0;
 }
 
-static int option(struct verbs_port *p, const char **at)
+/* NULL, or what it must be. */
+static const char *option(struct verbs_port *p, const char **at)
 {
 	static const struct {
-		const char *name;
+		const char *name, *must;
 		unsigned long max;
-	} known[] = {{"tc=", 255}, {"sl=", 15}, {"pkey=", UINT16_MAX}, {"mtu=", MTU_MAX}, {"sealed=", 1}};
+	} known[] = {{"tc=", "tc is 0 to 255", 255},
+		     {"sl=", "sl is 0 to 15", 15},
+		     {"pkey=", "pkey is an index, 0 to 65535", UINT16_MAX},
+		     {"mtu=", "mtu is 256, 512, 1024, 2048 or 4096", MTU_MAX},
+		     {"sealed=", "sealed is 0 or 1", 1}};
 	unsigned long n;
 
 	for (unsigned i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
@@ -45,51 +49,50 @@ static int option(struct verbs_port *p, const char **at)
 		if (strncmp(*at, known[i].name, len))
 			continue;
 		*at += len;
-		if (number(at, known[i].max, ",", &n))
-			return -EINVAL;
+		if (number(at, known[i].max, ",", &n) || (i == 3 && (n < MTU_MIN || n & (n - 1))))
+			return known[i].must;
 		if (i == 0)
 			p->traffic_class = (uint8_t)n;
 		else if (i == 1)
 			p->sl = (uint8_t)n;
 		else if (i == 2)
 			p->pkey = (uint16_t)n;
-		else if (i == 3 && (n < MTU_MIN || n & (n - 1)))
-			return -EINVAL;
 		else if (i == 3)
 			p->mtu = (uint16_t)n;
 		else
 			p->sealed = n;
-		return 0;
+		return NULL;
 	}
-	return -EINVAL;
+	return "an OPTION is tc, sl, pkey, mtu or sealed";
 }
 
 int verbs_port_parse(struct verbs_port *out, const char *text, char *why, size_t why_len)
 {
 	struct verbs_port p = {.port = 1, .gid = VERBS_GID_AUTO};
 	size_t len = strcspn(text, "/,");
-	const char *at = text + len;
+	const char *at = text + len, *must;
 	unsigned long n;
 
 	if (!len || len >= sizeof(p.device))
-		return bad(why, why_len, text);
+		return bad(why, why_len, text, "DEVICE is a name that ibv_devices lists");
 	memcpy(p.device, text, len);
 	if (*at == '/') {
 		at++;
 		if (number(&at, 254, "/,", &n) || !n)
-			return bad(why, why_len, text);
+			return bad(why, why_len, text, "PORT is 1 to 254");
 		p.port = (uint8_t)n;
 	}
 	if (*at == '/') {
 		at++;
 		if (number(&at, 255, ",", &n))
-			return bad(why, why_len, text);
+			return bad(why, why_len, text, "GID is an index, 0 to 255");
 		p.gid = (int)n;
 	}
 	while (*at == ',') {
 		at++;
-		if (option(&p, &at))
-			return bad(why, why_len, text);
+		must = option(&p, &at);
+		if (must)
+			return bad(why, why_len, text, must);
 	}
 	*out = p;
 	return 0;

@@ -715,6 +715,12 @@ static void test_names(void **state)
 	for (unsigned i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
 		if (verbs_port_parse(&p, bad[i], why, sizeof(why)) != -EINVAL)
 			fail_msg("'%s' was taken", bad[i]);
+	verbs_port_parse(&p, "a,tc=1,mtu=1000", why, sizeof(why));
+	assert_non_null(strstr(why, "mtu is 256"));
+	verbs_port_parse(&p, "a,foo=1", why, sizeof(why));
+	assert_non_null(strstr(why, "an OPTION is"));
+	verbs_port_parse(&p, "a/0", why, sizeof(why));
+	assert_non_null(strstr(why, "PORT is 1"));
 }
 
 int main(void)
