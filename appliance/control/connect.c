@@ -16,6 +16,7 @@
 #include <event2/listener.h>
 
 #include "fabric/base/counter.h"
+#include "fabric/base/log.h"
 
 COUNTERS_DEFINE(connect, CONNECT_COUNTERS)
 
@@ -25,16 +26,19 @@ COUNTERS_DEFINE(connect, CONNECT_COUNTERS)
 #define SILENCE_S		60
 #define HANDSHAKE_S		10
 #define BACKLOG			128
+#define RESUME_S		1
 
 /*
  * Counts connections from the first byte to the release of their SSL object, which may
  * outlive the server: libevent frees a bufferevent from the loop. While the count is at its limit the
- * listener is off.
+ * listener is off, and for a while after there was no descriptor for a connection.
  */
 struct gate {
+	struct gate *next; /* of this thread */
 	struct event_base *base;
 	struct evconnlistener *listener; /* NULL once the server is gone */
 	struct connect_server *server;	 /* likewise */
+	struct event *resume;
 	SSL_CTX *tls;
 	unsigned count, max;
 	unsigned refs;
@@ -47,10 +51,21 @@ struct slot {
 	SSL *ssl;
 };
 
+/* evhttp keeps the listener's callback argument for itself: this is how an error finds its gate. */
+static _Thread_local struct gate *gates;
+
 static void gate_put(struct gate *g)
 {
+	struct gate **at = &gates;
+
 	if (--g->refs)
 		return;
+	while (*at && *at != g)
+		at = &(*at)->next;
+	if (*at)
+		*at = g->next;
+	if (g->resume)
+		event_free(g->resume);
 	SSL_CTX_free(g->tls);
 	free(g);
 }
@@ -152,6 +167,32 @@ static int resolve(const struct connect_cfg *cfg, struct sockaddr_storage *ss, s
 	return 0;
 }
 
+static void on_resume(evutil_socket_t fd, short what, void *arg)
+{
+	struct gate *g = arg;
+
+	(void)fd, (void)what;
+	if (g->listener && g->count < g->max)
+		evconnlistener_enable(g->listener);
+}
+
+/* Out of descriptors, most likely: without a pause accept would spin. */
+static void on_accept_error(struct evconnlistener *ev, void *arg)
+{
+	struct timeval tv = {.tv_sec = RESUME_S};
+
+	(void)arg;
+	for (struct gate *g = gates; g; g = g->next) {
+		if (g->listener != ev)
+			continue;
+		counter_add(&g->server->counters[CONNECT_C_accepts_put_off], 1);
+		log_warn("API: cannot accept connections: %s; trying again in %d s", strerror(errno),
+			 RESUME_S);
+		evconnlistener_disable(ev);
+		event_add(g->resume, &tv);
+	}
+}
+
 static int bind_listener(struct connect_server *s)
 {
 	struct sockaddr_storage ss;
@@ -179,6 +220,7 @@ static int bind_listener(struct connect_server *s)
 		s->gate->listener = NULL;
 		return -ENOMEM;
 	}
+	evconnlistener_set_error_cb(s->gate->listener, on_accept_error);
 	return 0;
 }
 
@@ -199,12 +241,17 @@ static int start(struct connect_server *s)
 		return -ENOMEM;
 	SSL_CTX_up_ref(s->cfg.tls);
 	*s->gate = (struct gate){
+		.next = gates,
 		.base = s->cfg.base,
 		.server = s,
 		.tls = s->cfg.tls,
 		.max = s->cfg.connections_max ? s->cfg.connections_max : CONNECTIONS_MAX_DEFAULT,
 		.refs = 1,
 	};
+	gates = s->gate;
+	s->gate->resume = evtimer_new(s->cfg.base, on_resume, s->gate);
+	if (!s->gate->resume)
+		return -ENOMEM;
 	evhttp_set_bevcb(s->http, make_bev, s->gate);
 	evhttp_set_gencb(s->http, connect_on_request, s);
 	evhttp_set_max_headers_size(s->http, HEADERS_MAX);
@@ -255,6 +302,8 @@ void connect_free(struct connect_server *s)
 	if (s->gate) {
 		s->gate->server = NULL;
 		s->gate->listener = NULL; /* freed by evhttp_free() */
+		if (s->gate->resume)
+			event_del(s->gate->resume);
 	}
 	if (s->http)
 		evhttp_free(s->http);

@@ -194,6 +194,16 @@ static int make_admin_token(struct control *c, const char *path, struct pki_why 
 	return rc;
 }
 
+/* Left alone when it says this already: a start needs no room on a full disk. */
+static int write_if_new(const char *path, const char *text, struct pki_why *pw)
+{
+	char *have = NULL;
+	bool same = !pki_read_file(path, PKI_PEM_MAX, &have, NULL, NULL) && !strcmp(have, text);
+
+	free(have);
+	return same ? 0 : pki_write_file(path, text, strlen(text), 0644, pw);
+}
+
 /* What outriggerctl on this machine works with. Files that are there stay. */
 static int make_admin(struct control *c, struct pki_why *pw)
 {
@@ -210,7 +220,7 @@ static int make_admin(struct control *c, struct pki_why *pw)
 			log_info("made an administrator's certificate: %s", crt);
 	}
 	if (!rc)
-		rc = pki_write_file(ca, pki_ca_pem(c->pki), strlen(pki_ca_pem(c->pki)), 0644, pw);
+		rc = write_if_new(ca, pki_ca_pem(c->pki), pw);
 	if (!rc && access(token, F_OK)) {
 		rc = make_admin_token(c, token, pw);
 		if (!rc)
@@ -307,8 +317,8 @@ static SSL_CTX *server_tls(struct control *c, enum pki_client client, const stru
 	return tls;
 }
 
-/* Where outriggerctl on this machine finds the API. */
-static int write_api_file(struct control *c, const struct why *w)
+/* Where outriggerctl on this machine finds the API. A full disk does not keep the appliance from serving. */
+static void write_api_file(struct control *c)
 {
 	const char *a = c->cfg.api_address;
 	char path[PATH_MAX], text[128];
@@ -320,7 +330,8 @@ static int write_api_file(struct control *c, const struct why *w)
 	snprintf(text, sizeof(text), v6 ? "[%s]:%u\n" : "%s:%u\n", any ? "127.0.0.1" : a,
 		 connect_port(c->server));
 	path_of(c, "admin/api", path);
-	return pki_write_file(path, text, strlen(text), 0644, &pw) ? say(w, -EIO, "%s", pw.text) : 0;
+	if (write_if_new(path, text, &pw))
+		log_warn("%s: outriggerctl may need --api", pw.text);
 }
 
 int control_listen(struct control *c, char *why, size_t why_size)
@@ -345,7 +356,8 @@ int control_listen(struct control *c, char *why, size_t why_size)
 		return say(&w, rc, "API address %s port %u: %s; choose another or stop what uses it",
 			   c->cfg.api_address ? c->cfg.api_address : "*", c->cfg.api_port, strerror(-rc));
 	api_set_server(c->api, c->server);
-	return write_api_file(c, &w);
+	write_api_file(c);
+	return 0;
 }
 
 void control_fini(struct control *c)

@@ -28,8 +28,14 @@ static const char schema[] =
 
 int store_fail(struct store *s, int sqlite_rc)
 {
-	snprintf(s->error, sizeof(s->error), "%s: %s", s->path, sqlite3_errmsg(s->db));
-	switch (sqlite_rc & 0xff) {
+	int kind = sqlite_rc & 0xff;
+
+	/* What can be saved of it is not for a daemon to decide. */
+	snprintf(s->error, sizeof(s->error), "%s: %s%s", s->path, sqlite3_errmsg(s->db),
+		 kind == SQLITE_CORRUPT || kind == SQLITE_NOTADB
+			 ? "; put a copy of it back, see BACKUP in outriggerd(8)"
+			 : "");
+	switch (kind) {
 	case SQLITE_FULL:
 		return -ENOSPC;
 	case SQLITE_READONLY:

@@ -692,6 +692,49 @@ static void a_store_that_cannot_be_written(void **state)
 	assert_false(says("storeError"));
 }
 
+/* What a start needs is there already: a full disk does not keep the appliance from serving. */
+static void a_start_with_a_full_store(void **state)
+{
+	struct rlimit old, full;
+
+	(void)state;
+	provision();
+	stop();
+	signal(SIGXFSZ, SIG_IGN);
+	getrlimit(RLIMIT_FSIZE, &old);
+	full = old;
+	full.rlim_cur = 1;
+	setrlimit(RLIMIT_FSIZE, &full);
+	start();
+	must("VNicService/GetVNic", "{\"name\":\"v1\"}");
+	setrlimit(RLIMIT_FSIZE, &old);
+}
+
+static void connections_without_a_descriptor_wait(void **state)
+{
+	struct sockaddr_in sin = {.sin_family = AF_INET,
+				  .sin_port = htons(control_api_port(ctl)),
+				  .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	int fd = socket(AF_INET, SOCK_STREAM, 0);
+	struct rlimit old, low;
+	const char *found;
+
+	(void)state;
+	getrlimit(RLIMIT_NOFILE, &old);
+	low = old;
+	low.rlim_cur = (rlim_t)dup(0);
+	close((int)low.rlim_cur);
+	assert_int_equal(connect(fd, (struct sockaddr *)&sin, sizeof(sin)), 0);
+	setrlimit(RLIMIT_NOFILE, &low);
+	settle(base, 50);
+	setrlimit(RLIMIT_NOFILE, &old);
+	must("ApplianceService/ListCounters", "{\"prefix\":\"api/accepts_put_off\"}");
+	found = strstr(answer.body, "\"value\":\"");
+	assert_non_null(found);
+	assert_in_range(strtoul(found + 9, NULL, 10), 1, 60); /* not as often as the loop turns */
+	close(fd);
+}
+
 static void status_and_counters(void **state)
 {
 	(void)state;
@@ -848,6 +891,8 @@ int main(void)
 		T(a_client_that_leaves),
 		T(a_server_that_stops),
 		T(a_store_that_cannot_be_written),
+		T(a_start_with_a_full_store),
+		T(connections_without_a_descriptor_wait),
 		T(status_and_counters),
 		T(lists_come_in_pages),
 		T(a_pool_that_cannot_be_opened),
