@@ -3,6 +3,8 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <getopt.h>
+#include <grp.h>
+#include <limits.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -29,7 +31,9 @@
 /* Of a VM with a vNIC and a disk of one queue each: sockets, kicks, calls, the region of requests in flight.
  */
 #define FILES_PER_VM 8u
-#define FILES_WANTED 4096u
+/* A host's certificate is not renewed by itself: from so many days before its end each start says so. */
+#define CERT_DAYS_LEFT 60u
+#define FILES_WANTED   4096u
 
 struct options {
 	const char *state, *run_dir, *group, *token;
@@ -43,8 +47,8 @@ struct options {
 	unsigned nthreads;
 	int cpu[LANES_MAX]; /* -1: any */
 	unsigned ncpus;
-	int ready_fd;
-	uint32_t chunk; /* 0: not given */
+	unsigned ready_fd; /* UINT_MAX: not given */
+	unsigned chunk;	   /* 0: not given */
 	enum log_level level;
 };
 
@@ -126,8 +130,22 @@ static bool parse_cpus(const char *text, struct options *o)
 	return false;
 }
 
+static int check_enroll(const struct options *o)
+{
+	if (o->nappliances != 1)
+		return 1 + usage_error("enroll: %s",
+				       o->nappliances ? "one --appliance is enough, any of its addresses"
+						      : "--appliance is missing: where is its API?");
+	if (!o->token)
+		return 1 + usage_error("%s is missing: get one with `outriggerctl host enroll-token NAME`",
+				       "--token");
+	return 0;
+}
+
 static int check(const struct options *o)
 {
+	if (o->token)
+		return 1 + usage_error("%s belongs to `outrigger-agent enroll`", "--token");
 	if (!o->nappliances)
 		return 1 + usage_error("%s is missing: where is the appliance?", "--appliance");
 	if (o->ncpus && o->ncpus != o->nthreads)
@@ -140,7 +158,7 @@ static int check(const struct options *o)
 }
 
 /* 0: go on; else the exit status + 1. */
-static int parse(int argc, char **argv, struct options *o)
+static int parse(int argc, char **argv, bool enroll, struct options *o)
 {
 	static const struct option longs[] = {
 		{"appliance", required_argument, NULL, 'a'},  {"token", required_argument, NULL, 't'},
@@ -152,7 +170,7 @@ static int parse(int argc, char **argv, struct options *o)
 		{"ready-fd", required_argument, NULL, 'f'},   {"help", no_argument, NULL, 'h'},
 		{"version", no_argument, NULL, 'V'},	      {NULL, 0, NULL, 0},
 	};
-	char why[160], *end;
+	char why[240];
 	int c;
 
 	opterr = 0;
@@ -188,8 +206,7 @@ static int parse(int argc, char **argv, struct options *o)
 			o->group = optarg;
 			break;
 		case 'c':
-			o->chunk = (uint32_t)strtoul(optarg, &end, 10);
-			if (*end || o->chunk < RT_CHUNK_MIN || o->chunk > RT_CHUNK_MAX)
+			if (!parse_number(optarg, RT_CHUNK_MAX, &o->chunk) || o->chunk < RT_CHUNK_MIN)
 				return 1 + usage_error("--chunk: '%s' is not within 256 to 8192", optarg);
 			break;
 		case 'i':
@@ -199,8 +216,8 @@ static int parse(int argc, char **argv, struct options *o)
 			break;
 		case 'C':
 			if (!parse_cpus(optarg, o))
-				return 1 +
-				       usage_error("--cpu: '%s' is not the number of a processor", optarg);
+				return 1 + usage_error("--cpu: '%s' is not N[,N...]: processors, 16 at most",
+						       optarg);
 			break;
 		case 'n':
 			if (!parse_number(optarg, LANES_MAX, &o->nthreads) || !o->nthreads)
@@ -217,7 +234,8 @@ static int parse(int argc, char **argv, struct options *o)
 						   optarg);
 			break;
 		case 'f':
-			o->ready_fd = atoi(optarg);
+			if (!parse_number(optarg, INT_MAX, &o->ready_fd))
+				return 1 + usage_error("--ready-fd: '%s' is no descriptor", optarg);
 			break;
 		case 'h':
 			fputs(usage_text, stdout);
@@ -230,17 +248,20 @@ static int parse(int argc, char **argv, struct options *o)
 		}
 	}
 	if (optind < argc)
-		return 1 + usage_error("unexpected argument: %s", argv[optind]);
-	return check(o);
+		return 1 + usage_error(strcmp(argv[optind], "enroll")
+					       ? "unexpected argument: %s"
+					       : "%s comes first, its options behind it",
+				       argv[optind]);
+	return enroll ? check_enroll(o) : check(o);
 }
 
-static void ready(int fd)
+static void ready(unsigned fd)
 {
-	if (fd < 0)
+	if (fd == UINT_MAX)
 		return;
-	if (write(fd, "\n", 1) != 1)
-		log_warn("--ready-fd %d: %s", fd, strerror(errno));
-	close(fd);
+	if (write((int)fd, "\n", 1) != 1)
+		log_warn("--ready-fd %u: %s", fd, strerror(errno));
+	close((int)fd);
 }
 
 static void on_signal(evutil_socket_t sig, short what, void *arg)
@@ -266,6 +287,8 @@ static char *split_host(const char *text, uint16_t *port)
 				     : strndup(buf, strcspn(buf, ":"));
 		return host;
 	}
+	if (!*text || colon == text)
+		return NULL;
 	if (!colon)
 		return strdup(text);
 	n = strtoul(colon + 1, &end, 10);
@@ -294,14 +317,31 @@ static SSL_CTX *load_identity(const char *state)
 	tls = pki_client_ctx(ca, crt, key, &why);
 	if (!tls)
 		log_err("cannot use this host's certificate: %s", why.text);
+	else if (pki_cert_dates(crt, CERT_DAYS_LEFT, &why))
+		log_warn("%s: is this host's clock right? Else enrol again (`outriggerctl host enroll-token "
+			 "NAME`) "
+			 "and restart the agent",
+			 why.text);
 	return tls;
+}
+
+/* Found once, at the start: what answers may be a directory service. */
+static int find_group(const char *name, gid_t *gid)
+{
+	const struct group *g = getgrnam(name);
+
+	if (!g) {
+		log_err("--group %s: there is no such group here; name QEMU's", name);
+		return -ENOENT;
+	}
+	*gid = g->gr_gid;
+	return 0;
 }
 
 static int serve(const struct options *o)
 {
 	struct agent_session_cfg cfg = {
 		.run_dir = o->run_dir,
-		.group = o->group,
 		.impair = o->impaired ? &o->impair : NULL,
 		.chunk = o->chunk,
 		.poll_ns = o->poll_us * NSEC_PER_USEC,
@@ -330,6 +370,8 @@ static int serve(const struct options *o)
 			goto out;
 		}
 	}
+	if (o->group && find_group(o->group, &cfg.group))
+		goto out;
 	cfg.tls = load_identity(o->state);
 	if (!cfg.tls)
 		goto out;
@@ -375,22 +417,20 @@ out:
 
 int main(int argc, char **argv)
 {
-	struct options o = {
-		.state = STATE_DIR, .run_dir = RUN_DIR, .nthreads = 1, .ready_fd = -1, .level = LOG_INFO};
+	struct options o = {.state = STATE_DIR,
+			    .run_dir = RUN_DIR,
+			    .nthreads = 1,
+			    .ready_fd = UINT_MAX,
+			    .level = LOG_INFO};
 	bool enroll = argc > 1 && !strcmp(argv[1], "enroll");
 	int r;
 
 	for (unsigned i = 0; i < LANES_MAX; i++)
 		o.cpu[i] = -1;
 	signal(SIGPIPE, SIG_IGN);
-	r = parse(argc - enroll, argv + enroll, &o);
+	r = parse(argc - enroll, argv + enroll, enroll, &o);
 	if (r)
 		return r - 1;
 	log_init("outrigger-agent", o.level);
-	if (!enroll)
-		return serve(&o);
-	if (!o.token)
-		return usage_error("%s is missing: get one with `outriggerctl host enroll-token NAME`",
-				   "--token");
-	return agent_enroll(o.appliance[0], o.token, o.state);
+	return enroll ? agent_enroll(o.appliance[0], o.token, o.state) : serve(&o);
 }

@@ -28,7 +28,8 @@ struct agent_session_cfg {
 	} target[AGENT_TARGETS];
 	unsigned ntargets; /* at least 1 */
 	SSL_CTX *tls;	   /* a reference is taken */
-	const char *run_dir, *group;
+	const char *run_dir;
+	gid_t group;			      /* of the guests' sockets; 0: the process's */
 	const struct link_impair_cfg *impair; /* NULL: none */
 	uint32_t chunk;		       /* largest packet payload to try, RT_CHUNK_MIN..MAX; 0: RT_CHUNK_MAX */
 	uint64_t poll_ns;	       /* engine_cfg.poll_ns */

@@ -174,7 +174,7 @@ int engine_create(const struct engine_cfg *cfg, struct engine **out)
 	e->lanes = cfg->lanes;
 	e->lane = cfg->lane;
 	e->run_dir = strdup(cfg->run_dir);
-	e->group = cfg->group ? strdup(cfg->group) : NULL;
+	e->group = cfg->group;
 	if (cfg->impair) {
 		e->impair = *cfg->impair;
 		e->impaired = true;
@@ -190,8 +190,8 @@ int engine_create(const struct engine_cfg *cfg, struct engine **out)
 	e->soon = e->soon_fd < 0
 			  ? NULL
 			  : event_new(cfg->base, e->soon_fd, EV_READ | EV_PERSIST | EV_ET, on_timer, e);
-	if (!e->run_dir || (cfg->group && !e->group) || !e->host || !e->bufs || !e->work || !e->timer ||
-	    !e->soon || event_add(e->soon, NULL) || engine_lane_up(e)) {
+	if (!e->run_dir || !e->host || !e->bufs || !e->work || !e->timer || !e->soon ||
+	    event_add(e->soon, NULL) || engine_lane_up(e)) {
 		engine_destroy(e);
 		return -ENOMEM;
 	}
@@ -220,7 +220,6 @@ void engine_destroy(struct engine *e)
 	if (e->soon_fd >= 0)
 		close(e->soon_fd);
 	free(e->run_dir);
-	free(e->group);
 	free(e);
 }
 

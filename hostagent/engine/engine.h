@@ -57,7 +57,7 @@ struct engine_up {
 struct engine_cfg {
 	struct event_base *base;
 	const char *run_dir;		      /* of the guests' sockets */
-	const char *group;		      /* of socket files; NULL: the process's */
+	gid_t group;			      /* of socket files; 0: the process's */
 	const struct link_impair_cfg *impair; /* NULL: none */
 	uint64_t poll_ns;		      /* 0: never poll */
 	const struct verbs_port *rdma;	      /* RDMA ports; copied */

@@ -243,7 +243,11 @@ static const char *fe_why(const struct engine_dev_cfg *c, int err)
 		return c->tap ? "may not make a TAP: the agent needs CAP_NET_ADMIN and /dev/net/tun"
 			      : "may not make its socket: look at the owner and mode of the run directory";
 	case -ENOENT:
-		return "no such directory or group: the run directory must exist, and so must --group";
+		return "the run directory is gone: the agent makes it at its start";
+	case -EMFILE:
+	case -ENFILE:
+		return "no more open files: raise LimitNOFILE= (ulimit -Hn) and "
+		       "fs.inotify.max_user_instances";
 	case -EEXIST:
 		return c->tap ? "a network interface of this name exists already: choose another tap_name"
 			      : "another process listens on its socket";

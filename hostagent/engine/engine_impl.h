@@ -69,7 +69,8 @@ extern const char *const engine_counter_names[ENGINE_NCOUNTERS];
 
 struct engine {
 	struct event_base *base;
-	char *run_dir, *group;
+	char *run_dir;
+	gid_t group;
 	const struct engine_up *up;
 	void *ctx;
 	struct link_impair_cfg impair;

@@ -11,7 +11,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <grp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,6 +24,9 @@
 /* A message is sent in one piece. Who leaves one half said may even be gone, if what it said first was
  * a descriptor of its own end: that end is then open in us. */
 #define STALL_S 2
+/* A connection that cannot be taken (no descriptor is left) stays where it waits, and would wake the loop for
+ * ever. */
+#define ACCEPT_PAUSE_S 1
 
 static void retry_later(struct fe_vu *f)
 {
@@ -272,11 +274,17 @@ static void try_connect(struct fe_vu *f)
 	adopt_connection(f, fd);
 }
 
+/* A NIC connects again, a disk listens again. */
 static void on_retry(evutil_socket_t fd, short what, void *arg)
 {
+	struct fe_vu *f = arg;
+
 	(void)fd;
 	(void)what;
-	try_connect(arg);
+	if (f->kind == FE_NET)
+		try_connect(f);
+	else if (f->listen_ev)
+		event_add(f->listen_ev, NULL);
 }
 
 static void on_seen(void *arg)
@@ -292,10 +300,16 @@ static void on_seen(void *arg)
 
 static void on_accept(evutil_socket_t lfd, short what, void *arg)
 {
+	static const struct timeval pause = {ACCEPT_PAUSE_S, 0};
 	struct fe_vu *f = arg;
 	int fd = accept4(lfd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
 	(void)what;
+	if (fd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)) {
+		fe_vu_count(f, FE_VU_C_accepts_put_off);
+		event_del(f->listen_ev);
+		evtimer_add(f->retry_ev, &pause);
+	}
 	if (fd < 0)
 		return;
 	if (f->fd >= 0) {
@@ -326,17 +340,10 @@ static int clear_stale(struct fe_vu *f)
 	return unlink(f->addr.sun_path) && errno != ENOENT ? -errno : 0;
 }
 
-static int set_owner_mode(struct fe_vu *f, const char *group)
+static int set_owner_mode(struct fe_vu *f)
 {
-	struct group gr, *found = NULL;
-	char buf[4096];
-
-	if (group) {
-		if (getgrnam_r(group, &gr, buf, sizeof(buf), &found) || !found)
-			return -ENOENT;
-		if (chown(f->addr.sun_path, (uid_t)-1, gr.gr_gid))
-			return -errno;
-	}
+	if (f->group && chown(f->addr.sun_path, (uid_t)-1, f->group))
+		return -errno;
 	return chmod(f->addr.sun_path, 0660) ? -errno : 0;
 }
 
@@ -353,7 +360,7 @@ static int open_listener(struct fe_vu *f)
 		return -errno;
 	if (lstat(f->addr.sun_path, &f->listen_stat))
 		return -errno;
-	err = set_owner_mode(f, f->group);
+	err = set_owner_mode(f);
 	if (err)
 		return err;
 	if (listen(f->listen_fd, 4))
@@ -405,13 +412,13 @@ int fe_sock_open(struct fe_vu *f)
 					 .seen = f->kind == FE_BLK ? on_listener_seen : on_seen,
 					 .arg = f,
 					 .own = f->kind == FE_BLK};
+	f->retry_ev = evtimer_new(f->base, on_retry, f);
+	if (!f->retry_ev)
+		return -ENOMEM;
 	if (f->kind == FE_BLK) {
 		err = open_listener(f);
 		return err ? err : fe_watch_add(f->base, f->dir, &f->watcher);
 	}
-	f->retry_ev = evtimer_new(f->base, on_retry, f);
-	if (!f->retry_ev)
-		return -ENOMEM;
 	err = fe_watch_add(f->base, f->dir, &f->watcher);
 	if (err)
 		return err;

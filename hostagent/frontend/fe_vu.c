@@ -292,7 +292,6 @@ static void vu_destroy(struct fe *fe)
 		event_free(f->settle_ev);
 	if (f->listen_again_ev)
 		event_free(f->listen_again_ev);
-	free(f->group);
 	free(f);
 }
 
@@ -346,14 +345,10 @@ static int vu_create(struct fe **out, struct event_base *base, const struct fe_c
 	f->arg = arg;
 	f->kind = cfg->kind;
 	f->nqueues = cfg->nqueues;
-	f->group = cfg->group ? strdup(cfg->group) : NULL;
+	f->group = cfg->group;
 	f->fd = f->listen_fd = -1;
 	snprintf(f->device, sizeof(f->device), "%s", cfg->name);
 	snprintf(f->name, sizeof(f->name), "%s.sock", cfg->name);
-	if (cfg->group && !f->group) {
-		free(f);
-		return -ENOMEM;
-	}
 	err = snprintf(f->dir, sizeof(f->dir), "%s", cfg->dir ? cfg->dir : "/run/outrigger") <
 			      (int)sizeof(f->dir)
 		      ? open_device(f, cfg)

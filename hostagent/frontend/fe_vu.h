@@ -17,6 +17,7 @@
 #define FE_VU_COUNTERS(X)                                                                                    \
 	X(connections)                                                                                       \
 	X(connections_refused)                                                                               \
+	X(accepts_put_off) /* no descriptor was left for one that connects */                                \
 	X(protocol_errors)                                                                                   \
 	X(kicks)                                                                                             \
 	X(kicks_idle)	   /* of a queue that does not run */                                                \
@@ -62,7 +63,7 @@ struct fe_vu {
 	char name[FE_NAME_MAX + 8]; /* file name of the socket */
 	char dir[sizeof(((struct sockaddr_un *)0)->sun_path)];
 	struct sockaddr_un addr;
-	char *group;		 /* of the socket file; NULL: the process's */
+	gid_t group;		 /* of the socket file; 0: the process's */
 	int fd, listen_fd;	 /* -1: none */
 	struct stat listen_stat; /* of the socket file we bound, to unlink no other */
 	struct event *read_ev, *hup_ev, *listen_ev, *retry_ev, *stall_ev;

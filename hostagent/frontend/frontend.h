@@ -57,7 +57,7 @@ struct fe_config {
 	const char *name; /* socket DIR/NAME.sock, or the TAP's name; letters, digits, '-', '_', '.' */
 	enum fe_kind kind;
 	const char *dir;     /* vhost-user: socket directory, must exist; NULL: /run/outrigger */
-	const char *group;   /* vhost-user blk: group of the socket file; NULL: the process's */
+	gid_t group;	     /* vhost-user blk: group of the socket file; 0: the process's */
 	uint16_t nqueues;    /* virtqueues; net: even, 2i receives (device to guest), 2i + 1 transmits */
 	uint16_t queue_size; /* largest ring the user may set up; a power of two */
 	uint64_t features;   /* VIRTIO_F_*, VIRTIO_NET_F_*, VIRTIO_BLK_F_* offered */
@@ -113,7 +113,7 @@ extern const struct fe_ops fe_tap;	  /* FE_NET; needs CAP_NET_ADMIN */
 
 /*
  * 0, or -EINVAL (configuration), -ENAMETOOLONG (socket path over 107 bytes), -EEXIST (another process listens
- * there, or the TAP's name is taken), -ENOENT (no such directory or group), -EACCES/-EPERM, -ENOMEM.
+ * there, or the TAP's name is taken), -ENOENT (no such directory), -EACCES/-EPERM, -ENOMEM.
  * Nothing is called up before the loop runs.
  */
 static inline int fe_create(const struct fe_ops *ops, struct fe **out, struct event_base *base,

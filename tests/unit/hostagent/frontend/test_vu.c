@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -338,9 +339,6 @@ static void create__refuses(void **state)
 	c.queue_size = 100;
 	assert_int_equal(fe_create(&fe_vhost_user, &fe, base, &c, &up, NULL), -EINVAL);
 	c = blk;
-	c.group = "no-such-group";
-	assert_int_equal(fe_create(&fe_vhost_user, &fe, base, &c, &up, NULL), -ENOENT);
-	assert_int_equal(access(path, F_OK), -1);
 	memset(deep, 'x', sizeof(deep));
 	deep[0] = '/';
 	deep[110] = '\0';
@@ -691,6 +689,36 @@ static void loop__changes_while_a_socket_is_waited_for(void **state)
 	vfront_fini(&front);
 }
 
+static bool put_off(void *arg)
+{
+	(void)arg;
+	return counted("accepts_put_off") > 0;
+}
+
+/* Who connects while no descriptor is left waits, without keeping the loop busy, and is served later. */
+static void accept__waits_for_a_descriptor(void **state)
+{
+	struct rlimit old, low;
+
+	(void)state;
+	assert_int_equal(fe_create(&fe_vhost_user, &fe, base, &blk, &up, NULL), 0);
+	connect_front();
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &old), 0);
+	low = old;
+	low.rlim_cur = (rlim_t)dup(0);
+	close((int)low.rlim_cur);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &low), 0);
+	assert_true(vhost_sock_until(&sock, put_off, NULL));
+	for (int i = 0; i < 20; i++)
+		pump_some();
+	assert_in_range(counted("accepts_put_off"), 1, 100);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
+	assert_true(until("attached"));
+	run_queues(1);
+	echo_one(0);
+	vfront_fini(&front);
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -710,6 +738,7 @@ int main(void)
 		T(hostile__leaves_its_own_end_behind),
 		T(config__change_reaches_the_back_channel),
 		T(kicks__for_nothing_are_muted),
+		T(accept__waits_for_a_descriptor),
 		T(loop__changes_under_a_user),
 		T(loop__changes_while_a_socket_is_waited_for),
 	};
