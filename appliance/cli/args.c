@@ -46,10 +46,11 @@ static int read_output(struct reader *r, const char *v)
 	return FAIL(r, "--output %s: must be table, wide, json or name", v);
 }
 
+/* None of them has a use for 0. */
 static int read_number(struct reader *r, const char *name, const char *v, uint64_t max, uint64_t *out)
 {
-	if (cli_uint_parse(v, max, out))
-		return FAIL(r, "%s %s: must be a number up to %llu", name, v, (unsigned long long)max);
+	if (cli_uint_parse(v, max, out) || !*out)
+		return FAIL(r, "%s %s: must be a number from 1 to %llu", name, v, (unsigned long long)max);
 	return 0;
 }
 
@@ -108,8 +109,6 @@ static int read_option(struct reader *r, const struct cli_option *o)
 		return err;
 	}
 	err = read_number(r, o->name, v, TIMEOUT_MAX, &num);
-	if (!err && num == 0)
-		return FAIL(r, "--timeout 0: must be at least 1");
 	a->timeout = err ? 0 : (uint32_t)num;
 	return err;
 }
@@ -303,6 +302,8 @@ static int check(struct reader *r)
 		return FAIL(r, "%s move %s: give --host HOST, and nothing else", a->noun->name, a->names[0]);
 	if (a->revision && v->id != CLI_SET && v->id != CLI_DELETE && v->id != CLI_MOVE)
 		return FAIL(r, "%s %s takes no --revision", a->noun->name, v->name);
+	if (a->ttl && v->id != CLI_ENROLL_TOKEN)
+		return FAIL(r, "%s %s takes no --ttl", a->noun->name, v->name);
 	return 0;
 }
 

@@ -317,7 +317,8 @@ static void tell_json(struct run *r)
 
 	if (r->a->output != CLI_JSON || n == 0)
 		return;
-	if (n > 1) {
+	/* Who asks for several gets a list, however many there are. */
+	if (r->a->nnames > 1) {
 		many = json_object();
 		json_object_set(many, r->a->noun->keys, r->answers);
 	}
@@ -353,6 +354,23 @@ static void run_noun(struct run *r)
 	tell_json(r);
 }
 
+static bool is_version(const struct cli_args *a)
+{
+	return a->command && strcmp(a->command->name, "version") == 0;
+}
+
+/* Our own, and of the appliance what there is to know. */
+static void version_json(struct run *r, const json_t *appliance)
+{
+	json_t *both = json_object();
+
+	json_object_set_new(both, "outriggerctl", json_string(OUTRIGGER_VERSION));
+	if (appliance)
+		json_object_set_new(both, "appliance", json_string(text_of(appliance, "version", "")));
+	json_array_append_new(r->answers, both);
+	tell_json(r);
+}
+
 static void run_command(struct run *r)
 {
 	const struct cli_args *a = r->a;
@@ -365,14 +383,20 @@ static void run_command(struct run *r)
 	else
 		answer = call(r, NULL, method, body);
 	json_decref(body);
+	if (is_version(a) && a->output == CLI_JSON && !a->dry_run)
+		version_json(r, answer);
 	if (!answer)
 		return;
+	if (is_version(a) && a->output == CLI_JSON) {
+		json_decref(answer);
+		return;
+	}
 	if (a->output == CLI_JSON) {
 		json_array_append(r->answers, answer);
 		tell_json(r);
 	} else if (strcmp(a->command->name, "counters") == 0) {
 		cli_show_counters(r->out, json_object_get(answer, "counters"), &r->style);
-	} else if (strcmp(a->command->name, "version") == 0) {
+	} else if (is_version(a)) {
 		fprintf(r->out, "appliance     %s\n", text_of(answer, "version", "?"));
 	} else {
 		cli_show_message(r->out, &outrigger__v1__appliance__descriptor, answer, &r->style);
@@ -384,7 +408,7 @@ int cli_run(const struct cli_args *a, FILE *out, FILE *err)
 {
 	const char *no_color = getenv("NO_COLOR"), *term = getenv("TERM");
 	struct run r = {.a = a, .out = out, .err = err, .answers = json_array()};
-	bool version = a->command && strcmp(a->command->name, "version") == 0;
+	bool version = is_version(a);
 	char why[4600];
 	int ret;
 
@@ -405,6 +429,8 @@ int cli_run(const struct cli_args *a, FILE *out, FILE *err)
 			run_noun(&r);
 		else
 			run_command(&r);
+	} else if (a->output == CLI_JSON) {
+		version_json(&r, NULL);
 	}
 	json_decref(r.answers);
 	return r.status;

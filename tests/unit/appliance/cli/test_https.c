@@ -29,7 +29,7 @@ static int listener;
 static uint16_t port;
 
 /* What the server says to the next client, and what it heard. */
-static const char *reply;
+static const char *reply, *next_reply;
 static char heard[8192];
 static char client_name[64];
 
@@ -121,6 +121,9 @@ static void serve(SSL *ssl)
 		SSL_read(ssl, heard + n, 1); /* until the client has enough */
 	else
 		SSL_write(ssl, reply, (int)strlen(reply));
+	if (next_reply)
+		reply = next_reply;
+	next_reply = NULL;
 	SSL_shutdown(ssl);
 }
 
@@ -229,6 +232,14 @@ static int run(const char *answer, const char *line)
 	return status;
 }
 
+#define NOT_FOUND "HTTP/1.1 404 X\r\nContent-Length: 33\r\n\r\n{\"code\":\"not_found\",\"message\":\"\"}"
+
+static int run_two(const char *first, const char *second, const char *line)
+{
+	next_reply = second;
+	return run(first, line);
+}
+
 #define OK(body) "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n\r\n" body
 
 static void a_good_call(void **state)
@@ -257,6 +268,12 @@ static void outputs(void **state)
 	assert_string_equal(out, "{\n  \"name\": \"v\",\n  \"novel\": [\n    1\n  ]\n}\n");
 	assert_int_equal(run(OK("{\"name\":\"v\"}"), "vnic show v v -o json"), 0);
 	assert_non_null(strstr(out, "\"vnics\": ["));
+	/* One of two is a list still. */
+	assert_int_equal(run_two(OK("{\"name\":\"v\"}"), NOT_FOUND, "vnic show v missing -o json"), 3);
+	assert_string_equal(out, "{\n  \"vnics\": [\n    {\n      \"name\": \"v\"\n    }\n  ]\n}\n");
+	assert_int_equal(run(OK("{\"version\":\"7\"}"), "version -o json"), 0);
+	assert_string_equal(out,
+			    "{\n  \"outriggerctl\": \"" OUTRIGGER_VERSION "\",\n  \"appliance\": \"7\"\n}\n");
 	assert_int_equal(run(OK("{\"token\":\"t0\"}"), "host enroll-token h1"), 0);
 	assert_string_equal(out, "t0\n");
 	assert_int_equal(run("hang", "host delete h1 --dry-run"), 0);
