@@ -118,7 +118,7 @@ static int parse_number(const char *text, int max, int *out)
 /* 0: go on; else the exit status + 1. */
 static int parse_one(struct options *o, int c)
 {
-	char why[160];
+	char why[240];
 
 	switch (c) {
 	case O_FABRIC:
@@ -171,8 +171,7 @@ static int parse_one(struct options *o, int c)
 		o->impaired = true;
 		return 0;
 	case O_RUN:
-		if ((mkdir(optarg, 0750) && errno != EEXIST) || chdir(optarg))
-			return 1 + usage_error("--run-dir: cannot use %s", optarg);
+		o->run_dir = optarg;
 		return 0;
 	case O_LEVEL:
 		return log_level_parse(optarg, &o->level)
@@ -198,27 +197,69 @@ static int parse_one(struct options *o, int c)
 		puts("outriggerd " OUTRIGGER_VERSION);
 		return 1;
 	default:
-		return 1 + usage_error("unknown option or missing value: %s", "see the options below --help");
+		return 1 + usage_error("unknown option or missing value: %s", "see below");
 	}
+}
+
+/* A path that was meant from where we were started. */
+static int keep_path(const char **path)
+{
+	char here[PATH_MAX], *whole;
+
+	if (!*path || **path == '/')
+		return 0;
+	if (!getcwd(here, sizeof(here)) || asprintf(&whole, "%s/%s", here, *path) < 0)
+		return -errno;
+	*path = whole;
+	return 0;
+}
+
+static int enter_run_dir(struct options *o)
+{
+	if (!o->run_dir)
+		return 0;
+	if (keep_path(&o->state) || keep_path(&o->xdp_prog))
+		return -errno;
+	return (mkdir(o->run_dir, 0750) && errno != EEXIST) || chdir(o->run_dir) ? -errno : 0;
+}
+
+static bool is_twice(const struct options *o, unsigned i)
+{
+	for (unsigned j = 0; j < i; j++)
+		if (link_addr_equal(&o->fabric_addr[i], &o->fabric_addr[j]))
+			return true;
+	return false;
 }
 
 /* What several options say together, and their addresses. */
 static int check(struct options *o)
 {
+	int r;
+
 	if (o->nports && o->nports != o->nfabrics)
 		return 1 + usage_error("one --fabric-port for each --fabric, in the same order%s", "");
 	if (!o->nfabrics)
 		return 1 + usage_error("%s is missing: the address that host agents reach this appliance at",
 				       "--fabric");
-	for (unsigned i = 0; i < o->nfabrics; i++)
+	for (unsigned i = 0; i < o->nfabrics; i++) {
 		if (link_addr_parse(&o->fabric_addr[i], o->fabric[i], LINK_FABRIC_PORT))
 			return 1 + usage_error("--fabric: '%s' is not an address; write ADDRESS or "
 					       "ADDRESS:PORT, IPv6 in brackets",
 					       o->fabric[i]);
+		if (is_twice(o, i))
+			return 1 + usage_error("--fabric: %s is there twice; a second path has an address of "
+					       "its own",
+					       o->fabric[i]);
+	}
 	if (link_addr_parse(&o->api_addr, o->listen_api, CONTROL_API_PORT))
 		return 1 + usage_error("--listen-api: '%s' is not an address; write ADDRESS:PORT, IPv6 in "
 				       "brackets",
 				       o->listen_api);
+	r = enter_run_dir(o);
+	if (r) {
+		fprintf(stderr, "outriggerd: --run-dir: cannot use %s: %s\n", o->run_dir, strerror(-r));
+		return 2;
+	}
 	return 0;
 }
 

@@ -13,9 +13,9 @@
 #include "fabric/link/link_impair.h"
 #include "fabric/link/verbs/verbs.h"
 
-/* Texts are argv's own. What was not given has its default. */
+/* Texts are argv's own, or are never freed. What was not given has its default. */
 struct options {
-	const char *state, *listen_api, *xdp_prog;
+	const char *state, *listen_api, *xdp_prog, *run_dir;
 	const char *fabric[HOSTS_FABRICS], *fabric_port[HOSTS_FABRICS];
 	struct link_addr fabric_addr[HOSTS_FABRICS], api_addr; /* of fabric and listen_api */
 	const char *rdma[HOSTS_FABRICS];

@@ -49,10 +49,39 @@ def test_values_out_of_range(world):
     for program, options, word in (("outrigger-agent", ["--appliance", "192.0.2.1", "--poll-us", "50"], "--cpu"),
                                    ("outrigger-agent", ["--appliance", "192.0.2.1", "--poll-us", "1001"], "1001"),
                                    ("outrigger-agent", ["--appliance", "192.0.2.1", "--cpu", "-1"], "-1"),
+                                   ("outrigger-agent", ["--appliance", "192.0.2.1", "--io-threads", "17"], "17"),
+                                   ("outrigger-agent", ["--appliance", "192.0.2.1", "--io-threads", "2", "--cpu", "0"], "each"),
+                                   ("outrigger-agent", ["--appliance", "192.0.2.1", "--chunk", "4294968640"], "4294968640"),
+                                   ("outrigger-agent", ["--appliance", "192.0.2.1", "--ready-fd", "three"], "three"),
+                                   ("outrigger-agent", ["--appliance", "192.0.2.1:70000"], "70000"),
+                                   ("outrigger-agent", ["--appliance", ""], "''"),
+                                   ("outrigger-agent", ["--appliance", "192.0.2.1", "--token", "t"], "enroll"),
+                                   ("outrigger-agent", ["--appliance", "192.0.2.1", "enroll"], "first"),
+                                   ("outrigger-agent", ["enroll", "--appliance", "192.0.2.1"], "--token"),
+                                   ("outrigger-agent", ["enroll", "--token", "t"], "--appliance"),
+                                   ("outrigger-agent", ["--appliance", "192.0.2.1", "--fabric", "verbs:x,mtu=1500"], "1024"),
+                                   ("outriggerd", ["--fabric", "127.0.0.1", "--fabric", "127.0.0.1:4793"], "twice"),
                                    ("outriggerd", ["--fabric", "127.0.0.1", "--gro-us", "51"], "51")):
         done = subprocess.run([world.binary(program), *options], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                               text=True, timeout=PATIENCE)
         expect(done.returncode == 2 and word in done.stdout, f"{program} {options}: {done.returncode}: {done.stdout}")
+
+
+def test_group_that_does_not_exist(world):
+    says(world, "h1", world.agent_command("h1") + ["--group", "no-such-group"], ["no-such-group"])
+
+
+def test_run_directory_that_cannot_be_made(world):
+    says(world, "app", replaced(fresh(world, "tenth"), "--run-dir", "/proc/no"), ["--run-dir", "/proc/no"])
+
+
+def test_relative_state_is_not_in_the_run_directory(world):
+    """It would be gone with it. The API port is taken, so that it ends when the state is made."""
+    command = replaced(replaced(fresh(world, "ninth"), "--fabric", "127.0.0.1"), "--state", "below-here")
+    place = f"{world.directory}/started-from"
+    os.makedirs(place)
+    says(world, "app", ["env", "-C", place, *command], [str(w.API_PORT)])
+    expect(os.path.exists(f"{place}/below-here/state.db"), f"{os.listdir(place)}")
 
 
 def test_help(world):
