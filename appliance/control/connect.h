@@ -51,8 +51,10 @@ struct connect_method {
 	X(drop_framing)                                                                                      \
 	X(drop_path)                                                                                         \
 	X(drop_media)                                                                                        \
-	X(drop_unauthenticated) X(drop_body) X(drop_handshake_timeout)                                       \
-		X(accepts_put_off) /* no descriptor was left for a connection: it waits */
+	X(drop_unauthenticated)                                                                              \
+	X(drop_body)                                                                                         \
+	X(drop_handshake_timeout)                                                                            \
+	X(accepts_put_off) /* no descriptor was left for a connection: it waits */
 #define CONNECT_COUNTER_ENUM(name) CONNECT_C_##name,
 enum connect_counter { CONNECT_COUNTERS(CONNECT_COUNTER_ENUM) CONNECT_NCOUNTERS };
 extern const char *const connect_counter_names[];
