@@ -379,37 +379,3 @@ int pool_path(const struct pool *p, const char *name, char *buf, size_t size)
 	n = snprintf(buf, size, "%s/volumes/%s" SUFFIX, p->dir, name);
 	return n < 0 || (size_t)n >= size ? -ENAMETOOLONG : 0;
 }
-
-static int by_name(const struct dirent **a, const struct dirent **b)
-{
-	char na[POOL_NAME_MAX + 1] = "", nb[POOL_NAME_MAX + 1] = "";
-
-	/* Without the suffix, or "a-b" would stand before "a". */
-	volume_name((*a)->d_name, na);
-	volume_name((*b)->d_name, nb);
-	return strcmp(na, nb);
-}
-
-static int is_volume(const struct dirent *e)
-{
-	char name[POOL_NAME_MAX + 1];
-
-	return volume_name(e->d_name, name);
-}
-
-int pool_list(const struct pool *p, int (*fn)(void *ctx, const struct pool_volume *v), void *ctx)
-{
-	struct dirent **names;
-	struct pool_volume v;
-	int n = scandirat(p->volumes_fd, ".", &names, is_volume, by_name), err = 0;
-
-	if (n < 0)
-		return -errno;
-	for (int i = 0; i < n; i++) {
-		if (!err && stat_file(p, names[i]->d_name, &v) == 0)
-			err = fn(ctx, &v);
-		free(names[i]);
-	}
-	free(names);
-	return err;
-}

@@ -63,8 +63,6 @@ int pool_resize(struct pool *p, const char *name, uint64_t size);
 /* The file of a volume for bdev_uring_open(). -ENOENT, -EINVAL, -ENAMETOOLONG. */
 int pool_path(const struct pool *p, const char *name, char *buf, size_t size);
 int pool_stat(const struct pool *p, const char *name, struct pool_volume *out);
-/* In order of name; fn gives 0 to go on, anything else ends the walk and is returned. */
-int pool_list(const struct pool *p, int (*fn)(void *ctx, const struct pool_volume *v), void *ctx);
 int pool_space(const struct pool *p, struct pool_space *out);
 
 #endif

@@ -62,11 +62,6 @@ const char *obj_name(const ProtobufCMessage *m)
 	return head(m)->name;
 }
 
-const char *obj_uid(const ProtobufCMessage *m)
-{
-	return head(m)->uid;
-}
-
 uint64_t obj_revision(const ProtobufCMessage *m)
 {
 	return head(m)->revision;

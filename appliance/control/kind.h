@@ -42,7 +42,6 @@ bool resource_name_ok(const char *name); /* ^[a-z][a-z0-9-]{0,62}$ */
 
 /* The shared fields. The strings belong to the message. */
 const char *obj_name(const ProtobufCMessage *m);
-const char *obj_uid(const ProtobufCMessage *m);
 uint64_t obj_revision(const ProtobufCMessage *m);
 void obj_set_revision(ProtobufCMessage *m, uint64_t revision);
 int obj_set_uid(ProtobufCMessage *m, const char *uid); /* -ENOMEM */

@@ -393,11 +393,6 @@ bool vdisk_io_idle(const struct vdisk_io *d)
 	return !d->outstanding && !d->waiting.count && !d->kept.count;
 }
 
-const struct blk_volume *vdisk_io_blk(const struct vdisk_io *d)
-{
-	return &d->vol;
-}
-
 const uint64_t *vdisk_io_counters(const struct vdisk_io *d)
 {
 	return d->counters;

@@ -93,7 +93,6 @@ void vdisk_io_destroy(struct vdisk_io *d); /* idle (asserted); NULL is fine */
 int vdisk_io_set_acked(struct vdisk_io *d, uint64_t acked);
 /* The volume has grown: after bdev_refresh(). The guest's configuration space is the caller's. */
 void vdisk_io_resized(struct vdisk_io *d);
-const struct blk_volume *vdisk_io_blk(const struct vdisk_io *d);
 
 /* Takes the request over until complete(). r->priv[0..1] are ours. */
 void vdisk_io_request(struct vdisk_io *d, struct vqt_req *r, uint64_t now);

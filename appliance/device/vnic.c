@@ -299,11 +299,6 @@ const uint64_t *vnic_tunnel_counters(const struct vnic *v)
 	return v->tunnel;
 }
 
-struct device *vnic_device(struct vnic *v)
-{
-	return &v->dev;
-}
-
 int vnic_bind(struct vnic *v, const struct vnic_world *world, struct vqt_peer *peer, void *session,
 	      uint16_t wire, uint32_t epoch, uint32_t window, enum rt_rel rel)
 {

@@ -91,6 +91,5 @@ void vnic_guest(struct vnic *v, uint64_t features, unsigned pairs);
 void vnic_publish(struct vnic *v);
 /* A frame for the guest; takes ownership. */
 void vnic_deliver(struct vnic *v, struct frame *f, uint64_t now);
-struct device *vnic_device(struct vnic *v);
 
 #endif

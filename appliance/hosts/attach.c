@@ -2,8 +2,6 @@
 #include "appliance/hosts/attach.h"
 #include "fabric/base/guard.h"
 
-const char *const attach_state_names[] = {"idle", "binding", "bound", "detaching", "unbinding"};
-
 void attach_init(struct attach *a)
 {
 	*a = (struct attach){.state = ATTACH_IDLE};

@@ -22,7 +22,6 @@
 #include <stdint.h>
 
 enum attach_state { ATTACH_IDLE, ATTACH_BINDING, ATTACH_BOUND, ATTACH_DETACHING, ATTACH_UNBINDING };
-extern const char *const attach_state_names[];
 
 enum attach_step {
 	ATTACH_NOTHING,

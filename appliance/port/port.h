@@ -3,7 +3,6 @@
  * port: the door between the switch and a physical network.
  *
  *	port/dpdk    any DPDK ethdev: a NIC, or af_packet and af_xdp on a kernel interface
- *	port/null    takes everything, gives nothing
  *
  * A frame inside the appliance begins with a virtio_net_hdr of 12 bytes (virtio 1.2, 5.1.6,
  * little-endian, num_buffers included), then comes the Ethernet frame without FCS. A port
@@ -96,8 +95,5 @@ struct port {
 	uint32_t mtu;	  /* bytes of the largest IP packet; a tag comes on top */
 	uint64_t counters[PORT_NCOUNTERS];
 };
-
-/* Takes all, gives nothing: a switch without an uplink. NULL: no memory. */
-struct port *port_null_create(void);
 
 #endif

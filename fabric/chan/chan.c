@@ -81,7 +81,7 @@ void chan_discard(struct chan *c)
 static void end(struct chan *c, const char *reason)
 {
 	enum chan_state was = c->state;
-	bool known = !c->listener || was == CHAN_UP || was == CHAN_FINISHING;
+	bool known = !c->listener || was == CHAN_UP;
 
 	if (was == CHAN_DEAD)
 		return;
@@ -224,8 +224,6 @@ static void on_read(struct bufferevent *bev, void *arg)
 {
 	struct chan *c = arg;
 
-	if (c->state == CHAN_FINISHING)
-		evbuffer_drain(bufferevent_get_input(bev), evbuffer_get_length(bufferevent_get_input(bev)));
 	if (c->state != CHAN_UP)
 		return;
 	bufferevent_setwatermark(bev, EV_READ, 0, CHAN_HEADER + CHAN_MESSAGE_MAX);
@@ -234,15 +232,6 @@ static void on_read(struct bufferevent *bev, void *arg)
 		;
 	if (--c->depth == 0 && c->state == CHAN_DEAD)
 		free(c);
-}
-
-static void on_write(struct bufferevent *bev, void *arg)
-{
-	struct chan *c = arg;
-
-	(void)bev;
-	if (c->state == CHAN_FINISHING)
-		end(c, "closed");
 }
 
 int chan_start(struct event_base *base, int fd, SSL_CTX *tls, bool server, unsigned handshake_ms,
@@ -270,7 +259,7 @@ int chan_start(struct event_base *base, int fd, SSL_CTX *tls, bool server, unsig
 		close(fd);
 		return -ENOMEM;
 	}
-	bufferevent_setcb(c->bev, on_read, on_write, on_event, c);
+	bufferevent_setcb(c->bev, on_read, NULL, on_event, c);
 	bufferevent_setwatermark(c->bev, EV_READ, 0, CHAN_HEADER + CHAN_MESSAGE_MAX);
 	bufferevent_enable(c->bev, EV_READ | EV_WRITE);
 	event_add(c->timer, &tv);
@@ -347,15 +336,6 @@ size_t chan_queued(const struct chan *c)
 void chan_close(struct chan *c)
 {
 	if (c)
-		end(c, "closed");
-}
-
-void chan_finish(struct chan *c)
-{
-	if (c->state != CHAN_UP)
-		return;
-	c->state = CHAN_FINISHING;
-	if (chan_queued(c) == 0)
 		end(c, "closed");
 }
 

@@ -91,8 +91,6 @@ struct chan_listen_cfg {
 int chan_listen(const struct chan_listen_cfg *cfg, struct chan_listener **out);
 uint16_t chan_listener_port(const struct chan_listener *l);
 const uint64_t *chan_listener_counters(const struct chan_listener *l);
-/* New connections of the listener use this context (a renewed certificate); old ones keep theirs. */
-void chan_listener_set_tls(struct chan_listener *l, SSL_CTX *tls);
 /* Ends all its channels (down is called for each that is up). NULL is fine. */
 void chan_listener_free(struct chan_listener *l);
 
@@ -120,8 +118,6 @@ int chan_send(struct chan *c, const void *bytes, size_t len);
 size_t chan_queued(const struct chan *c); /* bytes waiting to be sent */
 /* What is queued may be lost. Calls down("closed") unless that has happened. */
 void chan_close(struct chan *c);
-/* Closes once what is queued has gone out: for a last word. No message is delivered any more. */
-void chan_finish(struct chan *c);
 /* For the user's own per-channel state. */
 void chan_set_user(struct chan *c, void *user);
 void *chan_user(const struct chan *c);

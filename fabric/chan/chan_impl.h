@@ -14,8 +14,7 @@
 enum chan_state {
 	CHAN_HANDSHAKE,
 	CHAN_UP,
-	CHAN_FINISHING, /* up, sends what is queued and then closes */
-	CHAN_DEAD,	/* down was called; freed when no callback of it runs */
+	CHAN_DEAD, /* down was called; freed when no callback of it runs */
 };
 
 struct chan {

@@ -212,13 +212,6 @@ const uint64_t *chan_listener_counters(const struct chan_listener *l)
 	return l->counters;
 }
 
-void chan_listener_set_tls(struct chan_listener *l, SSL_CTX *tls)
-{
-	SSL_CTX_up_ref(tls);
-	SSL_CTX_free(l->tls);
-	l->tls = tls;
-}
-
 void chan_listener_free(struct chan_listener *l)
 {
 	if (!l)

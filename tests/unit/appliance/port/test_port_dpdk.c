@@ -242,21 +242,6 @@ static void port_dpdk__create_says_why_not(void **state)
 	}
 }
 
-static void port_null__takes_all(void **state)
-{
-	struct fixture *x = *state;
-	struct port *p = port_null_create();
-	struct frame *f = make(x, 100);
-	struct port_tx tx = {.frame = f};
-	struct port_rx rx;
-
-	assert_int_equal(p->ops->send(p, &tx, 1), 1);
-	assert_int_equal(p->ops->recv(p, &rx, 1), 0);
-	assert_true(p->ops->link_up(p));
-	p->ops->destroy(p);
-	frame_put(f);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -266,7 +251,6 @@ int main(void)
 		cmocka_unit_test(port_dpdk__drops_have_names),
 		cmocka_unit_test(eal__starts_once_and_gives_the_cpus_back),
 		cmocka_unit_test(port_dpdk__create_says_why_not),
-		cmocka_unit_test(port_null__takes_all),
 	};
 
 	return cmocka_run_group_tests(tests, open_port, close_port);

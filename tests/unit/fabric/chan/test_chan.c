@@ -30,7 +30,7 @@ struct end {
 	char last[64], reason[256];
 	struct chan_peer peer;
 	struct chan *chan;
-	bool echo, close_on_message, finish_on_message;
+	bool echo, close_on_message;
 };
 
 static struct event_base *base;
@@ -70,8 +70,6 @@ static void on_message(void *ctx, struct chan *c, const uint8_t *bytes, size_t l
 		assert_int_equal(chan_send(c, bytes, len), 0);
 	if (e->close_on_message)
 		chan_close(c);
-	else if (e->finish_on_message)
-		chan_finish(c);
 }
 
 static void on_down(void *ctx, struct chan *c, const char *reason)
@@ -252,17 +250,6 @@ static void close_inside_a_message(void **state)
 	wait_until(base, server.downs == 1 && client.downs == 1);
 	assert_int_equal(server.messages, 1);
 	assert_string_equal(server.reason, "closed");
-}
-
-static void last_word_arrives(void **state)
-{
-	(void)state;
-	both_up();
-	server.echo = server.finish_on_message = true;
-	chan_send(client.chan, "refused", 7);
-	wait_until(base, server.downs == 1 && client.downs == 1);
-	assert_int_equal(client.messages, 1);
-	assert_string_equal(client.last, "refused");
 }
 
 static void refused(SSL_CTX *tls, enum chan_counter which)
@@ -542,7 +529,6 @@ int main(void)
 		T(both_ends_know_each_other),
 		T(messages_come_whole_and_in_order),
 		T(close_inside_a_message),
-		T(last_word_arrives),
 		T(no_certificate_is_refused),
 		T(another_ca_is_refused),
 		T(another_role_is_refused),
