@@ -57,6 +57,7 @@
 
 #include "appliance/hosts/attach.c"
 #include "appliance/hosts/device.c"
+#include "appliance/hosts/device_say.c"
 #include "appliance/hosts/devmodel.c"
 #include "appliance/hosts/hosts.c"
 #include "appliance/hosts/lane_balance.c"
@@ -65,6 +66,7 @@
 #include "appliance/hosts/session.c"
 #include "appliance/hosts/session_memory.c"
 #include "appliance/hosts/session_rdma.c"
+#include "appliance/hosts/session_rekey.c"
 
 #define CHANS	6
 #define LETTERS 4096
