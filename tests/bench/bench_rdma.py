@@ -4,9 +4,13 @@
 Two TAP vNICs of one host send TCP to each other through the appliance, so every frame crosses the fabric twice. The
 agent runs first with UDP alone, then with RDMA, in turns. Only ratios count: the guests are emulated, and rdma_rxe is
 RDMA in software. The floor is what the guests' kernels do with the same TCP and ping on
-wire 0, without us: half the rate, twice the round trip, as theirs crosses once. What is copied of payload is counted of VMs
-that send super-frames alone. Options, by environment: ROUNDS, SECONDS (of
-each run).
+wire 0, without us: half the rate, twice the round trip, as theirs crosses once.
+
+Perftest has no TCP, so beside it stand VMs that have none: vhost-user front-ends (bench_vms) that send super-frames flat out,
+or one frame that is sent back. Every byte of theirs crosses twice, READ from one VM and WRITTEN to the other, so the floor is
+perftest that READs and WRITEs at once. A frame there and back is four messages, of which each wakes who sleeps: the floor is
+perftest's SEND between processes that sleep. What is copied of payload is counted of VMs that send super-frames alone.
+Options, by environment: ROUNDS, SECONDS (of each run).
 """
 
 import json
@@ -26,6 +30,10 @@ ROUNDS = int(os.environ.get("ROUNDS", "2"))
 SECONDS = int(os.environ.get("SECONDS", "4"))
 PATIENCE = stand_of.PATIENCE
 SMALL = 500  # pings
+FRAME = 61440 + 54  # a super-frame of VMs that send flat out: 60 KiB of TCP
+PIECE = 61440  # perftest's beside it
+LITTLE = 64
+NEIGHBOURS = {f"m{i}": f"02:0b:00:00:00:{i:02x}" for i in range(2)}  # as bench_vms has them
 VMS = {"v": "02:00:5e:00:03:01", "w": "02:00:5e:00:03:02"}
 HEADERS = 66  # of each of their frames, virtio-net's included
 RDMA_OPTIONS = "--fabric verbs:rxe1 --fabric verbs:rxe2"
@@ -124,10 +132,16 @@ def by_key(before, after):
             "frames": a["tunnel_rx_frames"] + b["tunnel_rx_frames"]}
 
 
+def vnics(stand, network, macs):
+    stand.ctl("network", "create", network)
+    for name, mac in macs.items():
+        stand.ctl("vnic", "create", name, "--profile", "p", "--network", network, "--mac", mac)
+
+
 def super_frames(stand):
-    """Two VMs whose frames are all super-frames (tests/func/nic_guest): what was counted of them meanwhile, both ways."""
-    for name, mac in VMS.items():
-        stand.ctl("vnic", "create", name, "--profile", "p", "--network", "blue", "--mac", mac)
+    """Two VMs whose frames are all super-frames (tests/func/nic_guest): what was counted of them meanwhile, both ways. Their
+    network is their own: what others say to all would be copied to them."""
+    vnics(stand, "green", VMS)
     for name, other in (("v", "w"), ("w", "v")):
         stand.host.must(f"nic_guest /run/og/{name}.sock {VMS[name]} {VMS[other]} /run/{name}.status > /run/nic_{name}.log "
                         "2>&1 &")
@@ -167,16 +181,78 @@ def super_rows(report, found):
     report.add("super-frames of VMs: messages of the agent", found["messages"] / frames, "1/frame")
 
 
+PORT = 18515  # perftest's own
+MEBI = 2**20 / 1e6  # its MB/sec are of 2**20 bytes
+
+
 def perftest(stand, program, pattern, *words):
     """A figure of one of perftest's programs on wire 1."""
-    arguments = f"-d rxe1 -x 1 -F {' '.join(words)}"
-    server = stand.app.start(f"{program} {arguments}")
-    wait_for(f"{program} listens", lambda: "Waiting for client" in server.output() or stand.app.run(
-        "netstat -ltn | grep -q ':18515 '").ok, PATIENCE, stand.check, 0.2)
-    text = stand.host.must(f"{program} {arguments} 10.9.1.1", PATIENCE)
-    server.wait(PATIENCE)
-    lines = [line.split() for line in text.splitlines() if re.match(r"\s*\d+\s+\d+\s", line)]
-    return float(lines[-1][pattern])
+    return perftests(stand, [(program, words)], pattern)[0]
+
+
+def perftests(stand, programs, column, client=None):
+    """The figure in that column of each of perftest's programs, [(name, words)], that run at once on wire 1. client: whose
+    programs READ and WRITE, the host's unless said otherwise."""
+    client = client or stand.host
+    server, address = (stand.app, "10.9.1.1") if client is stand.host else (stand.host, "10.9.1.2")
+    commands = [f"{name} -d rxe1 -x 1 -F -p {PORT + i} {' '.join(words)}" for i, (name, words) in enumerate(programs)]
+    servers = [server.start(command) for command in commands]
+    for i, (name, _) in enumerate(programs):
+        wait_for(f"{name} listens", lambda: server.run(f"netstat -ltn | grep -q ':{PORT + i} '").ok, PATIENCE, stand.check,
+                 0.2)
+    clients = [client.start(f"{command} {address}") for command in commands[:-1]]
+    texts = [client.must(f"{commands[-1]} {address}", PATIENCE)]
+    texts = [one.wait(PATIENCE).output for one in clients] + texts
+    for one in servers:
+        one.wait(PATIENCE)
+    lines = [[line.split() for line in text.splitlines() if re.match(r"\s*\d+\s+\d+\s", line)][-1] for text in texts]
+    return [float(line[column]) for line in lines]
+
+
+def bandwidth(stand, program, *words):
+    """MB/s."""
+    return perftest(stand, program, 3, *words) * MEBI
+
+
+def bench_vms(stand, *words):
+    """What two VMs of the host say, that are each other's neighbours."""
+    out = stand.host.must(f"bench_vms nics=/run/og/m%u.sock vms=2 warm=1 seconds={SECONDS - 1} {' '.join(words)}", PATIENCE)
+    return json.loads(out.strip().splitlines()[-1])
+
+
+def flood(stand):
+    """MB/s through the fabric, both crossings."""
+    said = bench_vms(stand, f"frame={FRAME}", "flood=1")
+    return 2 * said["bytes"] / said["seconds"] / 1e6
+
+
+def both_ways(stand):
+    """MB/s of READs and WRITEs at once, by the appliance's guest, as ours are."""
+    words = ["-s", str(PIECE), "-D", str(SECONDS + 1), "-f", "1"]
+    return sum(perftests(stand, [("ib_read_bw", words), ("ib_write_bw", words)], 3, stand.app)) * MEBI
+
+
+def like_with_like(report, stand):
+    """VMs without TCP beside perftest, in turns."""
+    vnics(stand, "red", NEIGHBOURS)
+    size, little = ["-s", str(PIECE)], ["-n", "200", "-s", str(LITTLE)]
+    runs = take_turns({
+        "flood": lambda: flood(stand),
+        "ib_send_bw": lambda: bandwidth(stand, "ib_send_bw", "-n", "100", *size),
+        "ib_read_bw": lambda: bandwidth(stand, "ib_read_bw", "-n", "100", *size),
+        "both ways": lambda: both_ways(stand),
+        "round trip": lambda: bench_vms(stand, f"frame={LITTLE}", "ping=1")["p50_us"],
+        "ib_write_lat": lambda: 4 * perftest(stand, "ib_write_lat", 4, *little),
+        "asleep": lambda: 4 * perftest(stand, "ib_send_lat", 4, "-e", *little),
+    }, ROUNDS + 1, "VMs without TCP")
+    figure = {name: Figure(values) for name, values in runs.items()}
+    for peer in ("ib_send_bw", "ib_read_bw"):
+        report.add("super-frames of VMs flat out: bytes through the fabric, both crossings", figure["flood"], "MB/s",
+                   peer=figure[peer], peer_name=peer, floor=figure["both ways"], goal="ratio >= 0.8",
+                   met=figure["flood"].median >= 0.8 * figure[peer].median)
+    report.add(f"a frame of {LITTLE} B to another VM and back, p50", figure["round trip"], "us", peer=figure["ib_write_lat"],
+               peer_name="4 x ib_write_lat", floor=figure["asleep"], goal="ratio <= 1.5",
+               met=figure["round trip"].median <= 1.5 * figure["ib_write_lat"].median)
 
 
 def main():
@@ -218,16 +294,17 @@ def main():
         report.add("doorbells per message sent", counted["host_rdma_tx_doorbells"] / max(1, copied + inlined), "")
         report.add("wake-ups per message sent", counted["host_rdma_wakeups"] / max(1, copied + inlined), "")
         super_rows(report, super_frames(stand))
+        like_with_like(report, stand)
         latency = perftest(stand, "ib_write_lat", 4, "-n", "200", "-s", "64")
-        bandwidth = perftest(stand, "ib_send_bw", 3, "-n", "500", "-s", "8192")
-        reading = perftest(stand, "ib_read_bw", 3, "-n", "300", "-s", "65536")
+        sending = bandwidth(stand, "ib_send_bw", "-n", "500", "-s", "8192")
+        reading = bandwidth(stand, "ib_read_bw", "-n", "300", "-s", "65536")
         report.add("round trip of a ping, fabric twice each way", Figure([v * 1e3 for v in figure["rdma", "rtt"].values]),
                    "us", peer=latency * 4, peer_name="4 x ib_write_lat", goal="ratio <= 1.5",
                    floor=Figure([run["rtt"] * 2e3 for run in runs["wire"]]),
                    met=figure["rdma", "rtt"].median * 1e3 <= 1.5 * latency * 4)
         report.add("bytes through the fabric, both crossings", Figure([v / 4e6 for v in figure["rdma", "bps"].values]),
-                   "MB/s", peer=bandwidth, peer_name="ib_send_bw", goal="ratio >= 0.8",
-                   met=figure["rdma", "bps"].median / 4e6 >= 0.8 * bandwidth)
+                   "MB/s", peer=sending, peer_name="ib_send_bw", goal="ratio >= 0.8",
+                   met=figure["rdma", "bps"].median / 4e6 >= 0.8 * sending)
         report.add("the same", Figure([v / 4e6 for v in figure["rdma", "bps"].values]), "MB/s", peer=reading,
                    peer_name="ib_read_bw")
     return report

@@ -21,7 +21,7 @@ import test_rdma
 import test_rdma_block as stand_of
 
 ROUNDS = int(os.environ.get("ROUNDS", "2"))
-SECONDS = int(os.environ.get("SECONDS", "5"))
+SECONDS = int(os.environ.get("SECONDS", "4"))
 BULK = 16 << 20  # bytes of the disk for it
 PIECE, DEPTH = 65536, 16
 # One-way trips of a read: request, WRITE, the READ that closes it (there and back), completion.
@@ -85,12 +85,12 @@ def beside_perftest(report, stand):
     stand.ctl("vdisk", "create", "bulk", "--profile", "p", "--volume", "bulk")
     stand.wait("the disk's socket", lambda: stand.host.run("test -S /run/og/bulk.sock").ok)
     stand.host.must("kill -STOP $(pidof disk_guest)")
-    perftest = bench_rdma.perftest
+    perftest, bandwidth = bench_rdma.perftest, bench_rdma.bandwidth
     runs = take_turns({
         "write": lambda: bulk(stand, "write", PIECE, DEPTH)["MB/s"],
-        "ib_read_bw": lambda: perftest(stand, "ib_read_bw", 3, "-n", "300", "-s", str(PIECE)),
+        "ib_read_bw": lambda: bandwidth(stand, "ib_read_bw", "-n", "300", "-s", str(PIECE)),
         "read": lambda: bulk(stand, "read", PIECE, DEPTH)["MB/s"],
-        "ib_write_bw": lambda: perftest(stand, "ib_write_bw", 3, "-n", "300", "-s", str(PIECE)),
+        "ib_write_bw": lambda: bandwidth(stand, "ib_write_bw", "-n", "300", "-s", str(PIECE)),
         "one read": lambda: bulk(stand, "read", 4096, 1)["us"],
         "write latency": lambda: perftest(stand, "ib_write_lat", 4, "-n", "200", "-s", "64"),
     }, ROUNDS)

@@ -8,6 +8,8 @@
  * packed=1 (the disks' rings)
  * rate=N (requests a second of all guests together; 0: as many as go)
  * frames=N (frames a second of all guests together, each to its neighbour)  frame=BYTES  tick=US
+ * flood=1 (as many frames as go)  ping=1 (every other guest sends one at a time, its neighbour sends it back;
+ * latencies are of the round trip)
  *
  * Says "ready" when all guests run, "start" when the measurement begins, and ends with one line of JSON. NICs
  *have the MAC addresses 02:0b:00:00:HI:LO of their number.
@@ -26,13 +28,15 @@
 #include "fabric/base/clock.h"
 #include "tests/bench/vms/vms.h"
 
+#define PING_LOOK_NS (100 * NSEC_PER_MSEC) /* a lost frame is missed so late */
+
 struct load {
 	const char *disks, *nics;
 	unsigned vms;
 	unsigned first; /* of the next turn */
 	double seconds, warm, rate, frames;
 	uint64_t tick_ns;
-	bool poll, idle;
+	bool poll, idle, flood, ping;
 	struct disk_cfg disk;
 	struct nic_cfg nic;
 	struct disk *disk_of;
@@ -107,7 +111,8 @@ static bool word(struct load *l, const char *w)
 		{"depth", .number = &l->disk.depth},  {"span", .whole = &l->disk.span},
 		{"seq", .flag = &l->disk.sequential}, {"verify", .flag = &l->disk.verify},
 		{"packed", .flag = &l->disk.packed},  {"think", .whole = &l->disk.think_ns},
-		{"frame", .word = &l->nic.frame},
+		{"frame", .word = &l->nic.frame},     {"flood", .flag = &l->flood},
+		{"ping", .flag = &l->ping},
 	};
 
 	if (!strcmp(w, "op=write") || !strcmp(w, "op=read")) {
@@ -210,6 +215,17 @@ static void submit_paced(struct load *l, uint64_t now, double seconds)
 	}
 }
 
+static bool nic_turn(struct load *l, unsigned i, uint64_t now)
+{
+	struct nic *n = &l->nic_of[i];
+
+	if (l->flood)
+		return nic_flood(n);
+	if (l->ping)
+		return i % 2 ? nic_answer(n) : nic_ping(n, now);
+	return nic_ready(n) && nic_reap(n) > 0;
+}
+
 /* Each turn begins with the VM after the one that the last began with: VMs are not served in any order. */
 static bool turn(struct load *l, uint64_t now)
 {
@@ -219,8 +235,8 @@ static bool turn(struct load *l, uint64_t now)
 	for (unsigned k = 0; k < l->vms; k++) {
 		unsigned i = (l->first + k) % l->vms;
 
-		if (l->nic_of && nic_ready(&l->nic_of[i]))
-			some |= nic_reap(&l->nic_of[i]) > 0;
+		if (l->nic_of)
+			some |= nic_turn(l, i, now);
 		if (!l->disk_of)
 			continue;
 		if (disk_ready(&l->disk_of[i]))
@@ -253,7 +269,7 @@ static void run_until(struct load *l, uint64_t end)
 			ticked = now;
 		}
 		if (!turn(l, now) && !l->poll)
-			sleep_until(l, paced ? ticked + l->tick_ns : end);
+			sleep_until(l, paced ? ticked + l->tick_ns : l->ping ? now + PING_LOOK_NS : end);
 	}
 }
 
@@ -342,13 +358,14 @@ int main(int argc, char **argv)
 		.warm = 0.5,
 		.tick_ns = NSEC_PER_MSEC,
 		.disk = {.size = 4096, .depth = 32, .span = 64u << 20},
-		.nic = {.frame = 1514},
+		.nic = {.frame = NIC_FRAME},
 	};
 
 	for (int i = 1; i < argc; i++)
 		if (!word(&l, argv[i]))
 			die("cannot understand", argv[i]);
-	if (!l.vms || !l.disk.size || l.disk.depth < 1 || l.disk.depth > 256 || (!l.disks && !l.nics))
+	if (!l.vms || l.nic.frame > NIC_FRAME_MAX || !l.disk.size || l.disk.depth < 1 || l.disk.depth > 256 ||
+	    (!l.disks && !l.nics))
 		die("nothing to do:", "disks=, nics=");
 	if (!getrlimit(RLIMIT_NOFILE, &files)) {
 		files.rlim_cur = files.rlim_max;
@@ -357,7 +374,7 @@ int main(int argc, char **argv)
 	prctl(PR_SET_PDEATHSIG, SIGTERM);
 	prctl(PR_SET_TIMERSLACK, 1);
 	l.call = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-	l.disk.hist = &l.hist;
+	l.disk.hist = l.nic.hist = &l.hist;
 	open_all(&l);
 	say("ready");
 	if (l.idle) {

@@ -71,18 +71,25 @@ bool disk_ready(const struct disk *d); /* completions wait */
 struct nic_cfg {
 	const char *path; /* of our socket: the back-end connects */
 	uint8_t mac[6], peer[6];
-	uint32_t frame; /* bytes, without the virtio_net_hdr */
+	uint32_t frame; /* bytes, without the virtio_net_hdr; more than NIC_FRAME: TCP super-frames */
 	int call;
+	struct hist *hist; /* round trips; NULL: none */
 };
 
-#define NIC_RING 256u
+#define NIC_RING      256u
+#define NIC_FRAME     1514u
+#define NIC_FRAME_MAX 65535u
 
 struct nic {
 	struct nic_cfg cfg;
 	struct vfront f;
 	struct vhost_sock sock;
 	int listener;
-	uint16_t tx_free;
+	uint16_t tx_buffers, tx_free;
+	/* Of the frame that is being received: buffers that are missing, bytes that came. */
+	uint16_t parts;
+	uint32_t got;
+	uint64_t asked; /* when its question left; see nic_ping() */
 	uint64_t sent, received, received_bytes, kicks, errors;
 	double due;
 };
@@ -94,6 +101,12 @@ void nic_close(struct nic *n);
 unsigned nic_submit(struct nic *n, unsigned frames);
 unsigned nic_reap(struct nic *n);
 bool nic_ready(const struct nic *n);
+/* As many frames as go. Whether there was something to do. */
+bool nic_flood(struct nic *n);
+/* One frame at a time, after the answer to the one before. Whether there was something to do. */
+bool nic_ping(struct nic *n, uint64_t now);
+/* Sends as many as came. */
+bool nic_answer(struct nic *n);
 
 void die(const char *what, const char *which) __attribute__((noreturn));
 
