@@ -5,12 +5,23 @@
  *
  * Bitmap words are aligned to psn & ~63 at both ends, so that a word of the peer's window is a
  * word of our ring's `done`: finding what is new costs one AND per 64 packets.
+ *
+ * Wait or not. At the end of a burst its acknowledgement goes at once, or waits ack_delay_ns for company: a
+ * packet to ride on, or other bursts to be acknowledged with. What was seen decides, by three rules, as each
+ * kind of traffic is misjudged by the others:
+ *	gaps	bursts that come at least twice in the delay (the larger of the last two gaps counts) wait,
+ *		always, and go with the last that comes in time, so that no timer is needed. The only rule for
+ *		traffic one way, where nothing comes to ride on; of bursts that are rarer it knows nothing.
+ *	hurry	after a wait that ended with the timer, alone, bursts do not wait for a while: waiting cost a
+ *		wake-up instead of saving one. Until then they do, as requests and answers come too rarely for
+ *		the first rule and have company almost always.
+ *	vain	times in a row that it was so double that while, or rare bursts one way would pay for every
+ *		16th of them without end. One wait that is worth it begins anew.
+ * What is urgent (w->soon) waits by none of them.
  */
 #include "fabric/rt/impl.h"
 
-/* Where nothing came meanwhile, neither a packet to ride on nor another burst to acknowledge with the first,
- * waiting costs a wake-up of the timer's instead of saving one: it is tried again after so many bursts, twice
- * as many after each time in a row, or when bursts follow each other closely. */
+/* Bursts that do not wait after one that did in vain; doubled up to so many times. */
 #define ACK_HURRY    16u
 #define ACK_VAIN_MAX 4u
 

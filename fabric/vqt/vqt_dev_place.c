@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "fabric/base/guard.h"
 #include "fabric/vqt/vqt_dev_int.h"
 
 /* Smaller frames are copied: one more write and its completion cost more than the bytes. */
@@ -106,7 +107,7 @@ int place_reserve(struct vqt_pair *q, uint32_t pos, uint64_t now)
 	list_for_each (it, &q->places) {
 		struct place *e = container_of(it, struct place, link);
 
-		if (!vqt_before(e->pos, pos))
+		if (GUARD(place_order, !vqt_before(e->pos, pos)))
 			break;
 		if (e->reserved)
 			continue;

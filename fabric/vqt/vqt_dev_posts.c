@@ -12,11 +12,11 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "fabric/base/guard.h"
 #include "fabric/vqt/vqt_dev_int.h"
 
 struct posted {
 	struct vqt_seg seg; /* its length without VQT_POSTED_MORE */
-	uint32_t number;
 	bool there, more;
 };
 
@@ -27,6 +27,7 @@ struct vqt_pair_posts {
 	bool wants;	 /* likewise; until more is posted */
 	uint32_t next;	 /* the first piece that no frame used */
 	uint32_t told;	 /* next of the last CHAINS */
+	/* Piece n at n % VQT_POSTED_MAX: those that are there are in [next, next + VQT_POSTED_MAX). */
 	struct posted piece[VQT_POSTED_MAX];
 };
 
@@ -61,11 +62,12 @@ static bool believable(struct vqt_pair_posts *p, const struct rt_rec *rec, const
 	struct vqt_seg s;
 
 	if (rec->total % VQT_SEG || n > VQT_POSTED_PIECES || rec->len != rec->total ||
-	    ahead > VQT_POSTED_MAX || n > VQT_POSTED_MAX - ahead)
+	    !GUARD(posted_bounds, ahead <= VQT_POSTED_MAX && n <= VQT_POSTED_MAX - ahead))
 		return false;
 	for (uint32_t i = 0; i < n; i++) {
 		vqt_seg_get(data + i * VQT_SEG, &s);
-		if (!(s.len & ~VQT_POSTED_MORE) || at(p, rec->id + i)->there)
+		if (!GUARD(posted_empty, s.len & ~VQT_POSTED_MORE) ||
+		    !GUARD(posted_twice, !at(p, rec->id + i)->there))
 			return false;
 	}
 	return true;
@@ -82,7 +84,7 @@ void posts_posted(struct vqt_pair *q, const struct rt_rec *rec, const uint8_t *d
 		return;
 	}
 	/* Overtaken by a RECALL, perhaps by what came after it. */
-	if (p && rec->total && (!p->on || vqt_before(rec->id, p->next))) {
+	if (p && rec->total && !GUARD(posted_late, p->on && !vqt_before(rec->id, p->next))) {
 		d_count(q->dev, VQT_D_drop_posted_late, 1);
 		return;
 	}
@@ -96,7 +98,6 @@ void posts_posted(struct vqt_pair *q, const struct rt_rec *rec, const uint8_t *d
 		vqt_seg_get(data + i * VQT_SEG, &k->seg);
 		k->more = k->seg.len & VQT_POSTED_MORE;
 		k->seg.len &= ~VQT_POSTED_MORE;
-		k->number = rec->id + i;
 		k->there = true;
 	}
 	if (p->wants) {
@@ -108,7 +109,7 @@ void posts_posted(struct vqt_pair *q, const struct rt_rec *rec, const uint8_t *d
 
 void posts_recall(struct vqt_pair *q, const struct rt_rec *rec)
 {
-	if (rec->total || !q->posts || !q->posts->on) {
+	if (rec->total || !q->posts || !GUARD(posted_recall, q->posts->on)) {
 		drop(q);
 		return;
 	}
@@ -145,11 +146,11 @@ bool posts_take(struct vqt_pair *q, uint32_t len, struct posts_take *t)
 		const struct posted *k = at(p, p->next + t->pieces);
 
 		/* In so many the agent gives it to no guest: it takes none. */
-		if (t->pieces == VQT_POSTED_MAX || chains == VQT_RX_CHAINS) {
+		if (!GUARD(posted_split, t->pieces < VQT_POSTED_MAX && chains < VQT_RX_CHAINS)) {
 			t->n = t->pieces = 0;
 			return true;
 		}
-		if (!k->there || k->number != p->next + t->pieces)
+		if (!GUARD(posted_there, k->there))
 			return false;
 		chains += !k->more;
 		add(t, &k->seg, len - have);
@@ -191,7 +192,7 @@ static int say(struct vqt_pair *q, bool on, uint64_t now)
 	struct iovec iov = {bytes, sizeof(bytes)};
 	int rc;
 
-	if (q->tx_limit - q->tx_pos < VQT_POS_ALIGN)
+	if (!GUARD(credit, q->tx_limit - q->tx_pos >= VQT_POS_ALIGN))
 		return -ENOBUFS;
 	vqt_chains_put(bytes, &c);
 	rc = place_reserve(q, q->tx_pos, now);
@@ -212,7 +213,8 @@ static void ended(struct vqt_pair *q)
 	struct vqt_pair_posts *p = q->posts;
 
 	for (unsigned i = 0; i < VQT_POSTED_MAX; i++)
-		p->piece[i].there = false;
+		if (!GUARD(posted_ended, !p->piece[i].there))
+			p->piece[i].there = false;
 	p->end = false;
 	q->wake |= p->wants;
 	p->wants = false;

@@ -119,7 +119,8 @@ int vqt_dev_send(struct vqt_dev *d, unsigned pair, const struct frame *f, uint64
 	}
 	if (rc)
 		return rc;
-	posts_taken(q, &t);
+	if (!GUARD(posted_count, !t.pieces))
+		posts_taken(q, &t);
 	d_count(d, VQT_D_tx_frames, 1);
 	d_count(d, VQT_D_tx_bytes, f->len);
 	if (f->len > VQT_FRAME_SUPER)

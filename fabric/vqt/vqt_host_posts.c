@@ -193,7 +193,8 @@ static int say_some(struct vqt_vq *q, unsigned max)
 	uint8_t *at;
 	int rc;
 
-	while ((k = posts_at(p, p->said + chains)) != NULL && k->nin <= room - n && n < max) {
+	while ((k = posts_at(p, p->said + chains)) != NULL && GUARD(posted_room, k->nin <= room - n) &&
+	       n < max) {
 		unsigned got = pieces_of(q, k, seg + n, max - n);
 
 		if (!got && !n)
@@ -242,7 +243,7 @@ static void refill(struct vqt_vq *q)
 	if (p->said > p->most)
 		p->most = p->said;
 	/* The appliance must not wait for chains that it will never hear of. */
-	if (rc < 0) {
+	if (!GUARD(posted_reach, rc >= 0)) {
 		p->deaf = DEAF;
 		recall(q);
 	}
@@ -321,7 +322,7 @@ static void wanted(struct vqt_vq *q, uint32_t piece)
 	struct vqt_posts *p = q->rx->posts;
 	unsigned n = find(p, piece);
 
-	if (n == p->said && piece != p->piece) {
+	if (!GUARD(posted_wanted, n < p->said || piece == p->piece)) {
 		hd_count(q->dev, VQT_HD_drop_rx_malformed, 1);
 		return;
 	}
@@ -333,7 +334,8 @@ void posts_switch(struct vqt_vq *q, bool on, uint32_t piece)
 {
 	struct vqt_posts *p = q->rx->posts;
 
-	if (!p || (on && p->state == POSTS_OFF) || (on && p->state == POSTS_ASKED && piece != p->piece)) {
+	if (!p || !GUARD(posted_switch, !on || p->state == POSTS_ON || p->state == POSTS_RECALLED ||
+						(p->state == POSTS_ASKED && piece == p->piece))) {
 		hd_count(q->dev, VQT_HD_drop_rx_malformed, 1);
 		return;
 	}
@@ -357,7 +359,7 @@ bool posts_stop(struct vqt_vq *q)
 	if (!p || !q->dev->bound || (q->state != VQ_RUNNING && q->state != VQ_DRAINING))
 		return false;
 	recall(q);
-	return p->state == POSTS_RECALLED;
+	return !GUARD(posted_drain, p->state != POSTS_RECALLED);
 }
 
 static void revoke(struct vqt_vq *q)

@@ -14,6 +14,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "fabric/base/guard.h"
 #include "fabric/vqt/vqt_host_int.h"
 
 /* A frame never spans more packets than this. */
@@ -359,7 +360,7 @@ void rx_placed(struct vqt_vq *q, uint32_t psn, const struct rt_rec *rec, const u
 	}
 	vqt_placed_get(data, &p);
 	/* Before anything else can come to stand where it may still write. */
-	if (p.state == VQT_PLACE_FAILED && keys) {
+	if (!GUARD(placed_fence, p.state != VQT_PLACE_FAILED || !keys)) {
 		hd_count(q->dev, VQT_HD_rx_fences, 1);
 		keys->fence(q->dev->cfg.user, p.fence.path, p.fence.qpn);
 	}
@@ -373,7 +374,7 @@ void rx_placed(struct vqt_vq *q, uint32_t psn, const struct rt_rec *rec, const u
 	}
 	if (p.state == VQT_PLACE_RESERVED && e->total == p.len && !e->chains)
 		return; /* known by now, or overtaken by what it says will come */
-	if (!e->awaited || e->total != p.len) {
+	if (!GUARD(placed_awaited, e->awaited && e->total == p.len)) {
 		hd_count(q->dev, VQT_HD_drop_rx_malformed, 1);
 		return;
 	}

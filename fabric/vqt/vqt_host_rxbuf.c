@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "fabric/base/guard.h"
 #include "fabric/vqt/vqt_host_int.h"
 
 /* Keep a chain for the frame; false: no place. */
@@ -50,7 +51,7 @@ static int reserve_one(struct vqt_vq *q, uint32_t *len)
 	const struct rx_post *k = posts_at(rx->posts, rx->nposted);
 	int rc;
 
-	if (k) {
+	if (!GUARD(posted_first, !k)) {
 		if (!keep(rx, k->token, k->in_len, posts_iov(rx->posts, k), k->nin))
 			return give_back(q, 0, -E2BIG);
 		rx->nposted++;

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fabric/base/guard.h"
 #include "fabric/base/log.h"
 #include "hostagent/engine/engine_impl.h"
 
@@ -431,13 +432,13 @@ int edev_join(struct engine *e, struct edev *d)
 void engine_purge(struct engine *e, uint64_t round)
 {
 	/* Of an older round, while the next is on its way: it says nothing of what left since. */
-	if (e->lanes && e->round != round)
+	if (!GUARD(lane_purge, !e->lanes || e->round == round))
 		return;
 	list_for_each_safe (it, &e->devs) {
 		struct edev *d = container_of(it, struct edev, node);
 
 		/* What left after that round was said may be on its way to another lane. */
-		if (d->known || (e->lanes && d->left == round))
+		if (d->known || !GUARD(lane_left, !e->lanes || d->left != round))
 			continue;
 		log_info("device %s: no longer on this host", d->name);
 		edev_destroy(d);

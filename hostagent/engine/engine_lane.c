@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "fabric/base/guard.h"
 #include "fabric/base/log.h"
 #include "hostagent/engine/engine_impl.h"
 
@@ -34,7 +35,7 @@ static void give(struct engine *e, struct lane_letter *m)
 	unsigned to = m->from;
 
 	/* Its rings were told to stop for good. */
-	if (d && d->detaching) {
+	if (d && !GUARD(lane_detaching, !d->detaching)) {
 		edev_destroy(d);
 		d = NULL;
 	}

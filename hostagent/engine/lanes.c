@@ -9,6 +9,8 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "fabric/base/guard.h"
+
 struct holding {
 	struct list node;
 	unsigned lane;
@@ -118,7 +120,7 @@ int lanes_post(struct lanes *l, unsigned to, struct lane_letter *m)
 	int r = 0;
 
 	pthread_mutex_lock(&l->lock);
-	if (l->lane[to].closed) {
+	if (!GUARD(lane_closed, !l->lane[to].closed)) {
 		r = -ESHUTDOWN;
 	} else {
 		list_add_tail(&l->lane[to].mail, &m->node);
@@ -187,7 +189,7 @@ void lanes_let_go(struct lanes *l, const char *uid, unsigned own)
 
 	pthread_mutex_lock(&l->lock);
 	h = find(l, uid);
-	if (h && h->lane == own) {
+	if (h && GUARD(lane_let_go, h->lane == own)) {
 		list_del(&h->node);
 		free(h);
 	}
@@ -229,7 +231,7 @@ bool lanes_heard(struct lanes *l, unsigned own, uint64_t round)
 	pthread_mutex_lock(&l->lock);
 	l->lane[own].round = round;
 	for (unsigned i = 0; i < l->open; i++)
-		all &= l->lane[i].round == round;
+		all &= GUARD(lane_round, l->lane[i].round == round);
 	pthread_mutex_unlock(&l->lock);
 	return all;
 }

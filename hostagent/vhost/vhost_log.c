@@ -13,6 +13,7 @@
  * The log's size is the front-end's word, checked against its file. A page beyond it is counted and not
  * marked: who keeps a log too short for its own memory loses its own migration.
  */
+#include "fabric/base/guard.h"
 #include "hostagent/vhost/vhost_int.h"
 
 static void mark(struct vhost *v, uint64_t gpa, uint64_t len)
@@ -54,7 +55,7 @@ void log_chain(struct vhost_ring *r, const struct vqt_chain *c, uint32_t written
 	/* A block device's status is the last byte, wherever the data before it ended. */
 	uint64_t left = v->cfg.net ? written : UINT64_MAX;
 
-	if (!(v->acked & VHOST_F_LOG_ALL))
+	if (GUARD(dirty_log, !(v->acked & VHOST_F_LOG_ALL)))
 		return;
 	for (unsigned i = c->nout; i < (unsigned)c->nout + c->nin && left; i++) {
 		uint64_t n = c->iov[i].iov_len < left ? c->iov[i].iov_len : left;

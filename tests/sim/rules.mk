@@ -40,6 +40,8 @@ $(eval $(call room,tests/sim/product,tests/sim fabric/base fabric/buf fabric/aea
 $(eval $(call sim,product,--seeds $(if $(SAN),5,15)))
 # 1.1 M faults.
 $(eval $(call slice,exactly-once,product,--small --faults full --kept tests/sim/product/seeds --seeds $(if $(SAN),200,1000)))
+# Agents of two I/O threads: devices go from one to the other while all of that happens.
+$(eval $(call slice,lanes,product,--lanes --small --faults full --seeds $(if $(SAN),40,200)))
 # The one core of a room and the one helper, without the rest.
 $(B)/bin/sim-product: $(B)/appliance/hosts/attach.o $(B)/tests/lib/guard.o
 
@@ -56,8 +58,8 @@ sim-trace:
 	$(Q)tests/sim/compilers build/gcc build/clang
 
 # A build of its own, in which tests can remove guards (fabric/base/guard.h).
-MUTANT_T := unit/fabric/rt unit/fabric/aead unit/fabric/vqt unit/appliance/block unit/appliance/device unit/appliance/switch
+MUTANT_T := unit/hostagent/vhost unit/hostagent/engine unit/fabric/rt unit/fabric/aead unit/fabric/vqt unit/appliance/block unit/appliance/device unit/appliance/switch
 mutants: ## remove each guard in turn: a test has to notice; M= picks
 	$(Q)for t in $(MUTANT_T); do $(MAKE) --no-print-directory CC='$(CC) -DOUTRIGGER_MUTANTS' VARIANT=$(VARIANT)-mutants T=$$t unit-build || exit 1; done
-	$(Q)$(MAKE) --no-print-directory CC='$(CC) -DOUTRIGGER_MUTANTS' VARIANT=$(VARIANT)-mutants build/$(VARIANT)-mutants/bin/sim-product
+	$(Q)$(MAKE) --no-print-directory CC='$(CC) -DOUTRIGGER_MUTANTS' VARIANT=$(VARIANT)-mutants build/$(VARIANT)-mutants/bin/sim-product build/$(VARIANT)-mutants/bin/sim-vqt
 	$(Q)tests/sim/mutants build/$(VARIANT)-mutants $(M)

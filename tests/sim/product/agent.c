@@ -10,6 +10,11 @@
 	(1ull << VIRTIO_NET_F_CSUM | 1ull << VIRTIO_NET_F_GUEST_CSUM | 1ull << VIRTIO_NET_F_GUEST_TSO4 |     \
 	 1ull << VIRTIO_NET_F_HOST_TSO4)
 
+static struct adev *dev_of(const struct agent *a, unsigned vm, unsigned kind)
+{
+	return &agent_of(a->w, a->index / a->w->lanes)->dev[vm][kind];
+}
+
 static struct gring *ring_at(struct adev *d, unsigned q)
 {
 	return d->kind == DEV_BLK ? &d->vm->blk[q] : &d->vm->eth[q];
@@ -83,7 +88,7 @@ static void fe_destroy(struct adev *d)
 	for (unsigned q = 0; d->connected && q < d->nvq; q++)
 		gring_connect(ring_at(d, q), NULL);
 	d->hdev = NULL;
-	d->fe = d->connected = d->known = d->detaching = false;
+	d->fe = d->connected = d->known = d->detaching = d->mailed = false;
 }
 
 static void try_bind(struct adev *d)
@@ -130,33 +135,50 @@ static void connect_dev(struct adev *d)
 	agent_wake(d->a, w->s.now);
 }
 
+/* A device is there. It was not looked at on its way. */
+static void arrive(struct adev *d)
+{
+	if (!d->mailed)
+		return;
+	d->mailed = false;
+	if (d->hdev)
+		vqt_host_join(d->a->host, d->hdev);
+	for (unsigned q = 0; d->connected && q < d->nvq; q++)
+		vqt_host_kick(d->hdev, q);
+	agent_wake(d->a, d->a->w->s.now);
+}
+
 void agent_connect(struct agent *a, struct vm *vm)
 {
-	for (unsigned k = 0; k < 2; k++)
-		connect_dev(&a->dev[vm->index][k]);
+	for (unsigned k = 0; k < 2; k++) {
+		arrive(dev_of(a, vm->index, k));
+		connect_dev(dev_of(a, vm->index, k));
+	}
 }
 
 void agent_gone(struct agent *a, struct vm *vm)
 {
 	for (unsigned k = 0; a->alive && k < 2; k++) {
-		struct adev *d = &a->dev[vm->index][k];
+		struct adev *d = dev_of(a, vm->index, k);
 
 		if (!d->connected)
 			continue;
+		arrive(d);
 		for (unsigned q = 0; q < d->nvq; q++) {
 			vqt_host_queue_stop(d->hdev, q, VQT_STOP_FENCE);
 			gring_connect(ring_at(d, q), NULL);
 		}
 		d->connected = false;
 		report(d);
-		agent_wake(a, a->w->s.now);
+		agent_wake(d->a, a->w->s.now);
 	}
 }
 
 bool agent_drain(struct agent *a, struct vm *vm)
 {
-	struct adev *d = &a->dev[vm->index][DEV_BLK];
+	struct adev *d = dev_of(a, vm->index, DEV_BLK);
 
+	a = d->a;
 	if (!a->alive || !d->connected || !d->known || !a->rt || d->detaching)
 		return false; /* a guest waits for its queues */
 	for (unsigned q = 0; q < d->nvq; q++)
@@ -167,9 +189,10 @@ bool agent_drain(struct agent *a, struct vm *vm)
 
 void agent_kick(struct agent *a, struct vm *vm, bool net, unsigned vq)
 {
-	struct adev *d = &a->dev[vm->index][net ? DEV_NET : DEV_BLK];
+	struct adev *d = dev_of(a, vm->index, net ? DEV_NET : DEV_BLK);
 
-	if (!a->alive || !d->connected)
+	a = d->a;
+	if (!a->alive || !d->connected || d->mailed)
 		return;
 	vqt_host_kick(d->hdev, vq);
 	agent_wake(a, a->w->s.now + below(a->w, 5000));
@@ -191,12 +214,78 @@ void agent_rekey(struct agent *a, uint64_t session, unsigned path, const struct 
 	agent_wake(a, w->s.now);
 }
 
+static void release(struct adev *d)
+{
+	if (d->hdev)
+		vqt_hdev_unbind(d->hdev);
+	d->known = false;
+}
+
+/* What is in arg: device, and in which life of the agent. */
+#define LETTER(a, vm, kind) ((uint64_t)(a)->boot << 8 | (vm) << 1 | (kind))
+
+static void letter(struct agent *a, sim_fn *fn, uint64_t arg)
+{
+	sim_at(&a->w->s, a->w->s.now + 1000 + below(a->w, 100000), fn, a, arg);
+}
+
+/* An answer: the device, or that nobody has it any more. */
+static void on_give(struct sim *s, void *ctx, uint64_t arg)
+{
+	struct agent *a = ctx;
+	unsigned vm = arg >> 1 & 0x7f, kind = arg & 1;
+	uint32_t epoch = a->awaited[vm][kind].epoch;
+
+	(void)s;
+	if (!a->alive || a->boot != arg >> 8)
+		return;
+	if (dev_of(a, vm, kind)->a == a)
+		arrive(dev_of(a, vm, kind));
+	a->awaited[vm][kind].epoch = 0;
+	if (epoch)
+		agent_attach(a, a->awaited[vm][kind].session, vm, kind, epoch);
+}
+
+/* Lane ctx asks for a device: front-end, rings, tunnel end and what is in flight go there as they are. */
+static void on_want(struct sim *s, void *ctx, uint64_t arg)
+{
+	struct agent *a = ctx;
+	struct adev *d = dev_of(a, arg >> 1 & 0x7f, arg & 1);
+
+	(void)s;
+	if (!a->alive || a->boot != arg >> 8)
+		return;
+	if (d->mailed) { /* behind it in its next lane's mail */
+		letter(a, on_want, arg);
+		return;
+	}
+	if (d->fe && d->detaching && d->a != a)
+		fe_destroy(d);
+	if (d->fe && d->a != a) {
+		release(d);
+		if (d->hdev)
+			vqt_host_leave(d->hdev);
+		d->a = a;
+		d->mailed = true;
+		stat_add(a->w, S_lane_moves, 1);
+	}
+	letter(a, on_give, arg);
+}
+
 void agent_attach(struct agent *a, uint64_t session, unsigned vm, unsigned kind, uint32_t epoch)
 {
-	struct adev *d = &a->dev[vm][kind];
+	struct adev *d = dev_of(a, vm, kind);
 
 	if (!a->alive || !a->rt || a->session != session)
 		return;
+	if (d->fe && (d->a != a || d->mailed)) {
+		a->awaited[vm][kind].session = session;
+		a->awaited[vm][kind].epoch = epoch;
+		if (d->a != a)
+			letter(a, on_want, LETTER(a, vm, kind));
+		return;
+	}
+	d->a = a;
 	if (d->detaching)
 		fe_destroy(d);
 	if (d->known && d->hdev)
@@ -207,17 +296,29 @@ void agent_attach(struct agent *a, uint64_t session, unsigned vm, unsigned kind,
 				    .rel = RT_REL_BOUNDED,
 				    .max_inflight = VDISK_MAX_INFLIGHT};
 	try_bind(d);
-	if (d->vm->running && d->vm->host == a->index)
+	if (d->vm->running && d->vm->host == a->index / a->w->lanes)
 		connect_dev(d);
 	report(d);
 }
 
-void agent_detach(struct agent *a, uint64_t session, unsigned vm, unsigned kind)
+void agent_detach(struct agent *a, uint64_t session, unsigned vm, unsigned kind, bool keep)
 {
-	struct adev *d = &a->dev[vm][kind];
+	struct adev *d = dev_of(a, vm, kind);
 
-	if (!a->alive || !a->rt || a->session != session || !d->known)
+	if (!a->alive || !a->rt || a->session != session)
 		return;
+	if (a->awaited[vm][kind].epoch) {
+		a->awaited[vm][kind].epoch = 0;
+		say(a, ARG(d, 0u));
+		return;
+	}
+	if (!d->known || d->a != a)
+		return;
+	if (keep && !d->detaching) {
+		release(d);
+		say(a, ARG(d, 0u));
+		return;
+	}
 	d->detaching = true;
 	for (unsigned q = 0; d->hdev && q < d->nvq; q++)
 		vqt_host_queue_stop(d->hdev, q, VQT_STOP_DRAIN);
@@ -228,9 +329,9 @@ static void settle(struct agent *a)
 {
 	for (unsigned v = 0; v < a->w->vms; v++) {
 		for (unsigned k = 0; k < 2; k++) {
-			struct adev *d = &a->dev[v][k];
+			struct adev *d = dev_of(a, v, k);
 
-			if (!d->detaching || (d->hdev && vqt_hdev_inflight(d->hdev)))
+			if (d->a != a || !d->detaching || (d->hdev && vqt_hdev_inflight(d->hdev)))
 				continue;
 			say(a, ARG(d, 0u));
 			fe_destroy(d);
@@ -250,8 +351,11 @@ static void session_down(struct agent *a)
 	a->session = 0;
 	for (unsigned v = 0; v < a->w->vms; v++) {
 		for (unsigned k = 0; k < 2; k++) {
-			struct adev *d = &a->dev[v][k];
+			struct adev *d = dev_of(a, v, k);
 
+			a->awaited[v][k].epoch = 0;
+			if (d->a != a)
+				continue;
 			d->known = false;
 			if (d->detaching)
 				fe_destroy(d);
@@ -403,6 +507,7 @@ void agent_start(struct agent *a)
 		for (unsigned k = 0; k < 2; k++) {
 			struct adev *d = &a->dev[v][k];
 
+			a->awaited[v][k].epoch = 0;
 			*d = (struct adev){
 				.a = a, .vm = &w->vm[v], .kind = k, .nvq = k == DEV_BLK ? BLKQ : NETQ};
 			for (unsigned q = 0; q < d->nvq; q++)
@@ -434,7 +539,8 @@ void agent_stop(struct agent *a)
 	a->session = 0;
 	for (unsigned v = 0; v < w->vms; v++)
 		for (unsigned k = 0; k < 2; k++)
-			fe_destroy(&a->dev[v][k]);
+			if (dev_of(a, v, k)->a == a)
+				fe_destroy(dev_of(a, v, k));
 	vqt_host_destroy(a->host);
 	a->host = NULL;
 	a->alive = false;

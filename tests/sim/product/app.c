@@ -82,12 +82,12 @@ struct asess *app_session(const struct app *app, uint64_t id)
 	return NULL;
 }
 
-struct asess *app_session_of(const struct app *app, unsigned host)
+struct asess *app_session_of(const struct app *app, unsigned end)
 {
 	list_for_each (it, &app->sessions) {
 		struct asess *s = container_of(it, struct asess, node);
 
-		if (s->host == host && !s->ending)
+		if (s->end == end && !s->ending)
 			return s;
 	}
 	return NULL;
@@ -153,11 +153,11 @@ static void on_welcome(struct sim *s, void *ctx, uint64_t arg)
 	free(m);
 }
 
-void app_hello(struct app *app, unsigned host)
+void app_hello(struct app *app, unsigned end)
 {
 	struct world *w = app->w;
 	struct welcome *m;
-	struct asess *s = app->alive ? app_session_of(app, host) : NULL;
+	struct asess *s = app->alive ? app_session_of(app, end) : NULL;
 	struct rt_path_cfg paths[PATHS];
 	struct rt_cfg c = {.ops = &rt_calls,
 			   .aead = w->aead,
@@ -187,7 +187,7 @@ void app_hello(struct app *app, unsigned host)
 	list_init(&s->marked);
 	s->app = app;
 	s->id = ++w->session;
-	s->host = host;
+	s->end = end;
 	c.ctx = s;
 	s->rt = rt_create(&c, w->s.now, &r);
 	sim_check(&w->s, s->rt, "rt_create: %d", r);
@@ -201,7 +201,7 @@ void app_hello(struct app *app, unsigned host)
 	s->peer = vqt_peer_create(&pc, &r);
 	sim_check(&w->s, s->peer, "vqt_peer_create: %d", r);
 	list_add_tail(&app->sessions, &s->node);
-	m->a = &w->agent[host];
+	m->a = &w->agent[end];
 	m->boot = m->a->boot;
 	m->session = s->id;
 	s->ctl_at = w->s.now + 50000 + below(w, 300000);
@@ -241,7 +241,7 @@ void app_session_down(struct asess *s)
 	if (s->ending)
 		return;
 	s->ending = true;
-	sim_at(&w->s, w->s.now + 50000 + below(w, MSEC), on_close, &w->agent[s->host], s->id);
+	sim_at(&w->s, w->s.now + 50000 + below(w, MSEC), on_close, &w->agent[s->end], s->id);
 	for (unsigned v = 0; v < w->vms; v++)
 		for (unsigned k = 0; k < 2; k++)
 			appdev_session_down(&app->dev[v][k], s->id);
@@ -276,7 +276,7 @@ static void on_rekey(struct sim *s, void *ctx, uint64_t path)
 void app_rekey(struct asess *s, unsigned path)
 {
 	struct world *w = s->app->w;
-	struct agent *a = &w->agent[s->host];
+	struct agent *a = &w->agent[s->end];
 	struct rt_path_info here, there;
 	struct rt_path_cfg next;
 	struct rekey *m;
@@ -325,7 +325,7 @@ static void output(struct asess *s)
 	rt_flush(s->rt, s->app->w->s.now);
 	while ((n = rt_output(s->rt, s->app->w->s.now, out, 64)) > 0)
 		for (int i = 0; i < n && !s->app->killed; i++)
-			world_send(s->app->w, s->host, out[i].path, false, out[i].data, out[i].len);
+			world_send(s->app->w, s->end, out[i].path, false, out[i].data, out[i].len);
 }
 
 static void serve(struct app *app)

@@ -128,6 +128,7 @@ struct attach_msg {
 	uint64_t session;
 	unsigned vm, kind;
 	uint32_t epoch; /* 0: detach */
+	bool keep;
 };
 
 static void on_attach(struct sim *s, void *ctx, uint64_t arg)
@@ -139,13 +140,13 @@ static void on_attach(struct sim *s, void *ctx, uint64_t arg)
 	if (m->epoch)
 		agent_attach(m->a, m->session, m->vm, m->kind, m->epoch);
 	else
-		agent_detach(m->a, m->session, m->vm, m->kind);
+		agent_detach(m->a, m->session, m->vm, m->kind, m->keep);
 	free(m);
 }
 
 static void tell(struct appdev *d, uint32_t epoch)
 {
-	struct asess *s = app_session(d->app, d->a.session);
+	struct asess *s = app_session(d->app, d->a.session), *to = app_session(d->app, d->a.want);
 	struct world *w = d->app->w;
 	struct attach_msg *m;
 	uint64_t at = w->s.now + 20000 + below(w, 300000);
@@ -154,7 +155,8 @@ static void tell(struct appdev *d, uint32_t epoch)
 		return;
 	m = calloc(1, sizeof(*m));
 	sim_check(&w->s, m, "out of memory");
-	*m = (struct attach_msg){&w->agent[s->host], s->id, d->vm, d->kind, epoch};
+	*m = (struct attach_msg){&w->agent[s->end], s->id, d->vm, d->kind, epoch, false};
+	m->keep = w->lanes > 1 && to && to != s && to->end / w->lanes == s->end / w->lanes;
 	s->ctl_at = at > s->ctl_at ? at : s->ctl_at;
 	sim_at(&w->s, s->ctl_at, on_attach, m, 0);
 }
@@ -222,9 +224,22 @@ static bool open_disk(struct appdev *d)
 	return true;
 }
 
+/* Of the lane where it is to be; as long as that has none it stays where it is. */
+static struct asess *place(const struct appdev *d)
+{
+	struct world *w = d->app->w;
+	unsigned home = w->home[d->vm];
+	struct asess *s = app_session_of(d->app, home * w->lanes + w->lane[d->vm][d->kind]);
+
+	if (s)
+		return s;
+	s = app_session(d->app, d->a.session);
+	return s && !s->ending && s->end / w->lanes == home ? s : NULL;
+}
+
 void appdev_refresh(struct appdev *d)
 {
-	struct asess *s = app_session_of(d->app, d->app->w->home[d->vm]);
+	struct asess *s = place(d);
 
 	if (d->app->killed)
 		return;

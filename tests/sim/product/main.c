@@ -32,15 +32,17 @@ static void usage(FILE *f)
 	fprintf(f,
 		"usage: sim-product [--seed S] [--seeds N] [--faults calm|lossy|full|mix] [--ms T] "
 		"[--small]\n"
-		"                   [--kept FILE] [-v]\n"
+		"                   [--lanes] [--kept FILE] [-v]\n"
 		"Runs worlds of seeds S (1), S+1, ... N (1) of them, each T (40) ms of virtual time and "
 		"then\n"
 		"until all is at rest. mix (the default): of ten seeds one is calm, two are lossy, the rest\n"
 		"have everything: daemons die, volumes move, guests reset, the power is cut. --small: worlds "
 		"of\n"
-		"two guests and T (20) ms, bad cables, something fails every other millisecond. --kept: "
-		"first the\n"
-		"seeds of a file, a line each.\n");
+		"two guests and T (20) ms, bad cables, something fails every other millisecond. --lanes: "
+		"agents have\n"
+		"two I/O threads, devices go from one to the other. --kept: first the seeds of a file, a "
+		"line "
+		"each.\n");
 }
 
 static enum level level_of(const char *name, uint64_t seed)
@@ -58,21 +60,17 @@ static enum level level_of(const char *name, uint64_t seed)
 struct options {
 	uint64_t seed, seeds, ms;
 	const char *faults, *kept;
-	bool verbose, small;
+	bool verbose, small, lanes;
 };
 
 static void parse(int argc, char **argv, struct options *o)
 {
 	static const struct option opts[] = {
-		{"seed", required_argument, NULL, 's'},
-		{"seeds", required_argument, NULL, 'n'},
-		{"faults", required_argument, NULL, 'f'},
-		{"ms", required_argument, NULL, 'm'},
-		{"small", no_argument, NULL, 'S'},
-		{"kept", required_argument, NULL, 'k'},
-		{"verbose", no_argument, NULL, 'v'},
-		{"help", no_argument, NULL, 'h'},
-		{NULL, 0, NULL, 0},
+		{"seed", required_argument, NULL, 's'},	  {"seeds", required_argument, NULL, 'n'},
+		{"faults", required_argument, NULL, 'f'}, {"ms", required_argument, NULL, 'm'},
+		{"small", no_argument, NULL, 'S'},	  {"lanes", no_argument, NULL, 'l'},
+		{"kept", required_argument, NULL, 'k'},	  {"verbose", no_argument, NULL, 'v'},
+		{"help", no_argument, NULL, 'h'},	  {NULL, 0, NULL, 0},
 	};
 	int c;
 
@@ -92,6 +90,9 @@ static void parse(int argc, char **argv, struct options *o)
 			break;
 		case 'S':
 			o->small = true;
+			break;
+		case 'l':
+			o->lanes = true;
 			break;
 		case 'k':
 			o->kept = optarg;
@@ -125,7 +126,7 @@ static void run_seed(void *ctx, uint64_t seed, const char *rest)
 	enum level level = level_of(t->o->faults, seed);
 
 	(void)rest;
-	world_run(&world, seed, level, t->o->small, t->o->ms * MSEC, replay);
+	world_run(&world, seed, level, t->o->small, t->o->lanes, t->o->ms * MSEC, replay);
 	for (unsigned i = 0; i < S_COUNT; i++)
 		t->sum[i] += world.stat[i];
 	t->trace = (t->trace ^ world.s.trace) * 0x100000001b3ull;
@@ -151,8 +152,8 @@ int main(int argc, char **argv)
 #ifndef __SANITIZE_ADDRESS__ /* which tells more */
 	signal(SIGSEGV, on_crash);
 #endif
-	snprintf(replay, sizeof(replay), "%s --seed %%llu --faults %s --ms %llu%s", argv[0], o.faults,
-		 (unsigned long long)o.ms, o.small ? " --small" : "");
+	snprintf(replay, sizeof(replay), "%s --seed %%llu --faults %s --ms %llu%s%s", argv[0], o.faults,
+		 (unsigned long long)o.ms, o.small ? " --small" : "", o.lanes ? " --lanes" : "");
 	if (o.kept)
 		sim_kept(o.kept, run_seed, &t);
 	for (uint64_t i = 0; i < o.seeds; i++) {

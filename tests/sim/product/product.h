@@ -33,6 +33,7 @@
 #include "tests/sim/sim.h"
 
 #define HOSTS	   4u
+#define LANES	   2u /* I/O threads of an agent, in worlds that have them */
 #define VMS	   5u
 #define PATHS	   2u
 #define BLKQ	   2u /* request queues of a disk */
@@ -75,6 +76,7 @@ struct vm;
 	X(late_ios)                                                                                          \
 	X(sessions)                                                                                          \
 	X(moves)                                                                                             \
+	X(lane_moves)                                                                                        \
 	X(reattaches)                                                                                        \
 	X(guest_kills)                                                                                       \
 	X(reboots)                                                                                           \
@@ -241,7 +243,8 @@ void vm_mac(uint8_t mac[6], unsigned index);
 
 /* A device of an agent. */
 struct adev {
-	struct agent *a;
+	struct agent *a; /* the lane that holds it, or will: mailed */
+	bool mailed;	 /* it is on its way there */
 	struct vm *vm;
 	unsigned kind, nvq;
 	bool fe;	/* there is a socket */
@@ -253,6 +256,7 @@ struct adev {
 	struct gport port[NETQ];
 };
 
+/* An agent, or one of its lanes: they live and die together, and have their devices in common. */
 struct agent {
 	struct world *w;
 	unsigned index;
@@ -262,7 +266,11 @@ struct agent {
 	struct rt *rt; /* NULL: no session */
 	uint64_t session, ctl_at, wake_at;
 	uint32_t rx_spi[PATHS][2]; /* the second: of keys on their way, and from then on */
-	struct adev dev[VMS][2];
+	struct adev dev[VMS][2];   /* the first lane's are those of all */
+	struct {
+		uint64_t session;
+		uint32_t epoch;		       /* 0: none */
+	} awaited[VMS][2];		       /* attached here, held by another lane */
 	uint64_t counters[VQT_HDEV_NCOUNTERS]; /* of devices that are gone */
 };
 
@@ -275,8 +283,9 @@ void agent_session_over(struct agent *a, uint64_t session);
 /* Fresh keys of a path; answers with app_rekeyed(). */
 void agent_rekey(struct agent *a, uint64_t session, unsigned path, const struct rt_path_cfg *next);
 void agent_attach(struct agent *a, uint64_t session, unsigned vm, unsigned kind, uint32_t epoch);
-void agent_detach(struct agent *a, uint64_t session, unsigned vm, unsigned kind);
-/* From guests. */
+/* keep: another lane will have it. */
+void agent_detach(struct agent *a, uint64_t session, unsigned vm, unsigned kind, bool keep);
+/* From guests; a: the first lane. */
 void agent_connect(struct agent *a, struct vm *vm); /* it may be on any of its sockets that exist */
 void agent_gone(struct agent *a, struct vm *vm);
 bool agent_drain(struct agent *a, struct vm *vm); /* stop its queues; true: nothing is in flight */
@@ -288,7 +297,7 @@ struct asess {
 	struct list node, marked;
 	struct app *app;
 	uint64_t id, ctl_at;
-	unsigned host;
+	unsigned end; /* which of world.agent */
 	bool ending;
 	struct rt *rt;
 	struct vqt_peer *peer;
@@ -326,7 +335,7 @@ void app_start(struct app *app);
 void app_stop(struct app *app); /* dies: nothing of what it has leaves it */
 void app_input(struct app *app, uint8_t *data, uint32_t len, bool ce);
 void app_wake(struct app *app, uint64_t when);
-void app_hello(struct app *app, unsigned host); /* an agent wants a session */
+void app_hello(struct app *app, unsigned end); /* an agent wants a session */
 void app_session_over(struct app *app, uint64_t session);
 void app_rekey(struct asess *s, unsigned path); /* under load; not while the last one is under way */
 void app_rekeyed(struct app *app, uint64_t session, unsigned path);
@@ -341,7 +350,7 @@ void appdev_fini(struct appdev *d);
 void appdev_refresh(struct appdev *d);
 void appdev_session_down(struct appdev *d, uint64_t session);
 void appdev_reattach(struct appdev *d); /* a new attachment in the same session, the agent not asked */
-struct asess *app_session_of(const struct app *app, unsigned host);
+struct asess *app_session_of(const struct app *app, unsigned end);
 struct asess *app_session(const struct app *app, uint64_t id);
 void app_mark(void *session);
 extern const struct vnic_world app_vnic_world;
@@ -358,7 +367,7 @@ struct path {
 	} seen[2][HISTORY];
 	struct path_end {
 		struct world *w;
-		unsigned host;
+		unsigned at; /* which of world.agent */
 		bool to_app;
 	} end[2];
 };
@@ -366,31 +375,37 @@ struct path {
 struct world {
 	struct sim s;
 	enum level level;
-	bool small; /* few guests, bad cables, something fails every other millisecond */
-	unsigned hosts, vms;
-	bool quiet; /* no more work, no more faults */
+	bool small;		    /* few guests, bad cables, something fails every other millisecond */
+	unsigned hosts, vms, lanes; /* lanes: of each agent */
+	unsigned ends;		    /* hosts * lanes */
+	bool quiet;		    /* no more work, no more faults */
 	uint64_t start;
 	uint32_t chunk, window, spi;
 	uint32_t psn_start;
 	uint64_t txn_start;
 	uint64_t lost_ns, session, rto;
 	const struct aead_ops *aead;
-	unsigned home[VMS];  /* where profiles say the VM is */
+	unsigned home[VMS]; /* where profiles say the VM is */
+	unsigned lane[VMS][2];
 	uint64_t epoch[VMS]; /* durable */
-	struct agent agent[HOSTS];
+	struct agent agent[HOSTS * LANES];
 	struct app app;
-	struct path path[HOSTS][PATHS];
+	struct path path[HOSTS * LANES][PATHS];
 	uint64_t stat[S_COUNT];
 	/* Large, and made by their own: those of the world's VMs alone. */
 	struct disk disk[VMS];
 	struct vm vm[VMS];
 };
 
-void world_run(struct world *w, uint64_t seed, enum level level, bool small, uint64_t length,
+void world_run(struct world *w, uint64_t seed, enum level level, bool small, bool lanes, uint64_t length,
 	       const char *replay);
-void world_send(struct world *w, unsigned host, unsigned path, bool to_app, const uint8_t *data,
-		uint32_t len);
+void world_send(struct world *w, unsigned end, unsigned path, bool to_app, const uint8_t *data, uint32_t len);
 
+/* The first lane of a host. */
+static inline struct agent *agent_of(struct world *w, unsigned host)
+{
+	return &w->agent[host * w->lanes];
+}
 static inline uint64_t below(struct world *w, uint64_t n)
 {
 	return rng_below(&w->s.rng, n);

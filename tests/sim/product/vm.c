@@ -164,7 +164,7 @@ void gring_kick(struct gring *r)
 {
 	struct vm *vm = r->vm;
 
-	agent_kick(&vm->w->agent[vm->host], vm, r->net, r->vq);
+	agent_kick(agent_of(vm->w, vm->host), vm, r->net, r->vq);
 }
 
 static void slot_free(struct gslot *s)
@@ -235,7 +235,7 @@ void vm_kill(struct vm *vm)
 {
 	if (!vm->running)
 		return;
-	agent_gone(&vm->w->agent[vm->host], vm);
+	agent_gone(agent_of(vm->w, vm->host), vm);
 	reset(vm);
 }
 
@@ -260,7 +260,7 @@ void vm_start(struct vm *vm)
 	sim_check(&w->s, !vm->running, "started twice");
 	vm->running = true;
 	vm_net_fill(vm);
-	agent_connect(&w->agent[vm->host], vm);
+	agent_connect(agent_of(w, vm->host), vm);
 	sim_at(&w->s, w->s.now + below(w, 100000), work, vm, vm->life);
 }
 
@@ -271,12 +271,12 @@ static void try_reset(struct sim *s, void *ctx, uint64_t arg)
 
 	if (arg != vm->life || !vm->running)
 		return;
-	if (!agent_drain(&vm->w->agent[vm->host], vm)) {
+	if (!agent_drain(agent_of(vm->w, vm->host), vm)) {
 		sim_at(s, s->now + 200000, try_reset, vm, vm->life);
 		return;
 	}
 	vm_poll(vm);
-	agent_gone(&vm->w->agent[vm->host], vm);
+	agent_gone(agent_of(vm->w, vm->host), vm);
 	reset(vm);
 	vm_start(vm);
 }

@@ -20,12 +20,12 @@ static void deliver(void *ctx, uint8_t *data, uint32_t len, bool ce)
 	if (e->to_app)
 		app_input(&e->w->app, data, len, ce);
 	else
-		agent_input(&e->w->agent[e->host], data, len, ce);
+		agent_input(&e->w->agent[e->at], data, len, ce);
 }
 
-void world_send(struct world *w, unsigned host, unsigned path, bool to_app, const uint8_t *data, uint32_t len)
+void world_send(struct world *w, unsigned end, unsigned path, bool to_app, const uint8_t *data, uint32_t len)
 {
-	struct path *p = &w->path[host][path];
+	struct path *p = &w->path[end][path];
 	unsigned dir = !to_app;
 
 	stat_add(w, S_datagrams, 1);
@@ -45,7 +45,7 @@ void world_send(struct world *w, unsigned host, unsigned path, bool to_app, cons
 /* Somebody on the cable sends again what went over it once. */
 static void replay(struct world *w)
 {
-	struct path *p = &w->path[below(w, w->hosts)][below(w, PATHS)];
+	struct path *p = &w->path[below(w, w->ends)][below(w, PATHS)];
 	unsigned dir = (unsigned)below(w, 2);
 	uint8_t copy[RT_CHUNK_MAX + 128];
 
@@ -112,8 +112,9 @@ static void agent_again(struct sim *s, void *ctx, uint64_t arg)
 	struct agent *a = ctx;
 
 	(void)s;
-	if (!a->alive && a->boot == arg)
-		agent_start(a);
+	for (unsigned i = 0; i < a->w->lanes; i++)
+		if (!a[i].alive && a[i].boot == arg)
+			agent_start(&a[i]);
 }
 
 static void kill_agent(struct agent *a)
@@ -122,7 +123,8 @@ static void kill_agent(struct agent *a)
 
 	if (!a->alive)
 		return;
-	agent_stop(a);
+	for (unsigned i = 0; i < w->lanes; i++)
+		agent_stop(&a[i]);
 	sim_at(&w->s, w->s.now + 100000 + below(w, 10 * MSEC), agent_again, a, a->boot);
 	stat_add(w, S_agent_kills, 1);
 }
@@ -147,7 +149,7 @@ static void kill_app(struct world *w)
 	if (!w->app.alive)
 		return;
 	app_stop(&w->app);
-	for (unsigned h = 0; h < w->hosts; h++)
+	for (unsigned h = 0; h < w->ends; h++)
 		if (w->agent[h].session && chance(w, 700000))
 			sim_at(&w->s, w->s.now + 50000 + below(w, MSEC), on_reset, &w->agent[h],
 			       w->agent[h].session);
@@ -166,7 +168,7 @@ static void power_cut(struct world *w)
 		vm_start_later(&w->vm[v]);
 	}
 	for (unsigned h = 0; h < w->hosts; h++)
-		kill_agent(&w->agent[h]);
+		kill_agent(agent_of(w, h));
 	stat_add(w, S_power_cuts, 1);
 }
 
@@ -195,7 +197,7 @@ static void heal(struct sim *s, void *ctx, uint64_t arg)
 
 static void cut(struct world *w)
 {
-	struct path *p = &w->path[below(w, w->hosts)][below(w, PATHS)];
+	struct path *p = &w->path[below(w, w->ends)][below(w, PATHS)];
 
 	p->link[0].cfg.cut = !chance(w, 200000);
 	p->link[1].cfg.cut = !p->link[0].cfg.cut || !chance(w, 200000);
@@ -205,7 +207,7 @@ static void cut(struct world *w)
 
 static void session_drop(struct world *w)
 {
-	struct asess *s = w->app.alive ? app_session_of(&w->app, (unsigned)below(w, w->hosts)) : NULL;
+	struct asess *s = w->app.alive ? app_session_of(&w->app, (unsigned)below(w, w->ends)) : NULL;
 
 	if (s)
 		app_session_down(s);
@@ -213,7 +215,7 @@ static void session_drop(struct world *w)
 
 static void rekey(struct world *w)
 {
-	struct asess *s = w->app.alive ? app_session_of(&w->app, (unsigned)below(w, w->hosts)) : NULL;
+	struct asess *s = w->app.alive ? app_session_of(&w->app, (unsigned)below(w, w->ends)) : NULL;
 
 	if (s)
 		app_rekey(s, (unsigned)below(w, PATHS));
@@ -239,7 +241,7 @@ static void fault(struct sim *s, void *ctx, uint64_t arg)
 		return;
 	stat_add(w, S_events, 1);
 	if (k < 15) {
-		kill_agent(&w->agent[below(w, w->hosts)]);
+		kill_agent(agent_of(w, (unsigned)below(w, w->hosts)));
 	} else if (k < 25) {
 		kill_app(w);
 	} else if (k < 35) {
@@ -271,6 +273,21 @@ static void fault(struct sim *s, void *ctx, uint64_t arg)
 	       0);
 }
 
+/* An administrator, or the load, wants a device on another I/O thread. */
+static void shift(struct sim *s, void *ctx, uint64_t arg)
+{
+	struct world *w = ctx;
+	unsigned v = (unsigned)below(w, w->vms), k = (unsigned)below(w, 2);
+
+	(void)arg;
+	if (w->quiet)
+		return;
+	w->lane[v][k] = (w->lane[v][k] + 1) % w->lanes;
+	if (w->app.alive)
+		appdev_refresh(&w->app.dev[v][k]);
+	sim_at(s, s->now + 50000 + below(w, 2 * MSEC), shift, w, 0);
+}
+
 /* ---- begin and end ---- */
 
 static void make(struct world *w)
@@ -279,6 +296,7 @@ static void make(struct world *w)
 
 	w->hosts = 1 + (unsigned)below(w, w->small ? 2 : HOSTS);
 	w->vms = w->small ? 2 : 2 + (unsigned)below(w, VMS - 1);
+	w->ends = w->hosts * w->lanes;
 	w->chunk = chunks[below(w, w->small ? 3 : 4)];
 	w->aead = chance(w, w->small ? 20000 : 150000) ? &nonce_gcm : &nonce_crc;
 	w->lost_ns = w->small ? (20 + below(w, 30)) * MSEC : (20 + below(w, 100)) * MSEC;
@@ -289,7 +307,7 @@ static void make(struct world *w)
 	w->window = w->small ? 64 : 256;
 	w->rto = chance(w, 500000) ? 200000 : MSEC;
 	w->spi = 1000;
-	for (unsigned h = 0; h < w->hosts; h++) {
+	for (unsigned h = 0; h < w->ends; h++) {
 		w->agent[h] = (struct agent){.w = w, .index = h};
 		for (unsigned p = 0; p < PATHS; p++) {
 			struct path *path = &w->path[h][p];
@@ -310,7 +328,7 @@ static void make(struct world *w)
 	}
 	w->app.w = w;
 	app_start(&w->app);
-	for (unsigned h = 0; h < w->hosts; h++)
+	for (unsigned h = 0; h < w->ends; h++)
 		agent_start(&w->agent[h]);
 	for (unsigned v = 0; v < w->vms; v++)
 		vm_start_later(&w->vm[v]);
@@ -326,7 +344,7 @@ static void check_counters(struct world *w)
 		VQT_HD_drop_cpl_epoch,	 VQT_HD_drop_queue,
 	};
 
-	for (unsigned h = 0; h < w->hosts; h++) {
+	for (unsigned h = 0; h < w->ends; h++) {
 		for (unsigned i = 0; i < sizeof(zero) / sizeof(zero[0]); i++)
 			sim_check(&w->s, !w->agent[h].counters[zero[i]], "agent %u: %s is %llu", h,
 				  vqt_hdev_counter_names[zero[i]],
@@ -347,7 +365,7 @@ static bool done(struct world *w)
 {
 	if (!app_settled(&w->app))
 		return false;
-	for (unsigned h = 0; h < w->hosts; h++)
+	for (unsigned h = 0; h < w->ends; h++)
 		if (!w->agent[h].alive || !w->agent[h].rt || !rt_idle(w->agent[h].rt))
 			return false;
 	for (unsigned v = 0; v < w->vms; v++) {
@@ -402,7 +420,7 @@ static void finish(struct world *w)
 	uint64_t limit = w->s.now + PATIENCE;
 
 	w->quiet = true;
-	for (unsigned h = 0; h < w->hosts; h++)
+	for (unsigned h = 0; h < w->ends; h++)
 		for (unsigned p = 0; p < PATHS; p++)
 			for (unsigned dir = 0; dir < 2; dir++)
 				calm(w, &w->path[h][p].link[dir].cfg);
@@ -427,7 +445,7 @@ static void unmake(struct world *w)
 {
 	for (unsigned v = 0; v < w->vms; v++)
 		vm_kill(&w->vm[v]);
-	for (unsigned h = 0; h < w->hosts; h++)
+	for (unsigned h = 0; h < w->ends; h++)
 		agent_stop(&w->agent[h]);
 	app_stop(&w->app);
 	check_counters(w);
@@ -435,7 +453,7 @@ static void unmake(struct world *w)
 		vm_fini(&w->vm[v]);
 		disk_fini(&w->disk[v]);
 	}
-	for (unsigned h = 0; h < w->hosts; h++)
+	for (unsigned h = 0; h < w->ends; h++)
 		for (unsigned p = 0; p < PATHS; p++)
 			for (unsigned dir = 0; dir < 2; dir++)
 				for (unsigned i = 0; i < HISTORY; i++)
@@ -447,25 +465,28 @@ static void unmake(struct world *w)
 static void add_faults(struct world *w)
 {
 	stat_add(w, S_faults, w->stat[S_events] + w->stat[S_replayed]);
-	for (unsigned h = 0; h < w->hosts; h++)
+	for (unsigned h = 0; h < w->ends; h++)
 		for (unsigned p = 0; p < PATHS; p++)
 			for (unsigned dir = 0; dir < 2; dir++)
 				stat_add(w, S_faults, sim_link_faults(&w->path[h][p].link[dir]));
 }
 
-void world_run(struct world *w, uint64_t seed, enum level level, bool small, uint64_t length,
+void world_run(struct world *w, uint64_t seed, enum level level, bool small, bool lanes, uint64_t length,
 	       const char *replay_by)
 {
 	memset(w, 0, offsetof(struct world, disk));
 	sim_init(&w->s, seed, replay_by);
 	nonce_world(&w->s);
 	w->small = small;
+	w->lanes = lanes ? LANES : 1;
 	w->s.now = 1000 * MSEC;
 	w->level = level;
 	w->start = w->s.now;
 	make(w);
 	if (level == FULL)
 		sim_at(&w->s, w->s.now + below(w, 5 * MSEC), fault, w, 0);
+	if (lanes)
+		shift(&w->s, w, 0);
 	linger(w, length);
 	finish(w);
 	linger(w, 20 * MSEC);

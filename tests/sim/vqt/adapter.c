@@ -5,7 +5,7 @@
  *
  * What fails may happen all the same, later, until the agent has closed the connection it went over; and what
  * the appliance gave up may, until the agent has taken its keys back. So bytes that anybody lets in too early
- * are seen.
+ * are seen: a guest fills what is its own again, and looks whether it stays so (guest_check()).
  */
 #include <errno.h>
 #include <stdlib.h>

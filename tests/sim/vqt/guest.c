@@ -190,6 +190,48 @@ static void transmit(struct world *w)
 	vqt_host_kick(w->hnet, 1);
 }
 
+/* What the guest puts into memory that is its own again: nobody else may write there from then on. */
+#define OWN 0x3c
+
+static void own(struct world *w, const struct fake_chain *c)
+{
+	for (unsigned i = 0; w->by_key && i < c->nin; i++)
+		memset(c->iov[c->nout + i].iov_base, OWN, c->iov[c->nout + i].iov_len);
+}
+
+static void still_own(struct world *w, const struct fake_chain *c)
+{
+	for (unsigned i = 0; i < c->nin; i++) {
+		const uint8_t *p = c->iov[c->nout + i].iov_base;
+		size_t n = c->iov[c->nout + i].iov_len;
+
+		sim_check(&w->s, !n || (p[0] == OWN && !memcmp(p, p + 1, n - 1)),
+			  "buffer %u was written when it was the guest's again", c->token);
+	}
+}
+
+void guest_owns(struct world *w)
+{
+	struct fake_ring *r = &w->net[0];
+
+	w->g.owned = r->nchains;
+	for (uint32_t i = 0; i < r->nchains; i++)
+		if (r->chains[i]->state <= FAKE_TAKEN)
+			own(w, r->chains[i]);
+}
+
+void guest_check(struct world *w)
+{
+	struct fake_ring *r = &w->net[0];
+
+	for (uint32_t i = 0; w->by_key && i < r->seen; i++)
+		still_own(w, r->chains[r->used[i]]);
+	for (uint32_t i = 0; w->by_key && i < w->g.owned; i++)
+		if (r->chains[i]->state <= FAKE_TAKEN)
+			still_own(w, r->chains[i]);
+	w->g.owned = 0;
+}
+
 static void receive(struct world *w)
 {
 	static uint8_t p[FRAME_MAX];
@@ -204,6 +246,7 @@ static void receive(struct world *w)
 		if (!c->written) { /* of a frame that was lost */
 			sim_check(&w->s, w->by_key && w->rel != RT_REL_FULL, "an empty buffer");
 			w->g.posted--;
+			own(w, c);
 			continue;
 		}
 		for (unsigned i = 0; i < n; i++) {
@@ -213,6 +256,7 @@ static void receive(struct world *w)
 			if (!i)
 				n = p[VQT_NUM_BUFFERS] + 256u * p[VQT_NUM_BUFFERS + 1];
 			w->g.posted--;
+			own(w, c);
 			c = i + 1 < n ? fake_ring_used(&w->net[0]) : NULL;
 		}
 		number = frame_number(w, p, len, true);
@@ -243,10 +287,13 @@ void guest_work(struct world *w)
 
 void guest_look(struct world *w)
 {
+	struct fake_chain *c;
+
 	receive(w);
-	while (fake_ring_used(&w->net[1]))
-		;
+	while ((c = fake_ring_used(&w->net[1])) != NULL)
+		for (unsigned i = 0; w->by_key && i < c->nout; i++)
+			memset(c->iov[i].iov_base, OWN, c->iov[i].iov_len); /* not to be read later either */
 	for (unsigned q = 0; q < BLKQ; q++)
-		for (struct fake_chain *c; (c = fake_ring_used(&w->blk[q])) != NULL;)
+		while ((c = fake_ring_used(&w->blk[q])) != NULL)
 			completed(w, c);
 }

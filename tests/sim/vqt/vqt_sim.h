@@ -57,6 +57,7 @@ struct guest {
 	uint32_t tx, rx;   /* frames sent; number the next received one has at least */
 	uint64_t received; /* frames */
 	unsigned posted;   /* receive buffers */
+	uint32_t owned; /* of the ring's first so many, those that are not used are the guest's: it stopped */
 };
 
 struct world {
@@ -138,8 +139,10 @@ uint64_t oracle_run(struct world *w, uint64_t seed, const char *replay);
 /* guest.c */
 bool guest_done(const struct world *w); /* with its script */
 uint32_t script_frame_len(const struct script *t, unsigned to_guest, uint32_t number);
-void guest_work(struct world *w);			/* new requests, frames, buffers */
-void guest_look(struct world *w);			/* at what was completed */
+void guest_work(struct world *w);  /* new requests, frames, buffers */
+void guest_look(struct world *w);  /* at what was completed */
+void guest_owns(struct world *w);  /* its receive queue has stopped */
+void guest_check(struct world *w); /* nobody wrote to what is its own; it gives it away again */
 void backend_apply(struct world *w, struct vqt_req *r); /* and answer */
 void frame_fill(uint8_t *p, uint32_t len, uint32_t number);
 /* The number of a frame; fails if its bytes are not what they were. to_guest: num_buffers was the host's. */

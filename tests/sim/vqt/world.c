@@ -18,7 +18,10 @@ static void host_stopped(void *user, unsigned vq)
 {
 	struct world *w = user;
 
-	w->rx_stopped |= !vq && !w->fencing; /* else it is a disk's */
+	if (vq || w->fencing) /* a disk's */
+		return;
+	w->rx_stopped = true;
+	guest_owns(w);
 }
 
 static void host_idle(void *user)
@@ -283,6 +286,7 @@ static void host_kill(struct world *w)
 	if (w->by_key)
 		w->rx = 0;
 	w->rx_stopping = false;
+	guest_check(w);
 	host_start(w);
 }
 
@@ -325,6 +329,7 @@ static void start_again(struct sim *s, void *ctx, uint64_t arg)
 		return;
 	}
 	retake(&w->net[0]);
+	guest_check(w);
 	sim_check(s, !vqt_host_queue_start(w->hnet, 0, true), "start");
 	w->rx_stopping = false;
 }
@@ -549,6 +554,7 @@ void world_finish(struct world *w)
 		world_run(w, MSEC);
 	sim_check(&w->s, !w->g.busy, "%u requests never ended", w->g.busy);
 	sim_check(&w->s, w->mem == 0, "memory is still held");
+	guest_check(w);
 	check_honest(w);
 	w->resent += vqt_hdev_counters(w->hblk)[VQT_HD_requests_resent];
 }

@@ -428,6 +428,47 @@ static void resent_bytes_wait_for_the_fence(void **state)
 	teardown(s);
 }
 
+/* What came in part as a message, or was reserved with another length, lies in no stage. */
+static void only_what_was_reserved_is_placed(void **state)
+{
+	struct setup *s = fresh();
+	struct rt_rec rec = {
+		.kind = VQT_FRAME, .dev = WIRE, .aux = (uint16_t)EPOCH, .total = 200, .len = 100};
+	struct vqt_placed p = {.len = 200};
+	uint8_t bytes[VQT_PLACED_LEN];
+
+	(void)state;
+	post(s, 4, 65600);
+	vw_pattern(buf, 200, 9);
+	vqt_host_record(s->w.host, RT_NET, 1, &rec, buf);
+	rec.kind = VQT_PLACED;
+	rec.total = rec.len = VQT_PLACED_LEN;
+	vqt_placed_put(bytes, &p);
+	vqt_host_record(s->w.host, RT_NET, 2, &rec, bytes);
+	assert_int_equal(vw_hd(s->hd, VQT_HD_drop_rx_malformed), 1);
+	p.state = VQT_PLACE_RESERVED;
+	rec.id = 256;
+	vqt_placed_put(bytes, &p);
+	vqt_host_record(s->w.host, RT_NET, 3, &rec, bytes);
+	p.state = VQT_PLACE_DONE;
+	p.len = 300;
+	vqt_placed_put(bytes, &p);
+	vqt_host_record(s->w.host, RT_NET, 4, &rec, bytes);
+	assert_int_equal(vw_hd(s->hd, VQT_HD_drop_rx_malformed), 2);
+	run(s);
+	assert_int_equal(guest_frame(&s->ring[0], got), 0);
+	rec = (struct rt_rec){.kind = VQT_FRAME,
+			      .dev = WIRE,
+			      .aux = (uint16_t)EPOCH,
+			      .total = 200,
+			      .len = 100,
+			      .offset = 100};
+	vqt_host_record(s->w.host, RT_NET, 5, &rec, buf + 100);
+	run(s);
+	guest_got(s, 200, 9);
+	teardown(s);
+}
+
 /* Both directions, losses and reordering on the wire, moves that fail now and then: all arrives, in order. */
 static void nothing_is_lost_with_a_wire_and_an_adapter_that_fail(void **state)
 {
@@ -491,6 +532,7 @@ int main(void)
 		cmocka_unit_test(frames_placed_out_of_order_arrive_in_order),
 		cmocka_unit_test(a_placing_that_fails_is_fenced_and_resent),
 		cmocka_unit_test(resent_bytes_wait_for_the_fence),
+		cmocka_unit_test(only_what_was_reserved_is_placed),
 		cmocka_unit_test(nothing_is_lost_with_a_wire_and_an_adapter_that_fail),
 	};
 
