@@ -453,8 +453,13 @@ void vqt_host_settled(struct vqt_host *h, enum rt_class cls, uint32_t base)
 {
 	struct list todo, *it;
 
-	if (cls != RT_NET)
+	if (cls != RT_NET || list_empty(&h->pending))
 		return;
+	it = h->pending.next;
+	if (it->next == &h->pending) { /* one guest's frame, and for each of its packets: the common case */
+		rx_settled(container_of(it, struct vqt_rx, pending)->vq, base);
+		return;
+	}
 	/* A callback may stop other queues: walk by popping, so that none is held while it is left. */
 	list_init(&todo);
 	while ((it = list_pop(&h->pending)) != NULL)

@@ -323,6 +323,10 @@ void rx_write(struct vqt_rx *rx, uint32_t off, const uint8_t *data, uint32_t len
 void rx_commit(struct vqt_vq *q, uint32_t total);
 /* All of that for one small frame, whose bytes are at hand; vq_dirty() is the caller's. */
 int rx_give(struct vqt_vq *q, const uint8_t *data, uint32_t len);
+/* Likewise of the first of FRAMES at data, as many as find buffers in one piece that hold them: the bytes of
+ * these with their lengths. */
+uint32_t rx_give_burst(struct vqt_vq *q, const uint8_t *data, uint32_t len, uint32_t *frames,
+		       uint32_t *bytes);
 
 static inline bool posts_recalled(const struct vqt_posts *p)
 {

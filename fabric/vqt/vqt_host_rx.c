@@ -97,6 +97,9 @@ static bool give_many(struct vqt_vq *q, const uint8_t *data, uint32_t len, uint3
 	int rc = 0;
 
 	for (; *at < len; *at += VQT_SMALL_LEN + n) {
+		*at += rx_give_burst(q, data + *at, len - *at, &frames, &bytes);
+		if (*at == len)
+			break;
 		n = vqt_small_len(data + *at, len - *at);
 		if (!n) {
 			why = VQT_HD_drop_rx_malformed;

@@ -104,6 +104,36 @@ void rx_write(struct vqt_rx *rx, uint32_t off, const uint8_t *data, uint32_t len
 	vqt_iov_write(rx->iov, rx->niov, &rx->at, off, data, len);
 }
 
+uint32_t rx_give_burst(struct vqt_vq *q, const uint8_t *data, uint32_t len, uint32_t *frames, uint32_t *bytes)
+{
+	const struct vqt_ring_ops *ops = q->dev->cfg.ring_ops;
+	struct vqt_piece p[VQT_BURST];
+	uint32_t at = 0, one;
+	unsigned n = 0, i;
+
+	if (!ops->pop_burst || q->state != VQ_RUNNING || posts_at(q->rx->posts, 0))
+		return 0;
+	for (; n < VQT_BURST && at < len && (one = vqt_small_len(data + at, len - at)); n++)
+		at += VQT_SMALL_LEN + one;
+	n = n ? ops->pop_burst(q->ring, p, n, true, INT32_MAX) : 0;
+	for (at = i = 0; i < n; i++, at += VQT_SMALL_LEN + one) {
+		one = vqt_small_len(data + at, len - at);
+		if (p[i].len < one)
+			break;
+		vqt_copy_short(p[i].at, data + at + VQT_SMALL_LEN, one);
+		p[i].at[VQT_NUM_BUFFERS] = 1;
+		p[i].at[VQT_NUM_BUFFERS + 1] = 0;
+		p[i].written = one;
+		*bytes += one;
+	}
+	if (i < n)
+		ops->unpop(q->ring, n - i);
+	if (i)
+		ops->push_burst(q->ring, p, i);
+	*frames += i;
+	return at;
+}
+
 int rx_give(struct vqt_vq *q, const uint8_t *data, uint32_t len)
 {
 	struct vqt_chain *c = &q->dev->host->chain;

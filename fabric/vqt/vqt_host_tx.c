@@ -9,6 +9,9 @@
 
 #define ETHER_MIN 60u /* shortest Ethernet frame, without FCS */
 
+/* What is taken in bursts: a burst is no more than a turn. */
+#define PIECE_MAX (VQT_TURN_BYTES / VQT_TURN_CHAINS)
+
 /* Why this chain is no frame; VQT_HDEV_NCOUNTERS: it is one. */
 static enum vqt_hdev_counter refuse(const struct vqt_chain *c)
 {
@@ -107,9 +110,10 @@ static int run_next(struct vqt_vq *q, struct run *r, uint32_t need)
 }
 
 /* The bytes of a small chain, with others in one message. */
-static int send_small(struct vqt_vq *q, const struct vqt_chain *c, struct run *r)
+static inline int send_small(struct vqt_vq *q, const struct iovec *iov, unsigned n, uint32_t len,
+			     struct run *r)
 {
-	uint32_t need = VQT_SMALL_LEN + c->out_len;
+	uint32_t need = VQT_SMALL_LEN + len;
 	uint8_t *at;
 
 	if (r->room < need) {
@@ -118,17 +122,17 @@ static int send_small(struct vqt_vq *q, const struct vqt_chain *c, struct run *r
 		if (rc)
 			return rc;
 	}
-	vqt_small_put_len(r->at, c->out_len);
+	vqt_small_put_len(r->at, len);
 	at = r->at + VQT_SMALL_LEN;
-	for (unsigned i = 0; i < c->nout; i++) {
-		memcpy(at, c->iov[i].iov_base, c->iov[i].iov_len);
-		at += c->iov[i].iov_len;
+	for (unsigned i = 0; i < n; i++) {
+		memcpy(at, iov[i].iov_base, iov[i].iov_len);
+		at += iov[i].iov_len;
 	}
 	r->at = at;
 	r->room -= need;
 	r->len += need;
 	r->frames++;
-	r->bytes += c->out_len;
+	r->bytes += len;
 	return 0;
 }
 
@@ -155,7 +159,7 @@ static int send_frame(struct vqt_vq *q, const struct vqt_chain *c, struct run *r
 		if (rc > 0)
 			return rc;
 		if (!rc && small(c)) {
-			rc = send_small(q, c, r);
+			rc = send_small(q, c->iov, c->nout, c->out_len, r);
 			if (q->tx) /* what is lent is sent in between */
 				run_end(q, r);
 		} else if (!rc) {
@@ -190,18 +194,69 @@ void vqt_host_announce(struct vqt_hdev *d, const uint8_t mac[6])
 		hd_count(d, VQT_HD_announced, 1);
 }
 
+/* A frame in one piece. 0: it is done with; -EAGAIN: nothing happened. */
+static inline int send_piece(struct vqt_vq *q, const struct vqt_piece *p, struct run *r)
+{
+	struct iovec iov = {p->at, p->len};
+
+	if (p->len < VQT_FRAME_MIN) {
+		hd_count(q->dev, VQT_HD_drop_tx_short, 1);
+		return 0;
+	}
+	if (p->len <= VQT_SMALL)
+		return send_small(q, &iov, 1, p->len, r);
+	run_end(q, r);
+	return send_bytes(q, &iov, 1, p->len);
+}
+
+/* Frames in one piece each that are not large: most are. 1: there may be more; 0: none of these is next;
+ * -EAGAIN.
+ */
+static int take_burst(struct vqt_vq *q, struct run *run, unsigned *n, uint32_t *bytes)
+{
+	const struct vqt_ring_ops *ops = q->dev->cfg.ring_ops;
+	struct vqt_piece p[VQT_BURST];
+	unsigned got, i;
+	int rc = 0;
+
+	if (q->tx || !ops->pop_burst)
+		return 0;
+	got = VQT_TURN_CHAINS - *n < VQT_BURST ? VQT_TURN_CHAINS - *n : VQT_BURST;
+	got = ops->pop_burst(q->ring, p, got, false, PIECE_MAX);
+	for (i = 0; i < got; i++) {
+		rc = send_piece(q, &p[i], run);
+		if (rc)
+			break;
+		*bytes += p[i].len;
+		p[i].written = 0;
+	}
+	if (i < got)
+		ops->unpop(q->ring, got - i);
+	if (i) {
+		ops->push_burst(q->ring, p, i);
+		vq_dirty(q);
+	}
+	*n += i;
+	return rc ? rc : got > 0;
+}
+
 /* True: there may be more. */
 static bool take_chains(struct vqt_vq *q, struct run *run, unsigned *n, uint32_t *bytes)
 {
 	const struct vqt_ring_ops *ops = q->dev->cfg.ring_ops;
 	struct vqt_chain *c = &q->dev->host->chain;
 
-	for (; *n < VQT_TURN_CHAINS && *bytes < VQT_TURN_BYTES; ++*n) {
+	while (*n < VQT_TURN_CHAINS && *bytes < VQT_TURN_BYTES) {
 		int rc;
 
 		if (!list_empty(&q->blocked[RT_NET]) || (q->tx && !lent_again(q)) || q->state != VQ_RUNNING ||
 		    (q->tx && lent_full(q)))
 			return false;
+		rc = take_burst(q, run, n, bytes);
+		if (rc < 0)
+			return false;
+		if (rc)
+			continue;
 		rc = ops->pop(q->ring, c);
 		if (rc < 0) {
 			run_end(q, run);
@@ -214,6 +269,7 @@ static bool take_chains(struct vqt_vq *q, struct run *run, unsigned *n, uint32_t
 			ops->unpop(q->ring, 1);
 			return false;
 		}
+		++*n;
 		if (rc)
 			continue; /* and was touched by nobody */
 		lent_push(q, c);

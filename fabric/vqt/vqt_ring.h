@@ -16,6 +16,7 @@
 #ifndef OUTRIGGER_VQT_RING_H
 #define OUTRIGGER_VQT_RING_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/uio.h>
 
@@ -32,6 +33,16 @@ struct vqt_chain {
 	struct iovec iov[VQT_CHAIN_IOV];
 };
 
+/* A chain that is one piece of memory, all of it readable or all of it writable. */
+struct vqt_piece {
+	uint32_t token;
+	uint32_t len;
+	uint32_t written; /* the caller's, for push_burst() */
+	uint8_t *at;
+};
+
+#define VQT_BURST 32u
+
 struct vqt_ring_ops {
 	/* Take the next available chain. 1: taken. 0: none; the front-end has re-armed the guest's
 	 * notification and looked again, so a later arrival is certain to kick. -EBADMSG: the guest
@@ -44,6 +55,12 @@ struct vqt_ring_ops {
 	void (*push)(void *ring, const struct vqt_chain *c, uint32_t written);
 	/* End of a burst: publish what was pushed and notify the guest once, if it wants to be. */
 	void (*flush)(void *ring);
+	/* Both or neither, NULL: what most chains of small frames allow, at a fraction of the price of one by
+	 * one. Takes the next chains, n (VQT_BURST at most) of them, as long as each is one piece of at most
+	 * max bytes, writable (in) or readable. 0: there is none, or what is next is another kind or wrong:
+	 * pop() knows. unpop() counts them too. */
+	unsigned (*pop_burst)(void *ring, struct vqt_piece *p, unsigned n, bool in, uint32_t max);
+	void (*push_burst)(void *ring, const struct vqt_piece *p, unsigned n);
 };
 
 #endif

@@ -257,8 +257,10 @@ static void rx_flush(void *ring)
 	r->back.n = 0;
 }
 
-static const struct vqt_ring_ops tx_ops = {tx_pop, tx_unpop, tx_push, tx_flush};
-static const struct vqt_ring_ops rx_ops = {rx_pop, rx_unpop, rx_push, rx_flush};
+static const struct vqt_ring_ops tx_ops = {
+	.pop = tx_pop, .unpop = tx_unpop, .push = tx_push, .flush = tx_flush};
+static const struct vqt_ring_ops rx_ops = {
+	.pop = rx_pop, .unpop = rx_unpop, .push = rx_push, .flush = rx_flush};
 
 /* All queues of a device share one ops table (vqt_host.h): pass on to the ring's own direction. */
 
@@ -282,7 +284,8 @@ static void ring_flush(void *ring)
 	((struct tap_ring *)ring)->ops->flush(ring);
 }
 
-static const struct vqt_ring_ops ring_ops = {ring_pop, ring_unpop, ring_push, ring_flush};
+static const struct vqt_ring_ops ring_ops = {
+	.pop = ring_pop, .unpop = ring_unpop, .push = ring_push, .flush = ring_flush};
 
 /* --- events --- */
 

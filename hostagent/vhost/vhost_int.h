@@ -26,6 +26,8 @@ struct ring_layout {
 	int (*pop)(struct vhost_ring *r, struct vqt_chain *c);
 	void (*unpop)(struct vhost_ring *r, unsigned n);
 	void (*push)(struct vhost_ring *r, uint16_t token, uint32_t written);
+	/* As vqt_ring_ops.pop_burst(), of a ring without an inflight region or chains to take again. */
+	unsigned (*pop_burst)(struct vhost_ring *r, struct vqt_piece *p, unsigned n, bool in, uint32_t max);
 	void (*flush)(struct vhost_ring *r);
 };
 extern const struct ring_layout ring_split;  /* vhost_split.c */
@@ -158,6 +160,15 @@ static inline void ring_hold(struct vhost_ring *r, uint16_t token)
 	r->chains++;
 	vhost_count(r->v, VHOST_C_chains);
 }
+/* Likewise n chains whose tokens are held already. */
+static inline void ring_hold_burst(struct vhost_ring *r, unsigned n)
+{
+	r->v->mem->refs += n;
+	r->chains += n;
+	r->npopped += n;
+	counter_add(&r->v->counters[VHOST_C_chains], n);
+	r->v->news = true;
+}
 static inline void ring_release(struct vhost_ring *r, uint16_t token)
 {
 	vhost_mem_put(r->held[token]);
@@ -176,6 +187,17 @@ static inline void ring_fetch(const struct vhost_ring *r, uint64_t gpa)
 	} else if (at) {
 		__builtin_prefetch(at, 1);
 		__builtin_prefetch(at + 64, 1);
+	}
+}
+/* The burst is copied when all of it was popped: its bytes are on their way meanwhile, as above. */
+static inline void piece_fetch(const struct vqt_piece *p, bool in)
+{
+	if (in) {
+		__builtin_prefetch(p->at, 1);
+		__builtin_prefetch(p->at + 64, 1);
+	} else {
+		__builtin_prefetch(p->at);
+		__builtin_prefetch(p->at + 64);
 	}
 }
 void ring_call(struct vhost_ring *r, bool wanted); /* after a burst: notify the guest if it wants to be */
@@ -221,6 +243,18 @@ static inline bool walk_one(const struct vhost_ring *r, struct vqt_chain *c, con
 	c->in_len = in ? d->len : 0;
 	c->iov[0] = (struct iovec){at, d->len};
 	return true;
+}
+/* Is it all of a chain, of one piece in one region, of max bytes at most? */
+static inline bool walk_piece(const struct vhost_ring *r, const struct walk_desc *d, bool in, uint32_t max,
+			      struct vqt_piece *p)
+{
+	uint16_t kind = d->flags & (VRING_DESC_NEXT | VRING_DESC_INDIRECT | VRING_DESC_WRITE);
+
+	if (kind != (in ? VRING_DESC_WRITE : 0) || !d->len || d->len > max)
+		return false;
+	p->len = d->len;
+	p->at = vhost_mem_at(r->v->mem, d->addr, d->len);
+	return p->at != NULL;
 }
 /* The indirect table that `at` points to: entries in `table`, how many in *n. */
 #define INDIRECT_MAX 256u

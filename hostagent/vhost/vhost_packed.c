@@ -250,6 +250,41 @@ static int packed_pop(struct vhost_ring *r, struct vqt_chain *c)
 	return 1;
 }
 
+static unsigned packed_pop_burst(struct vhost_ring *r, struct vqt_piece *p, unsigned n, bool in, uint32_t max)
+{
+	uint16_t since = r->saved ? r->signalled : r->used_idx;
+	uint16_t room = (uint16_t)(r->num - (uint16_t)(r->last_avail - since));
+	unsigned i;
+
+	if (n > room)
+		n = room;
+	for (i = 0; i < n; i++) {
+		uint16_t pos = (uint16_t)(r->last_avail + i), head = r->free_slot;
+		struct walk_desc d;
+
+		if (!packed_available(r, pos))
+			break;
+		d = load_desc(r, pos);
+		if (!walk_piece(r, &d, in, max, &p[i]))
+			break;
+		piece_fetch(&p[i], in);
+		p[i].token = head;
+		r->free_slot = r->slots[head].next;
+		r->slots[head].num = 1;
+		r->slots[head].last = head;
+		r->slots[head].id = d.next;
+		r->held[head] = r->v->mem;
+		r->taken[(r->npopped + i) & (r->num - 1u)] = head;
+	}
+	if (!i)
+		return 0;
+	if (r->armed)
+		disarm(r);
+	r->last_avail = (uint16_t)(r->last_avail + i);
+	ring_hold_burst(r, i);
+	return i;
+}
+
 static void free_chain(struct vhost_ring *r, uint16_t head)
 {
 	r->slots[r->slots[head].last].next = r->free_slot;
@@ -328,5 +363,5 @@ static void packed_flush(struct vhost_ring *r)
 	ring_call(r, call_wanted(r));
 }
 
-const struct ring_layout ring_packed = {packed_remap, packed_start, packed_stop, packed_pop,
-					packed_unpop, packed_push,  packed_flush};
+const struct ring_layout ring_packed = {packed_remap, packed_start, packed_stop,      packed_pop,
+					packed_unpop, packed_push,  packed_pop_burst, packed_flush};

@@ -155,6 +155,30 @@ static void door_push(void *ring, const struct vqt_chain *c, uint32_t written)
 	r->layout->push(r, (uint16_t)c->token, written);
 }
 
+static unsigned door_pop_burst(void *ring, struct vqt_piece *p, unsigned n, bool in, uint32_t max)
+{
+	struct vhost_ring *r = ring;
+
+	/* What is rare goes one by one. */
+	if (r->broken || r->state != RING_RUNNING || vhost_faulted(r->v) || r->pad || r->inflight ||
+	    r->pinflight || r->resub_at < r->resub_n || r->v->log_map.at)
+		return 0;
+	return r->layout->pop_burst(r, p, n, in, max);
+}
+
+static void door_push_burst(void *ring, const struct vqt_piece *p, unsigned n)
+{
+	struct vhost_ring *r = ring;
+
+	for (unsigned i = 0; i < n && r->state != RING_IDLE; i++) {
+		if (p[i].token >= r->num || !r->held[p[i].token])
+			continue;
+		ring_release(r, (uint16_t)p[i].token);
+		if (!r->broken)
+			r->layout->push(r, (uint16_t)p[i].token, p[i].written);
+	}
+}
+
 static void door_flush(void *ring)
 {
 	struct vhost_ring *r = ring;
@@ -164,4 +188,5 @@ static void door_flush(void *ring)
 	log_tell(r->v);
 }
 
-const struct vqt_ring_ops vhost_ring_ops = {door_pop, door_unpop, door_push, door_flush};
+const struct vqt_ring_ops vhost_ring_ops = {door_pop,	door_unpop,	door_push,
+					    door_flush, door_pop_burst, door_push_burst};

@@ -108,7 +108,7 @@ static void flush(void *ring)
 	(void)ring;
 }
 
-static const struct vqt_ring_ops ring_ops = {pop, unpop, push, flush};
+static const struct vqt_ring_ops ring_ops = {.pop = pop, .unpop = unpop, .push = push, .flush = flush};
 
 static void add(struct ring *r, uint32_t out_len, uint32_t in_len)
 {

@@ -98,6 +98,29 @@ static int op_pop(void *ring, struct vqt_chain *c)
 	return 1;
 }
 
+static unsigned op_pop_burst(void *ring, struct vqt_piece *p, unsigned n, bool in, uint32_t max)
+{
+	struct fake_ring *r = ring;
+	unsigned i;
+
+	assert(!r->closed && n && n <= VQT_BURST && max <= INT32_MAX);
+	if (r->good || r->broken)
+		return 0;
+	for (i = 0; i < n && r->head != r->tail; i++) {
+		struct fake_chain *k = r->chains[r->avail[r->head]];
+
+		if (k->nout != !in || k->nin != in || !k->iov[0].iov_len || k->iov[0].iov_len > max)
+			break;
+		assert(k->state == FAKE_AVAIL);
+		r->head++;
+		k->state = FAKE_TAKEN;
+		r->taken++;
+		p[i] = (struct vqt_piece){
+			.token = k->token, .len = (uint32_t)k->iov[0].iov_len, .at = k->iov[0].iov_base};
+	}
+	return i;
+}
+
 static void op_unpop(void *ring, unsigned n)
 {
 	struct fake_ring *r = ring;
@@ -127,6 +150,16 @@ static void op_push(void *ring, const struct vqt_chain *c, uint32_t written)
 	r->used[r->npushed++] = k->token;
 }
 
+static void op_push_burst(void *ring, const struct vqt_piece *p, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++) {
+		struct vqt_chain c;
+
+		c.token = p[i].token;
+		op_push(ring, &c, p[i].written);
+	}
+}
+
 static void op_flush(void *ring)
 {
 	struct fake_ring *r = ring;
@@ -137,7 +170,14 @@ static void op_flush(void *ring)
 	r->flushes++;
 }
 
-const struct vqt_ring_ops fake_ring_ops = {
+const struct vqt_ring_ops fake_ring_ops = {.pop = op_pop,
+					   .unpop = op_unpop,
+					   .push = op_push,
+					   .flush = op_flush,
+					   .pop_burst = op_pop_burst,
+					   .push_burst = op_push_burst};
+
+const struct vqt_ring_ops fake_ring_ops_single = {
 	.pop = op_pop, .unpop = op_unpop, .push = op_push, .flush = op_flush};
 
 struct fake_chain *fake_ring_used(struct fake_ring *r)

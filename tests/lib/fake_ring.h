@@ -40,7 +40,7 @@ struct fake_ring {
 	unsigned good; /* broken after so many more pops; 0: not so */
 };
 
-extern const struct vqt_ring_ops fake_ring_ops;
+extern const struct vqt_ring_ops fake_ring_ops, fake_ring_ops_single; /* single: without bursts */
 
 void fake_ring_init(struct fake_ring *r);
 void fake_ring_fini(struct fake_ring *r);

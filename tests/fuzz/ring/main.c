@@ -41,7 +41,7 @@ static struct vqt_chain *held[HELD];
 static unsigned nheld;
 static struct rng chance;
 static struct {
-	uint64_t chains, broken, rounds, resubmitted, recovered, splits, logged;
+	uint64_t chains, broken, rounds, resubmitted, recovered, splits, logged, bursts;
 } sum;
 
 /* What the mutator may write: the rings of two queues, and the pages of chains and tables. */
@@ -87,9 +87,12 @@ static void add_chain(unsigned q, uint64_t features)
 {
 	static uint32_t turn;
 	struct vfront *f = &env.front;
-	uint32_t hdr = NET_HDR, part = 1, cuts = turn++, data = (uint32_t)rng_below(&chance, 3000);
+	bool plain = rng_chance(&chance, 500000); /* one piece, as most are: they go in bursts */
+	uint32_t hdr = NET_HDR, part = 1, cuts = plain ? 0 : turn++,
+		 data = (uint32_t)rng_below(&chance, 3000);
 	struct vfront_seg segs[NET_HDR + 4];
-	bool out = q % 2, indirect = features & VIRTIO_RING_F_INDIRECT && rng_chance(&chance, 500000);
+	bool out = q % 2,
+	     indirect = features & VIRTIO_RING_F_INDIRECT && !plain && rng_chance(&chance, 500000);
 	unsigned n = 0;
 
 	if (!(features & (VIRTIO_F_VERSION_1 | VIRTIO_NET_F_MRG_RXBUF)))
@@ -101,11 +104,11 @@ static void add_chain(unsigned q, uint64_t features)
 		segs[n++] = (struct vfront_seg){rng_below(&chance, VFRONT_MEM - 4096), part};
 		part = 0;
 	}
-	if (n < NET_HDR && rng_chance(&chance, 50000))
+	if (!plain && n < NET_HDR && rng_chance(&chance, 50000))
 		segs[n++] = (struct vfront_seg){rng_below(&chance, VFRONT_MEM - 4096), 0};
 	sum.splits += n > 1;
 	/* The last piece of the header and the data may share a descriptor. */
-	if (rng_chance(&chance, 300000))
+	if (plain || rng_chance(&chance, 300000))
 		segs[n - 1].len += data;
 	else
 		segs[n++] = (struct vfront_seg){rng_below(&chance, VFRONT_MEM - 4096), data};
@@ -142,11 +145,41 @@ static void check(const struct vqt_chain *c)
 	assert(out == c->out_len && in == c->in_len);
 }
 
+/* A burst into held[], as chains. */
+static void take_burst(struct vhost_ring *ring, bool in)
+{
+	struct vqt_piece p[VQT_BURST];
+	unsigned n = 1 + (unsigned)rng_below(&chance, VQT_BURST);
+
+	if (n > HELD - nheld)
+		n = HELD - nheld;
+	n = vhost_ring_ops.pop_burst(ring, p, n, in, (uint32_t)rng_below(&chance, 4000));
+	for (unsigned i = 0; i < n; i++) {
+		struct vqt_chain *c = held[nheld++];
+
+		c->token = p[i].token;
+		c->nout = !in;
+		c->nin = in;
+		c->out_len = in ? 0 : p[i].len;
+		c->in_len = in ? p[i].len : 0;
+		c->iov[0] = (struct iovec){p[i].at, p[i].len};
+		check(c);
+	}
+	sum.chains += n;
+	sum.bursts += n > 1;
+}
+
 /* One turn of the layer above; false: the ring is dead. */
-static bool serve(struct vhost_ring *ring)
+static bool serve(struct vhost_ring *ring, bool in)
 {
 	while (nheld < HELD) {
-		int got = vhost_ring_ops.pop(ring, held[nheld]);
+		int got;
+
+		if (rng_chance(&chance, 500000))
+			take_burst(ring, in);
+		if (nheld == HELD)
+			break;
+		got = vhost_ring_ops.pop(ring, held[nheld]);
 
 		if (got < 0)
 			return false;
@@ -254,7 +287,7 @@ static void round_of(unsigned combo, const struct vhost_config *cfg)
 		for (uint64_t n = 1 + rng_below(&chance, 8); n; n--)
 			add_chain(q, features);
 		forget_used(q);
-		if (!serve(vhost_ring(env.v, q))) {
+		if (!serve(vhost_ring(env.v, q), q % 2 == 0)) {
 			sum.broken++;
 			break;
 		}
@@ -321,9 +354,10 @@ int main(int argc, char **argv)
 	printf("fuzz-ring: %llu chains in %llu rounds, %llu rings broken, %llu chains taken again, %llu "
 	       "rings "
 	       "recovered, "
-	       "%llu headers split, %llu rounds logged, %ld s\n",
+	       "%llu headers split, %llu bursts, %llu rounds logged, %ld s\n",
 	       (unsigned long long)sum.chains, (unsigned long long)sum.rounds, (unsigned long long)sum.broken,
 	       (unsigned long long)sum.resubmitted, (unsigned long long)sum.recovered,
-	       (unsigned long long)sum.splits, (unsigned long long)sum.logged, (long)(time(NULL) - started));
+	       (unsigned long long)sum.splits, (unsigned long long)sum.bursts, (unsigned long long)sum.logged,
+	       (long)(time(NULL) - started));
 	return 0;
 }

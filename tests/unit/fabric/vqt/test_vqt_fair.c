@@ -50,6 +50,17 @@ static void push(void *ring, const struct vqt_chain *c, uint32_t written)
 	}
 }
 
+static void push_burst(void *ring, const struct vqt_piece *p, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++) {
+		struct vqt_chain c;
+
+		c.token = p[i].token;
+		c.out_len = p[i].len;
+		push(ring, &c, p[i].written);
+	}
+}
+
 static struct vqt_ring_ops ops;
 
 static void meet(struct vw *w, struct guest *g, uint16_t wire)
@@ -63,6 +74,7 @@ static void meet(struct vw *w, struct guest *g, uint16_t wire)
 
 	ops = fake_ring_ops;
 	ops.push = push;
+	ops.push_burst = push_burst;
 	for (int i = 0; i < 2; i++)
 		fake_ring_init(&g->ring[i]);
 	g->hd = vqt_host_attach(w->host, &hc, &err);

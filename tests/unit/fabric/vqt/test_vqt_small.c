@@ -348,5 +348,8 @@ int main(void)
 		cmocka_unit_test(credit),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	if (cmocka_run_group_tests_name("in bursts", tests, NULL, NULL))
+		return 1;
+	one_by_one = true;
+	return cmocka_run_group_tests_name("one by one", tests, NULL, NULL);
 }

@@ -17,6 +17,9 @@
 #define EPOCH 0x30001u
 #define MS    1000000ull
 
+/* Rings of a front-end that has no bursts. */
+static bool one_by_one;
+
 struct setup {
 	struct vw w;
 	struct fake_ring ring[4];
@@ -57,7 +60,7 @@ static inline void setup_hdev(struct setup *s)
 	void *rings[4] = {&s->ring[0], &s->ring[1], &s->ring[2], &s->ring[3]};
 	struct vqt_hdev_cfg hc = {.type = s->type,
 				  .user = &s->w,
-				  .ring_ops = &fake_ring_ops,
+				  .ring_ops = one_by_one ? &fake_ring_ops_single : &fake_ring_ops,
 				  .nvq = s->nvq,
 				  .rings = rings,
 				  .depth = s->depth,

@@ -141,6 +141,148 @@ static void many__go_round_the_ring_in_any_order(void **state)
 	}
 }
 
+static unsigned pop_burst(struct vqt_piece *p, unsigned n, bool in, uint32_t max)
+{
+	return vhost_ring_ops.pop_burst(ring, p, n, in, max);
+}
+
+static const struct vhost_config net = {
+	.net = true, .nqueues = 2, .queue_size = 256, .features = EVENT | INDIR | V1 | PACKED};
+
+/* Of a NIC: bursts are for what has no inflight region. */
+static void begin_net(uint64_t features)
+{
+	vhost_env_init(&env, &net);
+	vhost_env_run(&env, features, 2, NUM);
+	ring = vhost_ring(env.v, 0);
+	buffer = vfront_alloc(front, 65536, 4096);
+	vfront_calls(front, 0);
+}
+
+static void burst__goes_round_the_ring_as_one_by_one(void **state)
+{
+	struct rng r;
+
+	(void)state;
+	rng_init(&r, 4);
+	for (size_t i = 0; i < COUNT(combinations); i++) {
+		uint32_t head, len, made = 0, done = 0, seen = 0;
+		uint64_t bursts = 0;
+
+		begin_net(combinations[i]);
+		while (seen < 70000) {
+			struct vqt_piece p[VQT_BURST];
+			unsigned got, back;
+
+			while (made - seen < NUM && rng_chance(&r, 900000)) {
+				*(uint32_t *)vfront_ptr(front, buffer + 4 * (made % NUM)) = made;
+				vfront_add1(front, 0, buffer + 4 * (made % NUM), 4, 0, 0);
+				made++;
+			}
+			got = pop_burst(p, 1 + (unsigned)rng_below(&r, VQT_BURST), false, 4);
+			bursts += got > 1;
+			if (!got) {
+				assert_int_equal(made, done);
+				assert_int_equal(pop(), 0);
+				assert_int_equal(pop_burst(p, 1, false, 4), 0);
+			}
+			back = (unsigned)rng_below(&r, got + 1) / 3;
+			vhost_ring_ops.unpop(ring, back);
+			for (unsigned k = 0; k < got - back; k++) {
+				assert_int_equal(p[k].len, 4);
+				assert_int_equal(*(uint32_t *)(void *)p[k].at, done);
+				p[k].written = done++;
+			}
+			if (rng_chance(&r, 300000) && pop() == 1) {
+				assert_int_equal(*(uint32_t *)c.iov[0].iov_base, done);
+				vhost_ring_ops.unpop(ring, 1);
+			}
+			vhost_ring_ops.push_burst(ring, p, got - back);
+			vhost_ring_ops.flush(ring);
+			while (vfront_used(front, 0, &head, &len))
+				assert_int_equal(len, seen++);
+			assert_int_equal(seen, done);
+		}
+		assert_true(bursts > 1000);
+		assert_int_equal(vhost_counters(env.v)[VHOST_C_chains] >= seen, 1);
+		assert_string_equal(vhost_env_log(&env), "");
+		end();
+	}
+}
+
+/* What is not one piece of that direction and size is left for pop(). */
+static void burst__ends_before_what_is_another_kind(void **state)
+{
+	static const struct vfront_seg two[] = {{0, 8}, {64, 8}}, over[] = {{VFRONT_MEM / 2 - 4, 8}};
+	struct vqt_piece p[VQT_BURST];
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(combinations); i++) {
+		for (unsigned kind = 0; kind < 5; kind++) {
+			begin_net(combinations[i]);
+			for (unsigned k = 0; k < 3; k++)
+				vfront_add1(front, 0, buffer, 8, 0, 0);
+			if (kind == 0)
+				vfront_add(front, 0, two, 2, 0, false);
+			else if (kind == 1)
+				vfront_add(front, 0, two, 2, 0, combinations[i] & INDIR);
+			else if (kind == 2)
+				vfront_add(front, 0, over, 1, 0, false);
+			else
+				vfront_add1(front, 0, buffer, kind == 3 ? 9 : 0, buffer, kind == 4 ? 8 : 0);
+			vfront_add1(front, 0, buffer, 8, 0, 0);
+			assert_int_equal(pop_burst(p, VQT_BURST, false, 8), 3);
+			vhost_ring_ops.push_burst(ring, p, 0);
+			assert_int_equal(pop_burst(p + 3, 4, false, 8), 0);
+			assert_int_equal(pop(), 1);
+			assert_int_equal(c.nout + c.nin, kind < 3 ? 2 : 1);
+			assert_int_equal(pop_burst(p + 3, 4, false, 8), 1);
+			assert_int_equal(pop_burst(p + 4, 4, false, 8), 0);
+			assert_int_equal(pop(), 0);
+			end();
+		}
+	}
+	/* Nor is anything taken while pages that change are kept account of. */
+	begin_net(V1);
+	vfront_log_set(front, VFRONT_MEM / VHOST_LOG_PAGE / 8);
+	vfront_add1(front, 0, buffer, 8, 0, 0);
+	assert_int_equal(pop_burst(p, 4, false, 8), 0);
+	assert_int_equal(pop(), 1);
+	end();
+}
+
+static void burst__wakes_the_guest_and_is_kicked_as_one_by_one(void **state)
+{
+	struct vqt_piece p[VQT_BURST];
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(combinations); i++) {
+		uint16_t old;
+
+		begin_net(combinations[i]);
+		assert_int_equal(pop(), 0); /* asleep */
+		old = front->q[0].avail_idx;
+		vfront_add1(front, 0, 0, 0, buffer, 100);
+		assert_true(vfront_kick(front, 0, old));
+		assert_int_equal(pop_burst(p, 4, true, 100), 1); /* busy from here on */
+		old = front->q[0].avail_idx;
+		vfront_add1(front, 0, 0, 0, buffer, 100);
+		assert_false(vfront_kick(front, 0, old));
+		assert_int_equal(pop_burst(p + 1, 4, true, 100), 1);
+		p[0].written = p[1].written = 7;
+		vhost_ring_ops.push_burst(ring, p, 2);
+		vhost_ring_ops.push_burst(ring, p, 2); /* once is enough */
+		vhost_ring_ops.flush(ring);
+		assert_int_equal(vfront_calls(front, 0), 1);
+		assert_int_equal(pop_burst(p, 4, true, 100), 0);
+		assert_int_equal(pop(), 0);
+		old = front->q[0].avail_idx;
+		vfront_add1(front, 0, 0, 0, buffer, 100);
+		assert_true(vfront_kick(front, 0, old));
+		end();
+	}
+}
+
 static void sleep__no_kick_is_lost_and_none_is_wanted_while_busy(void **state)
 {
 	(void)state;
@@ -274,6 +416,37 @@ static void expect_broken(const char *reason)
 static void set_desc(unsigned i, uint64_t addr, uint32_t len, unsigned flags, unsigned next)
 {
 	front->q[0].desc[i] = (struct vring_desc){addr, len, (uint16_t)flags, (uint16_t)next};
+}
+
+/* A burst takes nothing that is wrong, and leaves it to pop() to say so. */
+static void broken__in_a_burst(void **state)
+{
+	struct vqt_piece p[VQT_BURST];
+
+	(void)state;
+	begin_net(V1 | EVENT);
+	vfront_add1(front, 0, buffer, 1, 0, 0);
+	vfront_publish(front, 0, NUM);
+	assert_int_equal(pop_burst(p, 8, false, 8), 1);
+	assert_int_equal(pop_burst(p, 8, false, 8), 0);
+	expect_broken("head outside the ring");
+
+	begin_net(V1 | EVENT);
+	front->q[0].avail->idx = NUM + 1;
+	assert_int_equal(pop_burst(p, 8, false, 8), 0);
+	expect_broken("more chains than the ring holds");
+
+	begin_net(V1 | EVENT);
+	vfront_publish(front, 0, vfront_add1(front, 0, buffer, 1, 0, 0));
+	assert_int_equal(pop_burst(p, 8, false, 8), 1);
+	expect_broken("head made available while in use");
+
+	begin_net(V1);
+	vfront_add1(front, 0, buffer, 1, 0, 0);
+	set_desc(1, VFRONT_MEM - 1, 2, 0, 0);
+	vfront_publish(front, 0, 1);
+	assert_int_equal(pop_burst(p, 8, false, 8), 1);
+	expect_broken("descriptor outside guest memory");
 }
 
 static void broken__rings(void **state)
@@ -424,6 +597,10 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(chain__arrives_as_it_was_made),
 		cmocka_unit_test(many__go_round_the_ring_in_any_order),
+		cmocka_unit_test(burst__goes_round_the_ring_as_one_by_one),
+		cmocka_unit_test(burst__ends_before_what_is_another_kind),
+		cmocka_unit_test(burst__wakes_the_guest_and_is_kicked_as_one_by_one),
+		cmocka_unit_test(broken__in_a_burst),
 		cmocka_unit_test(sleep__no_kick_is_lost_and_none_is_wanted_while_busy),
 		cmocka_unit_test(unpop__still_kicks_at_the_first_one_not_there_yet),
 		cmocka_unit_test(unpop__gives_the_same_chains_in_the_same_order),
