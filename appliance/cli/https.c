@@ -121,9 +121,12 @@ static int tls_error(struct call *k, const char *what)
 }
 
 /* A file of ours that cannot be used is the command line's fault. */
-static int file_error(struct call *k, const char *file)
+static int file_error(struct call *k, const char *file, const char *is)
 {
-	tls_error(k, file);
+	char what[4200];
+
+	snprintf(what, sizeof what, "%s: cannot be used as %s", file, is);
+	tls_error(k, what);
 	return -EINVAL;
 }
 
@@ -138,13 +141,13 @@ static int load(struct call *k)
 	SSL_CTX_set_verify(k->ctx, SSL_VERIFY_PEER, NULL);
 	/* Only our appliance's own CA signs for it; the system's authorities do not count. */
 	if (!SSL_CTX_load_verify_file(k->ctx, c->cacert))
-		return file_error(k, c->cacert);
+		return file_error(k, c->cacert, "CA certificate");
 	if (*c->cert && !SSL_CTX_use_certificate_chain_file(k->ctx, c->cert))
-		return file_error(k, c->cert);
+		return file_error(k, c->cert, "certificate");
 	if (*c->cert && !SSL_CTX_use_PrivateKey_file(k->ctx, *c->key ? c->key : c->cert, SSL_FILETYPE_PEM))
-		return file_error(k, *c->key ? c->key : c->cert);
+		return file_error(k, *c->key ? c->key : c->cert, "its key");
 	if (*c->cert && !SSL_CTX_check_private_key(k->ctx))
-		return file_error(k, c->key);
+		return file_error(k, c->key, "its key");
 	return 0;
 }
 

@@ -132,7 +132,7 @@ void cli_request(const struct cli_args *a, const char *name, char *method, size_
 }
 
 /* What to do about it; NULL: nothing to add. */
-static void hint(struct run *r, const char *code, const char *name)
+static void hint(struct run *r, const char *code, const char *name, const char *message)
 {
 	const struct cli_noun *n = r->a->noun;
 
@@ -143,7 +143,8 @@ static void hint(struct run *r, const char *code, const char *name)
 		return;
 	else if (strcmp(code, "not_found") == 0)
 		fprintf(r->err, "  outriggerctl %s list shows what there is\n", n->name);
-	else if (strcmp(code, "already_exists") == 0 && name)
+	/* Another field may be what somebody else has. */
+	else if (strcmp(code, "already_exists") == 0 && name && strncmp(message, "name:", 5) == 0)
 		fprintf(r->err, "  outriggerctl %s show %s; `set` changes it\n", n->name, name);
 	else if (strcmp(code, "aborted") == 0 && name)
 		fprintf(r->err,
@@ -160,7 +161,7 @@ static void failed(struct run *r, int status, const char *name, const char *code
 	fprintf(r->err, "outriggerctl: %s%s%s%s%s: %s", a->noun ? a->noun->name : a->command->name,
 		a->verb ? " " : "", a->verb ? a->verb->name : "", name ? " " : "", name ? name : "", message);
 	fprintf(r->err, *code ? " (%s)\n" : "\n", code);
-	hint(r, code, name);
+	hint(r, code, name, message);
 	if (!r->status)
 		r->status = status;
 }

@@ -316,6 +316,19 @@ static void errors_become_statuses(void **state)
 	}
 }
 
+#define TAKEN(m)                                                                                             \
+	"HTTP/1.1 409 X\r\nConnection: close\r\n\r\n{\"code\":\"already_exists\",\"message\":\"" m "\"}"
+
+/* What is told to be looked at must be there. */
+static void advice_fits_the_error(void **state)
+{
+	(void)state;
+	assert_int_equal(run(TAKEN("name: vnic v already exists"), "vnic create v"), CLI_CONFLICT);
+	assert_non_null(strstr(err, "outriggerctl vnic show v"));
+	assert_int_equal(run(TAKEN("mac: is already used by vnic w"), "vnic create v"), CLI_CONFLICT);
+	assert_null(strstr(err, "vnic show v"));
+}
+
 static void who_we_are(void **state)
 {
 	char line[256];
@@ -330,7 +343,8 @@ static void who_we_are(void **state)
 	assert_non_null(strstr(heard, "\r\nAuthorization: Bearer secret-of-a-file\r\n"));
 	assert_int_equal(run(OK("{}"), "host list --token @/nonexistent/token"), CLI_USAGE);
 	assert_int_equal(run(OK("{}"), "host list --cert /nonexistent/cert"), CLI_USAGE);
-	assert_non_null(strstr(err, "/nonexistent/cert: No such file or directory"));
+	assert_non_null(
+		strstr(err, "/nonexistent/cert: cannot be used as certificate: No such file or directory"));
 	/* The certificate without its key. */
 	snprintf(line, sizeof line, "host list --key %s/ca.crt", dir);
 	assert_int_equal(run(OK("{}"), line), CLI_USAGE);
@@ -387,6 +401,7 @@ int main(void)
 		cmocka_unit_test(a_good_call),
 		cmocka_unit_test(outputs),
 		cmocka_unit_test(errors_become_statuses),
+		cmocka_unit_test(advice_fits_the_error),
 		cmocka_unit_test(who_we_are),
 		cmocka_unit_test(who_is_trusted),
 		cmocka_unit_test(bad_servers),
