@@ -103,9 +103,10 @@ static int load_state(struct control *c, const struct why *w)
 	rc = model_new(&env, &c->model);
 	if (!rc)
 		rc = store_load(c->store, load_object, c);
+	if (rc && store_error(c->store)[0])
+		return say(w, rc, "%s", store_error(c->store));
 	if (rc)
-		return say(w, rc, "%s: %s", path,
-			   store_error(c->store)[0] ? store_error(c->store) : strerror(-rc));
+		return say(w, rc, "%s: %s", path, strerror(-rc));
 	model_set_revision(c->model, store_revision(c->store));
 	return 0;
 }
@@ -114,10 +115,17 @@ static int load_state(struct control *c, const struct why *w)
 static int load_uid(struct control *c, const struct why *w)
 {
 	int rc = store_meta_get(c->store, "uid", c->uid, sizeof(c->uid));
+	char ca[PATH_MAX];
 	uint8_t raw[16];
 
 	if (rc != -ENOENT)
 		return rc ? say(w, rc, "%s", store_error(c->store)) : 0;
+	path_of(c, "pki/ca.crt", ca);
+	if (!access(ca, F_OK))
+		log_warn("%s/state.db is empty, but the appliance is not new: all that was configured is "
+			 "gone. If "
+			 "that is not meant, stop it and put a copy back, see BACKUP in outriggerd(8)",
+			 c->dir);
 	random_bytes(NULL, raw, sizeof(raw));
 	pki_hex(raw, sizeof(raw), c->uid);
 	rc = store_meta_set(c->store, "uid", c->uid);

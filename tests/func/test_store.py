@@ -44,6 +44,10 @@ def test_full_store_refuses_changes_and_carries_traffic(world):
         expect(refusals == 3, "changes were accepted by a full store")
         tapworld.ping(world, "h1", tapworld.ADDRESSES["h2"][0], 10)
         tapworld.ping(world, "h1", net.STATION4, 5)
+        world.appliance.kill()
+        world.start_appliance()  # which needs no room
+        world.wait_stable()
+        tapworld.ping(world, "h1", tapworld.ADDRESSES["h2"][0])
         expect(world.show("network", "blue")["vlan"] == before["vlan"], "reading does not work")
     finally:
         os.unlink(ballast)
