@@ -106,17 +106,22 @@ int io_threads_start(const struct agent_session_cfg *cfg, unsigned n, const int 
 {
 	struct io_threads *t = calloc(1, sizeof(*t));
 	int r = t ? 0 : -ENOMEM;
+	bool said = false; /* what is wrong */
 
 	if (!r && n > 1) {
 		t->lanes = lanes_create(n);
 		r = t->lanes ? 0 : -ENOMEM;
 	}
 	/* All of them once, so that a wrong one is said at the start; the first is this thread's, at last. */
-	for (unsigned i = n; !r && i-- > 0;)
+	for (unsigned i = n; !r && i-- > 0;) {
 		r = pin(cpus[i]);
+		said = r;
+	}
 	for (unsigned i = 0; !r && i < n; i++)
 		r = add(t, cfg, i, cpus[i]);
 	if (r) {
+		if (!said)
+			log_err("cannot start: %s", strerror(-r));
 		io_threads_stop(t);
 		return r;
 	}

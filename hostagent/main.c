@@ -68,7 +68,7 @@ static const char usage_text[] =
 	"      --token TOKEN     one-time enrolment token\n"
 	"      --state DIR       certificate and key of this host (" STATE_DIR ")\n"
 	"      --run-dir DIR     sockets of the guests, DIR/DEVICE.sock (" RUN_DIR ")\n"
-	"      --group NAME      group that may open the sockets: QEMU's\n"
+	"      --group NAME      group that may use DIR and the sockets in it: QEMU's\n"
 	"      --chunk BYTES     largest packet payload to try where the fabric's MTU allows, 256 to 8192\n"
 	"                        (8192); 1344 fits an MTU of 1500\n"
 	"      --io-threads N    share the devices among N I/O threads (1 to 16, default 1), each with a "
@@ -316,7 +316,7 @@ static SSL_CTX *load_identity(const char *state)
 	}
 	tls = pki_client_ctx(ca, crt, key, &why);
 	if (!tls)
-		log_err("cannot use this host's certificate: %s", why.text);
+		log_err("cannot use this host's certificate: %s; enrol again to have another", why.text);
 	else if (pki_cert_dates(crt, CERT_DAYS_LEFT, &why))
 		log_warn("%s: is this host's clock right? Else enrol again (`outriggerctl host enroll-token "
 			 "NAME`) "
@@ -338,6 +338,19 @@ static int find_group(const char *name, gid_t *gid)
 	return 0;
 }
 
+/* QEMU must get at the disks' sockets in it, and makes the NICs' itself. */
+static int make_run_dir(const char *path, gid_t group)
+{
+	const mode_t all = S_IRWXG, others = S_IRWXO;
+	struct stat st;
+
+	if ((mkdir(path, 0750) && errno != EEXIST) || stat(path, &st))
+		return -errno;
+	if (!group || (st.st_gid == group && (st.st_mode & all) == all) || (st.st_mode & others) == others)
+		return 0;
+	return chown(path, (uid_t)-1, group) || chmod(path, (st.st_mode & 07777) | all) ? -errno : 0;
+}
+
 static int serve(const struct options *o)
 {
 	struct agent_session_cfg cfg = {
@@ -353,7 +366,7 @@ static int serve(const struct options *o)
 	struct event *sig[2] = {NULL, NULL};
 	struct event_base *base = NULL;
 	unsigned long files;
-	int r, status = 1;
+	int status = 1;
 
 	for (; cfg.ntargets < o->nappliances; cfg.ntargets++) {
 		struct agent_target *t = &cfg.target[cfg.ntargets];
@@ -375,8 +388,9 @@ static int serve(const struct options *o)
 	cfg.tls = load_identity(o->state);
 	if (!cfg.tls)
 		goto out;
-	if (mkdir(o->run_dir, 0750) && errno != EEXIST) {
-		log_err("cannot make the run directory %s: %s", o->run_dir, strerror(errno));
+	if (make_run_dir(o->run_dir, cfg.group)) {
+		log_err("cannot make the run directory %s, or give it to --group: %s", o->run_dir,
+			strerror(errno));
 		goto out;
 	}
 	base = event_base_new();
@@ -387,11 +401,8 @@ static int serve(const struct options *o)
 	sig[1] = evsignal_new(base, SIGINT, on_signal, base);
 	if (!sig[0] || !sig[1] || event_add(sig[0], NULL) || event_add(sig[1], NULL))
 		goto out;
-	r = io_threads_start(&cfg, o->nthreads, o->cpu, &threads);
-	if (r) {
-		log_err("cannot start: %s", strerror(-r));
+	if (io_threads_start(&cfg, o->nthreads, o->cpu, &threads))
 		goto out;
-	}
 	log_info("outrigger-agent " OUTRIGGER_VERSION " for the appliance at %s port %u", cfg.target[0].host,
 		 cfg.target[0].port);
 	files = nofile_raise();

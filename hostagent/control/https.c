@@ -123,7 +123,8 @@ static int write_all(struct request *r, const void *bytes, size_t len)
 
 	/* Blocking, so all of it or an error. */
 	if (len && SSL_write_ex(r->ssl, bytes, len, &n) != 1)
-		return fail(r, "%s port %s: the request cannot be sent", r->host, r->port);
+		return fail(r, "%s port %s: the request cannot be sent; is that the port of the API?",
+			    r->host, r->port);
 	return 0;
 }
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What an administrator gets wrong: every program answers with one line that says what to do, and ends."""
 
+import grp
 import os
 import subprocess
 
@@ -69,6 +70,20 @@ def test_values_out_of_range(world):
 
 def test_group_that_does_not_exist(world):
     says(world, "h1", world.agent_command("h1") + ["--group", "no-such-group"], ["no-such-group"])
+
+
+def test_group_gets_the_run_directory(world):
+    """QEMU, which is not root, connects to sockets in it and makes its own there."""
+    command = world.agent_command("h1") + ["--group", "nogroup"]
+    place = command[command.index("--run-dir") + 1] = f"{world.record}/grouped"
+    agent = Daemon("agent with a group", command, f"{world.directory}/logs/agent-grouped.log", world.net.inside("h1"))
+    agent.start()
+    world.adopt(agent.pid)
+    try:
+        about = os.stat(place)
+        expect(about.st_gid == grp.getgrnam("nogroup").gr_gid and about.st_mode & 0o77 == 0o70, f"{about}")
+    finally:
+        agent.stop()
 
 
 def test_run_directory_that_cannot_be_made(world):
