@@ -85,8 +85,7 @@ static const struct cli_field vnic_fields[] = {
 	{"frontend", NULL, "vhost-user|tap", "socket for QEMU, or an interface of the host; fixed"},
 	{"tap_name", NULL, "IFNAME", "with frontend tap; default the vNIC's name"},
 	{"reliability", NULL, "bounded|none|full", "resending of frames that the fabric lost"},
-	{"io_thread", NULL, "N",
-	 "of the host's agent, from 1; 0, or more than it has: the appliance chooses"},
+	{"io_thread", NULL, "N", "of the agent, from 1; 0, or one it lacks: the appliance chooses"},
 	{"admin_state", "state", "up|down", "down: its frames are dropped"},
 	{0},
 };
@@ -112,8 +111,7 @@ static const struct cli_field vdisk_fields[] = {
 	{"read_only", NULL, "", "the guest may not write"},
 	{"queues", NULL, "N", "1 to 8 (default 1)"},
 	{"serial", NULL, "TEXT", "that the guest sees, 20 characters at most"},
-	{"io_thread", NULL, "N",
-	 "of the host's agent, from 1; 0, or more than it has: the appliance chooses"},
+	{"io_thread", NULL, "N", "of the agent, from 1; 0, or one it lacks: the appliance chooses"},
 	{"admin_state", "state", "up|down", "down: requests wait"},
 	{0},
 };
