@@ -3,7 +3,7 @@
  * Takes memory that holds payload alone away from the processor, in the process that it is loaded into
  * (LD_PRELOAD): adapters go on reaching it, who touches it by a load or store dies.
  *
- * Such memory is registered for remote access and begins with PAYLOAD_MARK (tests/func/disk_guest). While the
+ * Such memory is registered for remote access and begins with PAYLOAD_MARK (tests/lib/guest.h). While the
  * file /run/deny is there it is PROT_NONE, and so that one can wait for it there is /run/denied, with the
  * number of bytes.
  */

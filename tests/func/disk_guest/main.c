@@ -3,18 +3,15 @@
  * A VM with a disk, in QEMU's place at its socket: writes and reads, and knows what each block must hold.
  *
  *	disk_guest SOCKET STATUS	goes on until it is killed; STATUS is a file with one line,
- *"name=number
- *..."
+ *					"name=number ..."
  *
  * SIGUSR1: a new memory table, of the same memory, under I/O (as a VM whose memory is changed).
  *
  * The agent may be killed and come back: the VM connects again and shows it the inflight region. The buffers
  * are written over as soon as they are the VM's again, and looked at before they are used anew: what an
- * adapter writes too late is seen, as is what it writes beside a buffer. Memory from the middle on holds
- * payload alone (and begins with PAYLOAD_MARK): whoever is to touch none can be denied it.
+ * adapter writes too late is seen, as is what it writes beside a buffer.
  */
 #include <errno.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,18 +19,16 @@
 #include <unistd.h>
 
 #include "fabric/base/rng.h"
-#include "tests/lib/vhost_sock.h"
+#include "tests/lib/guest.h"
 
-#define PAYLOAD_MARK "payload only\n"
-#define SLOTS	     8u
-#define RING	     256u
-#define BLOCK	     4096u
-#define BLOCKS	     64u /* of a slot's own part of the disk */
-#define LEN_MAX	     (16u * BLOCK)
-#define MARGIN	     4096u /* around a buffer */
-#define AFTER	     0x5a  /* in memory that nobody may write */
-#define BLK_READ     0u
-#define BLK_WRITE    1u
+#define SLOTS	  8u
+#define RING	  256u
+#define BLOCK	  4096u
+#define BLOCKS	  64u /* of a slot's own part of the disk */
+#define LEN_MAX	  (16u * BLOCK)
+#define MARGIN	  4096u /* around a buffer */
+#define BLK_READ  0u
+#define BLK_WRITE 1u
 
 struct slot {
 	bool busy, write;
@@ -55,12 +50,6 @@ static void on_usr1(int sig)
 	new_table = 1;
 }
 
-static void wait_a_little(void *arg)
-{
-	(void)arg;
-	usleep(200);
-}
-
 /* A failure is the last line of standard error and the exit status. */
 static void wrong(const char *what, unsigned slot, uint64_t value)
 {
@@ -80,20 +69,13 @@ static void pattern(uint64_t *to, unsigned slot, uint32_t block, uint32_t versio
 
 /* ---- the buffers ---- */
 
-static void clean(const struct slot *s)
-{
-	memset((uint8_t *)vfront_ptr(&front, s->data) - MARGIN, AFTER, LEN_MAX + 2 * MARGIN);
-}
-
 /* [from, to) of the buffer, margins included at -MARGIN and LEN_MAX + MARGIN. */
 static void untouched(unsigned i, long from, long to)
 {
-	const uint8_t *p = vfront_ptr(&front, slots[i].data);
-	static uint8_t want[LEN_MAX + 2 * MARGIN];
+	long at = guest_touched(&front, slots[i].data, from, to);
 
-	memset(want, AFTER, sizeof(want));
-	if (memcmp(p + from, want, (size_t)(to - from)))
-		wrong("memory was written that is not a buffer now", i, (uint64_t)from);
+	if (at != to)
+		wrong("memory was written that is not a buffer now", i, (uint64_t)at);
 }
 
 static void verify(unsigned i)
@@ -166,18 +148,11 @@ static bool complete(void)
 	s->busy = false;
 	reads += !s->write;
 	writes += s->write;
-	clean(s);
+	guest_clean(&front, s->data, LEN_MAX, MARGIN);
 	return true;
 }
 
 /* ---- the connection ---- */
-
-static bool closed(void)
-{
-	struct pollfd p = {.fd = sock.fd, .events = POLLIN | POLLRDHUP};
-
-	return poll(&p, 1, 0) > 0 && p.revents & (POLLHUP | POLLRDHUP | POLLERR);
-}
 
 static void meet(const char *path)
 {
@@ -189,7 +164,7 @@ static void meet(const char *path)
 			close(sock.fd);
 		sock.fd = vhost_sock_connect(path);
 		usleep(100000);
-	} while (sock.fd < 0 || closed());
+	} while (sock.fd < 0 || guest_left(&sock));
 	while (again && complete())
 		;
 	vfront_negotiate(&front, VIRTIO_F_VERSION_1 | VHOST_F_PROTOCOL_FEATURES,
@@ -212,29 +187,17 @@ static void make_memory(void)
 		slots[i].head = vfront_alloc(&front, 16, 64);
 		slots[i].status = vfront_alloc(&front, 1, 64);
 	}
-	front.brk = VFRONT_MEM / 2;
-	strcpy(vfront_ptr(&front, vfront_alloc(&front, 4096, 4096)), PAYLOAD_MARK);
-	for (unsigned i = 0; i < SLOTS; i++) {
-		slots[i].data = vfront_alloc(&front, LEN_MAX + 2 * MARGIN, 4096) + MARGIN;
-		clean(&slots[i]);
-	}
+	guest_payload(&front);
+	for (unsigned i = 0; i < SLOTS; i++)
+		slots[i].data = guest_buffer(&front, LEN_MAX, MARGIN);
 }
 
-/* Whole: who reads it gets one line or the line before. */
 static void tell(const char *path)
 {
-	char temporary[256];
-	FILE *f;
-
-	snprintf(temporary, sizeof(temporary), "%s.new", path);
-	f = fopen(temporary, "w");
-	if (!f)
-		exit(1);
-	fprintf(f, "reads=%llu writes=%llu connects=%llu tables=%llu after_table=%llu\n",
-		(unsigned long long)reads, (unsigned long long)writes, (unsigned long long)connects,
-		(unsigned long long)tables, (unsigned long long)(tables ? reads + writes - remap_after : 0));
-	fclose(f);
-	rename(temporary, path);
+	guest_tell(path, "reads=%llu writes=%llu connects=%llu tables=%llu after_table=%llu\n",
+		   (unsigned long long)reads, (unsigned long long)writes, (unsigned long long)connects,
+		   (unsigned long long)tables,
+		   (unsigned long long)(tables ? reads + writes - remap_after : 0));
 }
 
 int main(int argc, char **argv)
@@ -243,11 +206,11 @@ int main(int argc, char **argv)
 		return 2;
 	signal(SIGUSR1, on_usr1);
 	signal(SIGPIPE, SIG_IGN);
-	sock.pump = wait_a_little;
+	sock.pump = guest_wait;
 	rng_init(&rng, 1);
 	make_memory();
 	for (;;) {
-		if (sock.fd < 0 || closed())
+		if (sock.fd < 0 || guest_left(&sock))
 			meet(argv[1]);
 		if (new_table) {
 			new_table = 0;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A VM with a network adapter, in QEMU's place at its socket: sends super-frames to another, and looks at
- *each byte of what that one sent.
+ * each byte of what that one sent.
  *
  *	nic_guest SOCKET MAC PEER-MAC STATUS	goes on until it is killed; STATUS is a file with one line,
  *						"name=number ..."
@@ -12,10 +12,8 @@
  * Frames may be lost (the network is a bounded class), but none comes twice, out of order, or with another
  * byte. Headers are apart from payload, as a driver may post them. Buffers are written over as soon as they
  * are the VM's again, and what was received stays so for a while before it is posted anew: what an adapter
- * reads or writes too late is seen, as is what it writes beside a buffer. Memory from the middle on holds
- * payload alone (and begins with PAYLOAD_MARK): whoever is to touch none can be denied it.
+ * reads or writes too late is seen, as is what it writes beside a buffer.
  */
-#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,20 +23,18 @@
 
 #include "fabric/base/inet_csum.h"
 #include "fabric/base/rng.h"
-#include "tests/lib/vhost_sock.h"
+#include "tests/lib/guest.h"
 
-#define PAYLOAD_MARK "payload only\n"
-#define RX	     0u
-#define TX	     1u
-#define RING	     64u
-#define RX_BUFS	     24u
-#define TX_BUFS	     6u
-#define REST	     8u /* received buffers that are not posted again yet */
-#define PAYLOAD_MAX  (40u << 10)
-#define PAYLOAD_MIN  4096u
-#define RX_PIECE     (16u << 10) /* of a receive buffer: a large frame takes several */
-#define MARGIN	     1024u	 /* around payload */
-#define AFTER	     0x5a	 /* in memory that nobody may write */
+#define RX	    0u
+#define TX	    1u
+#define RING	    64u
+#define RX_BUFS	    24u
+#define TX_BUFS	    6u
+#define REST	    8u /* received buffers that are not posted again yet */
+#define PAYLOAD_MAX (40u << 10)
+#define PAYLOAD_MIN 4096u
+#define RX_PIECE    (16u << 10) /* of a receive buffer: a large frame takes several */
+#define MARGIN	    1024u	/* around payload */
 
 #define VNET_HDR 12u
 #define L4	 (14u + 20u)
@@ -77,12 +73,6 @@ static void on_signal(int sig)
 		stop_rx = 1;
 }
 
-static void wait_a_little(void *arg)
-{
-	(void)arg;
-	usleep(200);
-}
-
 /* A failure is the last line of standard error and the exit status. */
 static void wrong(const char *what, uint64_t value)
 {
@@ -106,19 +96,13 @@ static uint32_t len_of(uint64_t seq)
 	return PAYLOAD_MIN + 8 * (uint32_t)rng_below(&r, (PAYLOAD_MAX - PAYLOAD_MIN) / 8);
 }
 
-static void clean(uint64_t data, uint32_t len)
-{
-	memset((uint8_t *)vfront_ptr(&front, data) - MARGIN, AFTER, len + 2 * MARGIN);
-}
-
 /* [from, to) of a buffer, margins included at -MARGIN and its length + MARGIN. */
 static void untouched(uint64_t data, long from, long to)
 {
-	const uint8_t *p = vfront_ptr(&front, data);
+	long at = guest_touched(&front, data, from, to);
 
-	for (long i = from; i < to; i++)
-		if (p[i] != AFTER)
-			wrong("memory was written that is not a buffer now", (uint64_t)i);
+	if (at != to)
+		wrong("memory was written that is not a buffer now", (uint64_t)at);
 }
 
 /* ---- sending ---- */
@@ -186,7 +170,7 @@ static void sent_back(void)
 		if (head % 2 || head / 2 >= TX_BUFS || !tx[head / 2].busy)
 			wrong("a sent frame came back that was not sent", head);
 		tx[head / 2].busy = false;
-		clean(tx[head / 2].data, PAYLOAD_MAX);
+		guest_clean(&front, tx[head / 2].data, PAYLOAD_MAX, MARGIN);
 		memset(vfront_ptr(&front, tx[head / 2].head), AFTER, HEADERS);
 	}
 }
@@ -210,7 +194,7 @@ static void post(unsigned i)
 
 static void lay_to_rest(unsigned i)
 {
-	clean(rx[i].data, RX_PIECE);
+	guest_clean(&front, rx[i].data, RX_PIECE, MARGIN);
 	memset(vfront_ptr(&front, rx[i].head), AFTER, HEADERS);
 	if (nrest == REST)
 		post(rest[rest_at]);
@@ -304,18 +288,11 @@ static bool receive(void)
 
 /* ---- the connection ---- */
 
-static bool closed(void)
-{
-	struct pollfd p = {.fd = sock.fd, .events = POLLIN | POLLRDHUP};
-
-	return poll(&p, 1, 0) > 0 && p.revents & (POLLHUP | POLLRDHUP | POLLERR);
-}
-
 static void post_all(void)
 {
 	nparts = nrest = rest_at = 0;
 	for (unsigned i = 0; i < RX_BUFS; i++) {
-		clean(rx[i].data, RX_PIECE);
+		guest_clean(&front, rx[i].data, RX_PIECE, MARGIN);
 		rx[i].posted = false;
 	}
 	for (unsigned i = 0; i < RX_BUFS - REST; i++)
@@ -332,7 +309,7 @@ static void meet(int lfd)
 			close(sock.fd);
 		sock.fd = accept4(lfd, NULL, NULL, SOCK_CLOEXEC);
 		usleep(100000);
-	} while (sock.fd < 0 || closed());
+	} while (sock.fd < 0 || guest_left(&sock));
 	vfront_negotiate(&front, FEATURES | VIRTIO_F_VERSION_1 | VHOST_F_PROTOCOL_FEATURES,
 			 VHOST_PF_REPLY_ACK | VHOST_PF_MQ);
 	vfront_mem_table(&front);
@@ -384,32 +361,21 @@ static void make_memory(void)
 		tx[i].head = vfront_alloc(&front, 128, 64);
 	for (unsigned i = 0; i < RX_BUFS; i++)
 		rx[i].head = vfront_alloc(&front, 128, 64);
-	front.brk = VFRONT_MEM / 2;
-	strcpy(vfront_ptr(&front, vfront_alloc(&front, 4096, 4096)), PAYLOAD_MARK);
+	guest_payload(&front);
 	for (unsigned i = 0; i < TX_BUFS; i++)
-		tx[i].data = vfront_alloc(&front, PAYLOAD_MAX + 2 * MARGIN, 4096) + MARGIN;
+		tx[i].data = guest_buffer(&front, PAYLOAD_MAX, MARGIN);
 	for (unsigned i = 0; i < RX_BUFS; i++)
-		rx[i].data = vfront_alloc(&front, RX_PIECE + 2 * MARGIN, 4096) + MARGIN;
+		rx[i].data = guest_buffer(&front, RX_PIECE, MARGIN);
 }
 
-/* Whole: who reads it gets one line or the line before. */
 static void tell(const char *path)
 {
-	char temporary[256];
-	FILE *f;
-
-	snprintf(temporary, sizeof(temporary), "%s.new", path);
-	f = fopen(temporary, "w");
-	if (!f)
-		exit(1);
-	fprintf(f,
-		"sent=%llu received=%llu bytes=%llu lost=%llu others=%llu connects=%llu tables=%llu "
-		"stops=%llu\n",
-		(unsigned long long)sent, (unsigned long long)received, (unsigned long long)bytes,
-		(unsigned long long)lost, (unsigned long long)others, (unsigned long long)connects,
-		(unsigned long long)tables, (unsigned long long)stops);
-	fclose(f);
-	rename(temporary, path);
+	guest_tell(path,
+		   "sent=%llu received=%llu bytes=%llu lost=%llu others=%llu connects=%llu tables=%llu "
+		   "stops=%llu\n",
+		   (unsigned long long)sent, (unsigned long long)received, (unsigned long long)bytes,
+		   (unsigned long long)lost, (unsigned long long)others, (unsigned long long)connects,
+		   (unsigned long long)tables, (unsigned long long)stops);
 }
 
 static bool read_mac(const char *text, uint8_t out[6])
@@ -429,12 +395,12 @@ int main(int argc, char **argv)
 	signal(SIGUSR1, on_signal);
 	signal(SIGUSR2, on_signal);
 	signal(SIGPIPE, SIG_IGN);
-	sock.pump = wait_a_little;
+	sock.pump = guest_wait;
 	make_memory();
 	unlink(argv[1]);
 	lfd = vhost_sock_listen(argv[1]);
 	for (;;) {
-		if (sock.fd < 0 || closed())
+		if (sock.fd < 0 || guest_left(&sock))
 			meet(lfd);
 		if (new_table) {
 			new_table = 0;
