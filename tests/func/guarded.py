@@ -1,11 +1,63 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An agent that payload can be taken away from (tests/func/canary), on the stand of test_rdma.py."""
+"""VMs whose payload no processor of ours is to touch, on the stand of test_rdma.py: what they have to outlive, and an agent
+that payload can be taken away from (tests/func/canary)."""
 
+import rdma
 from case import expect
 
 
 class Guarded:
+    """For a stand whose goes_on() waits for traffic that is looked at, and by_key() for traffic by key."""
+
     attempts = 15
+
+    def numbers(self, name):
+        """What a VM says of itself (tests/lib/guest.h)."""
+        result = self.host.run(f"cat /run/{name}.status")
+        words = result.output.split() if result.ok else []
+        return {key: int(value) for key, value in (word.split("=") for word in words)}
+
+    # ---- what there is to outlive ----
+
+    def a_cut_wire(self):
+        """The rest goes by the other."""
+        with self.without(1):
+            self.goes_on()
+            self.by_key()
+
+    def no_wire_but_udp(self, meanwhile):
+        with self.without(*rdma.RDMA_WIRES):
+            meanwhile()
+        self.by_key()
+
+    def a_killed_agent(self, connects):
+        """connects(): how often a VM has been connected."""
+        before = connects()
+        self.kill(self.host, "outrigger-agent")
+        self.start_agent()
+        self.wait("the VM is connected", lambda: connects() > before)
+        self.goes_on()
+        self.wait("both up again", self.rdma_up)
+        self.by_key()
+
+    def a_killed_appliance(self):
+        self.kill(self.app, "outriggerd")
+        self.start_appliance()
+        self.goes_on()
+        self.wait("both up again", self.rdma_up)
+        self.by_key()
+
+    # ---- whose processor touches payload ----
+
+    def no_copies(self, copied):
+        """copied(): what agent and appliance copied while there was traffic by key. An emulated adapter may lose its
+        connection on a busy machine: not each time."""
+        self.by_key()
+        seen = [copied()]
+        while seen[-1] and len(seen) < self.attempts:
+            self.wait("both up again", self.rdma_up)
+            seen.append(copied())
+        expect(not seen[-1], f"something is always copied: {seen}")
 
     def guard_agent(self):
         """From now on the agent runs with the library that does it."""

@@ -102,6 +102,31 @@ class Stand(rdma.Pair):
         """A few frames each way; one may be lost (the network is a bounded class), not all."""
         self.wait("frames pass", lambda: self.ping(3))
 
+    @contextlib.contextmanager
+    def without(self, *wires):
+        """These RDMA wires are cut meanwhile."""
+        for wire in wires:
+            self.cut(wire)
+        up = len(rdma.RDMA_WIRES) - len(wires)
+        self.wait(f"{up} RDMA paths up", lambda: self.rdma_up(up))
+        yield
+        for wire in wires:
+            self.cut(wire, up=True)
+        self.wait("both up again", self.rdma_up)
+
+    @contextlib.contextmanager
+    def half_cut(self, wire):
+        """The appliance's end of a wire is gone meanwhile: the agent's port stays up, and moves run out of retries."""
+        before = self.broken()
+        self.cut(wire, self.app)
+        self.wait("a broken queue pair", lambda: self.broken() > before)
+        yield
+        self.cut(wire, self.app, up=True)
+        self.wait("both up again", self.rdma_up)
+
+    def kill(self, guest, daemon):
+        guest.must(f"killall -9 {daemon}; while pidof {daemon}; do sleep 0.1; done")
+
     def broken(self):
         """Connections that the agent has seen break."""
         return int(self.host.run("grep -c 'connection of RDMA path' /run/outrigger-agent.log").output)
@@ -180,16 +205,13 @@ def test_large_frames_are_moved_by_the_adapter(stand):
 
 
 def test_a_cut_wire_is_a_dead_path(stand):
-    stand.cut(1)
-    stand.wait("one RDMA path down", lambda: stand.rdma_up(1))
-    stand.frames_pass()
-    stand.cut(1, up=True)
-    stand.wait("both up again", stand.rdma_up)
+    with stand.without(1):
+        stand.frames_pass()
 
 
 def another_agent(stand, *fabric):
     """In the place of the one that runs, which is killed."""
-    stand.host.must("killall -9 outrigger-agent; while pidof outrigger-agent; do sleep 0.1; done")
+    stand.kill(stand.host, "outrigger-agent")
     stand.start_agent(*fabric)
     for number, name in enumerate(MACS, 1):
         stand.wait(f"tap-{name}", lambda t=f"tap-{name}": stand.host.run(f"i2 link show {t}").ok)
@@ -203,23 +225,13 @@ def test_a_killed_agent_comes_back(stand):
 
 
 def test_a_broken_connection_is_made_anew(stand):
-    """The appliance's end of a wire goes: the agent's port stays up, and its queue pair runs out of retries."""
-    before = stand.broken()
-    stand.cut(1, stand.app)
-    stand.wait("a broken queue pair", lambda: stand.broken() > before)
-    stand.frames_pass()
-    stand.cut(1, stand.app, up=True)
-    stand.wait("both up again", stand.rdma_up)
+    with stand.half_cut(1):
+        stand.frames_pass()
 
 
 def test_udp_takes_over(stand):
-    for wire in rdma.RDMA_WIRES:
-        stand.cut(wire)
-    stand.wait("no RDMA path left", lambda: stand.rdma_up(0))
-    stand.frames_pass()
-    for wire in rdma.RDMA_WIRES:
-        stand.cut(wire, up=True)
-    stand.wait("both up again", stand.rdma_up)
+    with stand.without(*rdma.RDMA_WIRES):
+        stand.frames_pass()
 
 
 def test_a_way_that_is_too_narrow_is_told(stand):

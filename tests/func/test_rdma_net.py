@@ -24,11 +24,9 @@ class Stand(base.Stand, Guarded):
 
     def vm(self, name):
         """What a VM says of itself."""
-        result = self.host.run(f"cat /run/{name}.status")
         expect(self.host.run(f"pidof nic_guest | wc -w | grep -q {len(MACS)}").ok,
                f"both VMs run\n{self.host.run('cat /run/nic_*.log').output}")
-        words = result.output.split() if result.ok else []
-        return {key: int(value) for key, value in (word.split("=") for word in words)}
+        return self.numbers(name)
 
     def received(self):
         return [self.vm(name).get("received", 0) for name in MACS]
@@ -84,13 +82,7 @@ def untouched(stand):
 
 
 def test_no_processor_copies_payload(stand):
-    """An emulated adapter may lose its connection on a busy machine: not each time."""
-    stand.by_key()
-    copied = [untouched(stand)]
-    while copied[-1] and len(copied) < stand.attempts:
-        stand.wait("both up again", stand.rdma_up)
-        copied.append(untouched(stand))
-    expect(not copied[-1], f"something is always copied: {copied}")
+    stand.no_copies(lambda: untouched(stand))
     print(stand.counted())
 
 
@@ -120,42 +112,20 @@ def test_a_paused_guest(stand):
 
 
 def test_a_cut_wire(stand):
-    stand.cut(1)
-    stand.wait("one RDMA path down", lambda: stand.rdma_up(1))
-    stand.goes_on()
-    stand.by_key()
-    stand.cut(1, up=True)
-    stand.wait("both up again", stand.rdma_up)
+    stand.a_cut_wire()
 
 
 def test_no_wire_but_udp(stand):
-    for wire in rdma.RDMA_WIRES:
-        stand.cut(wire)
-    stand.wait("no RDMA path left", lambda: stand.rdma_up(0))
-    stand.goes_on()
-    for wire in rdma.RDMA_WIRES:
-        stand.cut(wire, up=True)
-    stand.wait("both up again", stand.rdma_up)
-    stand.by_key()
+    stand.no_wire_but_udp(stand.goes_on)
 
 
 def test_a_killed_agent(stand):
     stand.goes_on()
-    connects = stand.vm("v")["connects"]
-    stand.host.must("killall -9 outrigger-agent; while pidof outrigger-agent; do sleep 0.1; done")
-    stand.start_agent()
-    stand.wait("the VM is connected", lambda: stand.vm("v")["connects"] > connects)
-    stand.goes_on()
-    stand.wait("both up again", stand.rdma_up)
-    stand.by_key()
+    stand.a_killed_agent(lambda: stand.vm("v")["connects"])
 
 
 def test_a_killed_appliance(stand):
-    stand.app.must("killall -9 outriggerd; while pidof outriggerd; do sleep 0.1; done")
-    stand.start_appliance()
-    stand.goes_on()
-    stand.wait("both up again", stand.rdma_up)
-    stand.by_key()
+    stand.a_killed_appliance()
     print({name: stand.vm(name) for name in MACS})
 
 
