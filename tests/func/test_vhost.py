@@ -6,7 +6,7 @@
         |                        vhost_echo (hub)
       disk-a.sock ---------------' 8 ms per request
 
-All of it with split and then with packed rings of guest a.
+All of it with split and then with packed rings of guest a, whose memory then is in huge pages where there are any.
 
 Guest a is a modern driver with mergeable buffers; b's NIC is a legacy device without them: 10-byte headers, big chains.
 The disk has four queues of which a one-CPU guest uses one. Shown: boot, ping and TCP with segmentation offload; a disk
@@ -25,6 +25,7 @@ import time
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 sys.path.insert(0, f"{TOP}/tests/world")
 import checks as world  # noqa: E402
+import huge  # noqa: E402
 import vm  # noqa: E402
 from proc import PATIENCE, WorldError, child, wait_for  # noqa: E402
 from report import CheckFailed  # noqa: E402
@@ -33,6 +34,7 @@ BUILD = os.environ.get("BUILD", "build/gcc")
 GUEST = os.environ.get("GUEST", "build/cache/guest")
 ECHO = f"{BUILD}/bin/vhost_echo"
 KILLS = 4
+MEMORY = 384  # MiB
 
 
 class Echo:
@@ -151,14 +153,14 @@ def reset(checks, a, echo):
     checks.check("nothing broke", "broken" not in echo.log())
 
 
-def one_world(checks, packed):
+def one_world(checks, packed, memory_fd):
     directory = tempfile.mkdtemp(prefix="og-vhost-")
     image = f"{directory}/disk.raw"
     with open(image, "wb") as file:
         file.truncate(512 << 20)
     echo = Echo(directory, f"disk=disk-a:{image}:8", "nic=nic-a", "nic=nic-b")
     tcg = True
-    a = vm.Guest("a", GUEST, directory, address="10.9.0.1/24",
+    a = vm.Guest("a", GUEST, directory, address="10.9.0.1/24", memory=MEMORY, memory_fd=memory_fd,
                  devices=[*vm.net_vhost(f"{directory}/nic-a.sock", "02:00:00:00:00:01", tcg, packed=packed),
                           *vm.disk_vhost(f"{directory}/disk-a.sock", 4, packed)])
     b = vm.Guest("b", GUEST, directory, address="10.9.0.2/24",
@@ -173,7 +175,7 @@ def one_world(checks, packed):
         b.start_qemu()
         a.wait_ready()
         b.wait_ready()
-        checks.check("two guests boot, packed rings" if packed else "two guests boot", True, f"{a.boot_seconds:.1f} s, {b.boot_seconds:.1f} s")
+        checks.check(f"two guests boot{', packed rings' * packed}{', huge pages' * (memory_fd is not None)}", True, f"{a.boot_seconds:.1f} s, {b.boot_seconds:.1f} s")
         world.guest_serves_iperf(b)
         network(checks, a)
         idle(checks, echo)
@@ -197,8 +199,11 @@ def one_world(checks, packed):
 def main():
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that all that was begun is undone
     checks = Checks()
-    for packed in (False, True):
-        one_world(checks, packed)
+    one_world(checks, False, None)
+    with huge.huge_memory(MEMORY) as memory_fd:
+        if memory_fd is None:
+            print("skip huge pages: there are none", flush=True)
+        one_world(checks, True, memory_fd)
     return 1 if checks.failed else 0
 
 

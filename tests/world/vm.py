@@ -109,16 +109,18 @@ def disk_vhost(socket_path, queues=1, packed=False):
 
 
 class Guest:
-    """One virtual machine. `devices` are QEMU arguments, `address` the guest's own addresses ("a/len,b/len")."""
+    """One virtual machine. `devices` are QEMU arguments, `address` the guest's own addresses ("a/len,b/len"), `memory_fd` its
+    memory, if it is not to have some of its own."""
 
     def __init__(self, name, image, directory, accel="tcg", devices=(), address="", memory=384, prefix=(), mtu=None,
-                 cpus=1):
+                 cpus=1, memory_fd=None):
         self.name = name
         self.image = image
         self.accel = accel
         self.directory = directory
         self.devices = list(devices)
         self.memory = memory
+        self.memory_fd = memory_fd
         self.cpus = cpus
         self.prefix = list(prefix)
         self.append = f"{APPEND} og.name={name}"
@@ -145,7 +147,7 @@ class Guest:
             "qemu-system-x86_64", "-name", self.name, "-nodefaults", "-no-user-config", "-display", "none",
             "-accel", self.accel, "-cpu", cpu, "-bios", "qboot.rom", "-smp", str(self.cpus),
             "-m", str(self.memory), "-no-reboot",
-            "-object", f"memory-backend-memfd,id=mem,size={self.memory}M,share=on",
+            "-object", f"{self.memory_backend()},id=mem,size={self.memory}M,share=on",
             "-machine", "q35,memory-backend=mem,hpet=off,usb=off,smbus=off,sata=off",
             "-kernel", f"{self.image}/vmlinux", "-initrd", f"{self.image}/initramfs", "-append", self.append,
             "-chardev", f"socket,id=console,path={self.path('console')},server=on,wait=off,"
@@ -153,6 +155,11 @@ class Guest:
             "-chardev", f"socket,id=commands,path={self.path('cmd')},server=on,wait=off", "-serial", "chardev:commands",
             "-chardev", f"socket,id=qmp,path={self.path('qmp')},server=on,wait=off", "-mon", "chardev=qmp,mode=control",
             *self.devices]
+
+    def memory_backend(self):
+        if self.memory_fd is None:
+            return "memory-backend-memfd"
+        return f"memory-backend-file,mem-path=/proc/self/fd/{self.memory_fd}"
 
     def start_qemu(self):
         os.makedirs(self.directory, exist_ok=True)
@@ -162,7 +169,8 @@ class Guest:
         self.close_channel()
         self.started = time.monotonic()
         with open(self.log_path, "ab") as log:
-            self.process = proc.child(self.command_line(), stdin=DEVNULL, stdout=log, stderr=log, start_new_session=True)
+            self.process = proc.child(self.command_line(), stdin=DEVNULL, stdout=log, stderr=log, start_new_session=True,
+                                      pass_fds=() if self.memory_fd is None else (self.memory_fd,))
         return self.process
 
     def wait_ready(self, timeout=PATIENCE, check=None):
