@@ -18,6 +18,8 @@ def run(command, link):
     process = child(["/usr/bin/python3", *command], cwd=TOP, env={**os.environ, "LINK": link, "KEEP": ""}, stdout=subprocess.PIPE,
                     text=True)
     signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+    # Who types ^C means the program too, which dies with us: it is let take its world down.
+    signal.signal(signal.SIGINT, lambda *_: None)
     output = ""
     for line in process.stdout:
         print(f"  {line}", end="", flush=True)
