@@ -801,6 +801,42 @@ static void a_device_in_the_mail_goes_with_the_agent(void **state)
 	free(m);
 }
 
+/* Its rings were told to stop for good: the lane that asks gets none, and makes it anew. */
+static void a_device_that_is_to_go_is_given_to_nobody(void **state)
+{
+	struct lane_letter *m;
+
+	(void)state;
+	NEED();
+	live(100, 1);
+	m = lanes_letter(LANE_WANT, 1, "uid-1");
+	assert_non_null(m);
+	assert_int_equal(lanes_post(lanes, 0, m), 0);
+	came_uid[0] = '\0';
+	/* The letter is read first. */
+	event_active(e->letters, EV_READ, 0);
+	assert_int_equal(engine_detach(e, DEV), 0);
+	WAIT(came_uid[0]);
+	assert_int_equal(lanes_holder(lanes, "uid-1"), -1);
+	assert_int_equal(if_nametoindex("ogt0"), 0);
+}
+
+static void only_its_holder_lets_a_device_go(void **state)
+{
+	struct lanes *l = lanes_create(2);
+
+	(void)state;
+	assert_non_null(l);
+	assert_int_equal(lanes_hold(l, "a", 0), 0);
+	assert_int_equal(lanes_hold(l, "a", 1), 0);
+	lanes_let_go(l, "a", 0);
+	assert_int_equal(lanes_holder(l, "a"), 1);
+	lanes_let_go(l, "b", 1);
+	lanes_let_go(l, "a", 1);
+	assert_int_equal(lanes_holder(l, "a"), -1);
+	lanes_destroy(l);
+}
+
 #define T(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 
 int main(void)
@@ -818,6 +854,9 @@ int main(void)
 		T(statistics_tell_of_what_has_changed),
 		cmocka_unit_test_setup_teardown(a_device_changes_its_lane, setup_lanes, teardown),
 		cmocka_unit_test_setup_teardown(what_no_lane_was_told_of_goes, setup_lanes, teardown),
+		cmocka_unit_test_setup_teardown(a_device_that_is_to_go_is_given_to_nobody, setup_lanes,
+						teardown),
+		cmocka_unit_test(only_its_holder_lets_a_device_go),
 		cmocka_unit_test_setup_teardown(a_device_in_the_mail_goes_with_the_agent, setup_lanes,
 						teardown),
 		cmocka_unit_test_setup_teardown(polling_goes_on_after_work, setup_polling, teardown),
