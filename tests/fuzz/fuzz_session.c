@@ -242,11 +242,21 @@ static void speak(unsigned i, Outrigger__Session__V1__Message *m)
 	deliver(i, bytes, len);
 }
 
+/* Of a device that there is, or that there is not. */
+static const char *uid_of(unsigned n)
+{
+	list_for_each (it, &P.h->devs)
+		if (!n--)
+			return container_of(it, struct hdev, node)->uid;
+	return "nobody's";
+}
+
 static void hello_of(unsigned i, uint8_t how)
 {
 	Outrigger__Session__V1__Message m = OUTRIGGER__SESSION__V1__MESSAGE__INIT;
 	Outrigger__Session__V1__Hello h = OUTRIGGER__SESSION__V1__HELLO__INIT;
 	Outrigger__Session__V1__PathOffer o[5], *os[5];
+	Outrigger__Session__V1__HeldDevice held[4], *hs[4];
 	uint8_t key[32] = {1}, boot[16] = {0};
 
 	for (unsigned k = 0; k < 5; k++) {
@@ -272,6 +282,13 @@ static void hello_of(unsigned i, uint8_t how)
 		boot[0] = l >> 5;
 		h.boot_id.data = boot;
 		h.boot_id.len = sizeof(boot) - (l >> 7);
+		h.held = hs;
+		for (uint8_t who = byte(); h.n_held < 4 && who >> 2 * h.n_held & 3; h.n_held++) {
+			hs[h.n_held] = &held[h.n_held];
+			outrigger__session__v1__held_device__init(&held[h.n_held]);
+			held[h.n_held].uid = (char *)uid_of((who >> 2 * h.n_held & 3) - 1);
+			held[h.n_held].lane = l >> h.n_held;
+		}
 	}
 	m.body_case = OUTRIGGER__SESSION__V1__MESSAGE__BODY_HELLO;
 	m.hello = &h;
@@ -293,6 +310,54 @@ static void rdma_open(unsigned i, uint8_t path)
 	o.end = how & 8 ? NULL : &e;
 	m.body_case = OUTRIGGER__SESSION__V1__MESSAGE__BODY_RDMA_OPEN;
 	m.rdma_open = &o;
+	speak(i, &m);
+}
+
+static void fresh_keys(unsigned i, uint8_t path)
+{
+	Outrigger__Session__V1__Message m = OUTRIGGER__SESSION__V1__MESSAGE__INIT;
+	Outrigger__Session__V1__Rekeyed r = OUTRIGGER__SESSION__V1__REKEYED__INIT;
+	uint8_t key[32] = {2}, how = byte();
+
+	r.index = path;
+	r.rx_spi = how & 15;
+	r.key.data = key;
+	r.key.len = how & 16 ? how >> 3 : AEAD_KEY_LEN;
+	m.body_case = OUTRIGGER__SESSION__V1__MESSAGE__BODY_REKEYED;
+	m.rekeyed = &r;
+	speak(i, &m);
+}
+
+/* A list of regions: a guest's, or a stage. */
+static void rdma_memory(unsigned i, uint32_t dev)
+{
+	Outrigger__Session__V1__Message m = OUTRIGGER__SESSION__V1__MESSAGE__INIT;
+	Outrigger__Session__V1__RdmaMemory mem = OUTRIGGER__SESSION__V1__RDMA_MEMORY__INIT;
+	Outrigger__Session__V1__RdmaRegion r[8], *rs[8];
+	Outrigger__Session__V1__RdmaKey key[2], *ks[2];
+	uint8_t how = byte();
+
+	for (unsigned k = 0; k < 2; k++) {
+		outrigger__session__v1__rdma_key__init(&key[k]);
+		key[k].path = how & 8 ? byte() : k;
+		key[k].address = how & 16 ? UINT64_MAX - 4096 : 4096;
+		ks[k] = &key[k];
+	}
+	for (unsigned k = 0; k < 8; k++) {
+		outrigger__session__v1__rdma_region__init(&r[k]);
+		r[k].id = how & 32 ? byte() : k + 1;
+		r[k].length = how & 64 ? (uint64_t)byte() << 56 : 1u << 20;
+		r[k].stage = how & 128 ? byte() : 0;
+		r[k].n_keys = k % 3;
+		r[k].keys = ks;
+		rs[k] = &r[k];
+	}
+	mem.dev = dev;
+	mem.serial = byte();
+	mem.n_regions = how & 7;
+	mem.regions = rs;
+	m.body_case = OUTRIGGER__SESSION__V1__MESSAGE__BODY_RDMA_MEMORY;
+	m.rdma_memory = &mem;
 	speak(i, &m);
 }
 
@@ -333,6 +398,13 @@ static void canned(unsigned i, uint8_t what)
 		m.device_state = &st;
 		break;
 	default:
+		if (what & 4) {
+			if (what & 64)
+				fresh_keys(i, dev & 7);
+			else
+				rdma_memory(i, dev);
+			return;
+		}
 		for (int k = 0; k < 40; k++)
 			cs[k] = &c;
 		c.name = (char *)"a counter with a name that is longer than what is kept of such names";

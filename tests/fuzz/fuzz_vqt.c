@@ -3,9 +3,11 @@
 /*
  * Both ends of the tunnel, each with a network and a block device, driven by arbitrary records and by
  * arbitrary guests, backends and sessions in any order. The transports are real but carry nothing: what one
- * end says never reaches the other. Checked: every access (exact allocations), the ring's rules (only chains
- * taken are given back, once), bounded memory, and that all pools are full at the end.
+ * end says never reaches the other. Both move bytes by key: what an adapter is told to move is checked, and
+ * ends when the input says so. Checked: every access (exact allocations), the ring's rules (only chains taken
+ * are given back, once), bounded memory, and that all pools are full at the end.
  */
+#include <errno.h>
 #include <stdlib.h>
 
 #include "fabric/vqt/vqt_dev.h"
@@ -16,6 +18,8 @@
 #define MEM_MAX (4ull * VQT_REQ_MAX)
 #define REQS	64
 #define CHAINS	256
+
+#define BULKS 192
 
 #define GUEST (2u << 20) /* bytes that the adapter reaches */
 
@@ -43,6 +47,12 @@ struct world {
 	unsigned nreqs;
 	struct vqt_move *moves[REQS];
 	unsigned nmoves;
+	struct bulk {
+		bool used, place;
+		uint32_t len;
+		struct vqt_bulk_end end;
+	} bulk[BULKS];
+	int bulk_refuses;
 	uint64_t mem;
 	struct frame_pool *frames;
 	struct buf_pool *bufs;
@@ -209,6 +219,94 @@ static void fence(void *user, unsigned path, uint32_t qpn)
 
 static const struct vqt_key_ops keys = {pieces, quiet0, fence};
 
+/* What PLACED names is the appliance's word. */
+static void fence_any(void *user, unsigned path, uint32_t qpn)
+{
+	(void)user;
+	(void)path;
+	(void)qpn;
+}
+
+static const struct vqt_key_ops net_keys = {pieces, quiet0, fence_any};
+
+static const uint8_t zeroes[FRAME_MAX];
+
+static int bulk_start(struct world *w, uint32_t len, bool place, const struct vqt_bulk_end *end, void **op)
+{
+	unsigned i = 0;
+
+	while (i < BULKS && w->bulk[i].used)
+		i++;
+	if (w->bulk_refuses || i == BULKS)
+		return w->bulk_refuses ? w->bulk_refuses : -EAGAIN;
+	w->bulk[i] = (struct bulk){true, place, len, *end};
+	*op = &w->bulk[i];
+	return 0;
+}
+
+static int bulk_fetch(void *ctx, uint16_t dev, struct frame *f, const struct vqt_lent *k, const uint8_t *head,
+		      const struct vqt_bulk_end *end, void **op)
+{
+	uint64_t sum = k->head;
+	uint8_t all = 0;
+	int rc;
+
+	must(dev == 1 && k->n && k->n <= VQT_KEYS_MAX && k->head <= VQT_HEAD_MAX && !f->len);
+	for (unsigned i = 0; i < k->head; i++)
+		all |= head[i];
+	for (unsigned i = 0; i < k->n; i++)
+		sum += k->key[i].len;
+	must(sum == k->len && k->len >= VQT_FRAME_MIN && k->len <= FRAME_MAX && all < 255);
+	rc = bulk_start(ctx, k->len, false, end, op);
+	if (!rc)
+		must(!frame_add(f, zeroes, k->len, NULL));
+	return rc;
+}
+
+static int bulk_place(void *ctx, uint16_t dev, uint16_t pair, uint32_t pos, const struct frame *f,
+		      const struct vqt_seg *seg, unsigned n, const struct vqt_bulk_end *end, void **op)
+{
+	uint64_t sum = 0;
+
+	must(dev == 1 && !pair && !(pos % VQT_POS_ALIGN) && n <= VQT_PLACE_SEGS && f->len <= FRAME_MAX);
+	for (unsigned i = 0; i < n; i++) {
+		must(seg[i].len && !(seg[i].len & VQT_POSTED_MORE));
+		sum += seg[i].len;
+	}
+	must(!n || sum == f->len);
+	return bulk_start(ctx, f->len, true, end, op);
+}
+
+static void bulk_drop(void *ctx, void *op)
+{
+	(void)ctx;
+	must(((struct bulk *)op)->used);
+	((struct bulk *)op)->used = false;
+}
+
+static const struct vqt_bulk_ops bulk_ops = {bulk_fetch, bulk_place, bulk_drop};
+
+static void bulk_over(struct world *w, uint8_t k)
+{
+	struct vqt_fence theirs = {k, k};
+	struct frame *f = NULL;
+	unsigned i = k % BULKS, n = 0;
+	struct bulk b;
+
+	for (; n < BULKS && !w->bulk[i].used; n++)
+		i = (i + 1) % BULKS;
+	if (n == BULKS)
+		return;
+	b = w->bulk[i];
+	/* A placing that failed needs a frame of its own; the frames are few here. */
+	if (k & 1 && b.place)
+		f = frame_get(w->frames);
+	if (f)
+		must(!frame_add(f, zeroes, b.len, NULL));
+	w->bulk[i].used = false;
+	b.end.done(b.end.arg, !(k & 1) || (b.place && !f), &theirs, f);
+}
+
 static int start_move(void *ctx, struct vqt_move *m)
 {
 	struct world *w = ctx;
@@ -265,6 +363,7 @@ static void session_up(struct world *w)
 				  .bufs = w->bufs,
 				  .mem = {get, put, w},
 				  .move = {start_move, w},
+				  .bulk = {&bulk_ops, w},
 				  .mem_max = MEM_MAX,
 				  .net_pending = 8,
 				  .seed = 1};
@@ -316,6 +415,7 @@ static void init(struct world *w)
 				 .nvq = 2,
 				 .rings = rings,
 				 .depth = 4,
+				 .keys = &net_keys,
 				 .window = VQT_WINDOW_MIN};
 	int err;
 
@@ -369,6 +469,64 @@ static void keyed(uint8_t *bytes, uint32_t len, uint8_t k)
 	vqt_seg_put(bytes + VQT_HEAD + VQT_LEAD, &seg);
 }
 
+static uint32_t word(struct cur_r *c, uint8_t how)
+{
+	return how ? how * 8u : cur_u32(c);
+}
+
+/* What the kinds for frames by key say, near the truth: position and pieces count from 0 in a session. */
+static uint32_t by_key(struct cur_r *c, struct rt_rec *r, uint8_t *bytes)
+{
+	uint8_t k = cur_u8(c), n = 1 + k % 8;
+	struct vqt_seg seg = {1, 0, 0};
+
+	if (r->kind == VQT_PLACED) {
+		struct vqt_placed p = {length(c), k % 5, {k, k}, word(c, k >> 3)};
+
+		vqt_placed_put(bytes, &p);
+		return VQT_PLACED_LEN;
+	}
+	if (r->kind == VQT_CHAINS) {
+		struct vqt_chains s = {k & 1, word(c, k >> 3) / 8};
+
+		vqt_chains_put(bytes, &s);
+		return VQT_CHAINS_LEN;
+	}
+	if (r->kind == VQT_LENT) {
+		struct vqt_lent l = {.head = k & 16 ? 12 : 0, .n = n};
+
+		l.len = l.head;
+		for (unsigned i = 0; i < n; i++) {
+			l.key[i] = (struct vqt_seg){1, length(c) % 40000, 0};
+			l.len += l.key[i].len;
+		}
+		if (k >= 240)
+			l.len++;
+		r->total = vqt_lent_put(bytes, &l);
+		memset(bytes + r->total, k & 15, l.head);
+		return r->total + l.head;
+	}
+	r->id = word(c, k >> 3) / 8;
+	for (unsigned i = 0; i < n && k != 255; i++) {
+		seg.len = length(c) % 70000;
+		seg.off = i * 4096u;
+		if (k & 64)
+			seg.len |= VQT_POSTED_MORE;
+		vqt_seg_put(bytes + i * VQT_SEG, &seg);
+	}
+	return k == 255 || k % 16 == 3 ? 0 : n * VQT_SEG;
+}
+
+static void say(struct world *w, bool to_host, uint8_t cls, uint32_t psn, const struct rt_rec *r,
+		uint8_t *bytes)
+{
+	if (to_host)
+		vqt_host_record(w->host, cls % RT_NCLASS, psn, r, bytes);
+	else
+		vqt_peer_record(w->peer, cls % RT_NCLASS, psn, r, bytes, NULL);
+	free(bytes);
+}
+
 /* One record; its bytes are what follows in the input, or a head and zeroes, in an exact allocation. */
 static void record(struct world *w, struct cur_r *c, bool to_host)
 {
@@ -393,6 +551,19 @@ static void record(struct world *w, struct cur_r *c, bool to_host)
 		r.aux = cur_u8(c);
 	if (flags & 16)
 		r.id = cur_u32(c);
+	if (flags & 32 &&
+	    (r.kind == VQT_LENT || r.kind == VQT_PLACED || r.kind == VQT_POSTED || r.kind == VQT_CHAINS)) {
+		uint8_t shaped[VQT_LENT_MSG];
+
+		r.total = by_key(c, &r, shaped);
+		r.len = (uint16_t)r.total;
+		r.offset = 0;
+		bytes = malloc(r.len ? r.len : 1);
+		must(bytes != NULL);
+		memcpy(bytes, shaped, r.len);
+		say(w, to_host, cls, psn, &r, bytes);
+		return;
+	}
 	bytes = calloc(1, r.len ? r.len : 1);
 	must(bytes != NULL);
 	if (flags & 32 && r.len >= VQT_HEAD) {
@@ -405,11 +576,7 @@ static void record(struct world *w, struct cur_r *c, bool to_host)
 	}
 	if (r.kind == VQT_KEYED && flags & 64 && r.len == r.total)
 		keyed(bytes, length(c), cur_u8(c));
-	if (to_host)
-		vqt_host_record(w->host, cls % RT_NCLASS, psn, &r, bytes);
-	else
-		vqt_peer_record(w->peer, cls % RT_NCLASS, psn, &r, bytes, NULL);
-	free(bytes);
+	say(w, to_host, cls, psn, &r, bytes);
 }
 
 static void guest(struct world *w, struct cur_r *c)
@@ -442,9 +609,13 @@ static void driver(struct world *w, uint8_t k)
 
 static void backend(struct world *w, struct cur_r *c)
 {
+	static const int refusals[] = {0, 0, -EAGAIN, -ENOTCONN};
 	uint8_t k = cur_u8(c);
 
-	if (w->nmoves && k & 2) {
+	if (k & 128) {
+		w->bulk_refuses = k < 136 ? refusals[k & 3] : w->bulk_refuses;
+		bulk_over(w, k / 2);
+	} else if (w->nmoves && k & 2) {
 		end_move(w, k % w->nmoves, k & 4);
 	} else if (w->nreqs) {
 		struct vqt_req *r = w->reqs[k % w->nreqs];
@@ -457,7 +628,6 @@ static void backend(struct world *w, struct cur_r *c)
 
 static void send_frame(struct world *w, struct cur_r *c)
 {
-	static const uint8_t zeroes[2048];
 	struct frame *f = frame_get(w->frames);
 	uint32_t n = length(c) % 100000;
 
