@@ -218,12 +218,13 @@ static json_t *call(struct run *r, const char *name, const char *method, const j
 
 static void dry_run(struct run *r, const char *method, const json_t *body)
 {
-	if (*r->context.host)
-		fprintf(r->out,
-			strchr(r->context.host, ':') ? "POST https://[%s]:%s/%s\n"
-						     : "POST https://%s:%s/%s\n",
-			r->context.host, r->context.port, method);
-	else
+	bool v6 = strchr(r->context.host, ':') != NULL;
+
+	/* In JSON the body alone: what curl -d takes. */
+	if (r->a->output != CLI_JSON && *r->context.host)
+		fprintf(r->out, v6 ? "POST https://[%s]:%s/%s\n" : "POST https://%s:%s/%s\n", r->context.host,
+			r->context.port, method);
+	else if (r->a->output != CLI_JSON)
 		fprintf(r->out, "POST /%s\n", method);
 	json_dumpf(body, r->out, JSON_INDENT(2));
 	fputc('\n', r->out);

@@ -278,6 +278,8 @@ static void outputs(void **state)
 	assert_string_equal(out, "t0\n");
 	assert_int_equal(run("hang", "host delete h1 --dry-run"), 0);
 	assert_non_null(strstr(out, "/outrigger.v1.HostService/DeleteHost\n{\n  \"name\": \"h1\"\n}\n"));
+	assert_int_equal(run("hang", "host delete h1 --dry-run -o json"), 0);
+	assert_string_equal(out, "{\n  \"name\": \"h1\"\n}\n");
 }
 
 static void errors_become_statuses(void **state)
