@@ -213,7 +213,7 @@ class Guests:
         self.drop()
 
 
-class RdmaWorld(w.Told):
+class RdmaWorld(w.Common):
     LINK = "rdma"
     CONTROL_PATH = None
     BULK_MIB = 2
@@ -300,12 +300,6 @@ class RdmaWorld(w.Told):
 
     # ---- daemons ----
 
-    def start(self):
-        self.start_appliance()
-        for host in self.host_names:
-            self.enrol(host)
-            self.start_agent(host)
-
     def start_appliance(self):
         if not self.appliance:
             command = ["outriggerd", "--fabric", "10.9.0.1", "--fabric", "verbs:rxe1", "--fabric", "verbs:rxe2", "--state",
@@ -317,9 +311,7 @@ class RdmaWorld(w.Told):
             self.console = rdma.Console(self.pair, f"{self.directory}/admin", f"{STATE}/app")
         return self.appliance
 
-    def enrol(self, host):
-        self.ctl("host", "create", host)
-        token = self.ctl("host", "enroll-token", host).strip()
+    def agent_enroll(self, host, token):
         self.net.sh(host, f"outrigger-agent enroll --appliance 10.9.0.1:{rdma.API_PORT} --token {token} --state {STATE}/{host}")
 
     def run_dir(self, host):
@@ -335,9 +327,6 @@ class RdmaWorld(w.Told):
         wait_for(f"{host} connected", lambda: self.host_connected(host), check=self.check)
         return self.agents[host]
 
-    def daemons(self):
-        return [self.appliance, *self.agents.values()] if self.appliance else []
-
     def check(self, again_after=2):
         """Asked for more often it is not looked at each time: who waits for something polls this, too."""
         if time.monotonic() - self.checked < again_after:
@@ -348,12 +337,6 @@ class RdmaWorld(w.Told):
         for daemon in self.daemons():
             daemon.check()
         self.checked = time.monotonic()
-
-    def wait(self, seconds):
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            self.check()
-            time.sleep(0.2)
 
     def ctl(self, *arguments):
         status, output = self.console.run(*arguments)

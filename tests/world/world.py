@@ -52,8 +52,10 @@ class ControlError(Exception):
         self.text = text
 
 
-class Told:
-    """What a world learns from outriggerctl: it has ctl(), check() and agents."""
+class Common:
+    """What worlds of both kinds have (rdma_world.py has the other): their daemons' begin, and what they learn from
+    outriggerctl. They have ctl(), check(), start_appliance(), start_agent() and agent_enroll() themselves.
+    """
 
     def show(self, noun, name):
         return json.loads(self.ctl(noun, "show", name, "-o", "json"))
@@ -81,8 +83,30 @@ class Told:
         for host in self.agents:
             wait_for(f"{host} connected", lambda host=host: self.host_connected(host), check=self.check)
 
+    def start(self):
+        """Starts the appliance, then enrols and starts the agent of each host."""
+        self.start_appliance()
+        for host in self.host_names:
+            self.enrol(host)
+            self.start_agent(host)
 
-class World(Told):
+    def enrol(self, host):
+        self.ctl("host", "create", host)
+        token = self.ctl("host", "enroll-token", host).strip()
+        self.agent_enroll(host, token)
+
+    def daemons(self):
+        return [self.appliance, *self.agents.values()] if self.appliance else list(self.agents.values())
+
+    def wait(self, seconds):
+        """Lets time pass that is itself what counts; a daemon that dies meanwhile ends it."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            self.check()
+            time.sleep(0.2)
+
+
+class World(Common):
     # What the cases of tests/func/cases may know of a world beside its methods; rdma_world.py is the other one.
     LINK = "udp"
     CONTROL_PATH = 0  # the path whose cable the control channel takes too; None: it has one of its own
@@ -224,13 +248,6 @@ class World(Told):
         """A node's fabric address of a path."""
         return net.fabric(self.fabric, node, path)
 
-    def start(self):
-        """Starts the appliance, then enrols and starts the agent of each host."""
-        self.start_appliance()
-        for host in self.host_names:
-            self.enrol(host)
-            self.start_agent(host)
-
     def start_appliance(self):
         if not self.appliance:
             os.makedirs(f"{self.record}/app", exist_ok=True)
@@ -240,11 +257,6 @@ class World(Told):
         self.appliance.start()
         self.adopt(self.appliance.pid)
         return self.appliance
-
-    def enrol(self, host):
-        self.ctl("host", "create", host)
-        token = self.ctl("host", "enroll-token", host).strip()
-        self.agent_enroll(host, token)
 
     def agent_enroll(self, host, token, state=None, check=True):
         """outrigger-agent enroll on a host; gives (status, output)."""
@@ -279,20 +291,10 @@ class World(Told):
         wait_for(f"{host} connected", lambda: self.host_connected(host), check=self.check)
         return agent
 
-    def daemons(self):
-        return [self.appliance, *self.agents.values()] if self.appliance else list(self.agents.values())
-
     def check(self):
         """Raises when a daemon is gone unasked."""
         for daemon in self.daemons():
             daemon.check()
-
-    def wait(self, seconds):
-        """Lets time pass that is itself what counts; a daemon that dies meanwhile ends it."""
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            self.check()
-            time.sleep(0.2)
 
     # ---- the CLI ----
 
