@@ -13,6 +13,7 @@ perftest's SEND between processes that sleep. What is copied of payload is count
 Options, by environment: ROUNDS, SECONDS (of each run).
 """
 
+import contextlib
 import json
 import os
 import re
@@ -24,7 +25,7 @@ from bench import Figure, Report, progress, take_turns
 sys.path.insert(0, f"{os.path.dirname(os.path.abspath(__file__))}/../func")
 sys.path.insert(0, f"{os.path.dirname(os.path.abspath(__file__))}/../world")
 import test_rdma as stand_of
-from proc import wait_for
+from proc import WorldError, wait_for
 
 ROUNDS = int(os.environ.get("ROUNDS", "2"))
 SECONDS = int(os.environ.get("SECONDS", "4"))
@@ -182,12 +183,19 @@ def super_rows(report, found):
 
 
 PORT = 18515  # perftest's own
+ASLEEP = 20  # s for what takes 2
 MEBI = 2**20 / 1e6  # its MB/sec are of 2**20 bytes
 
 
 def perftest(stand, program, pattern, *words):
     """A figure of one of perftest's programs on wire 1."""
     return perftests(stand, [(program, words)], pattern)[0]
+
+
+def figures(text):
+    """Perftest's last line of them."""
+    line = [line for line in text.splitlines() if re.match(r"\s*\d+\s+\d+\s", line)][-1]
+    return [float(word) for word in line.split()]
 
 
 def perftests(stand, programs, column, client=None):
@@ -205,8 +213,18 @@ def perftests(stand, programs, column, client=None):
     texts = [one.wait(PATIENCE).output for one in clients] + texts
     for one in servers:
         one.wait(PATIENCE)
-    lines = [[line.split() for line in text.splitlines() if re.match(r"\s*\d+\s+\d+\s", line)][-1] for text in texts]
-    return [float(line[column]) for line in lines]
+    return [figures(text)[column] for text in texts]
+
+
+def asleep(stand, *words):
+    """us of a SEND between processes that sleep. None: one of perftest's missed an event and slept on, as happens."""
+    command = f"timeout {ASLEEP} ib_send_lat -d rxe1 -x 1 -F -e -p {PORT} {' '.join(words)}"
+    server = stand.app.start(command)
+    with contextlib.suppress(WorldError):
+        wait_for("ib_send_lat listens", lambda: stand.app.run(f"netstat -ltn | grep -q ':{PORT} '").ok, ASLEEP, stand.check, 0.2)
+    result = stand.host.run(f"{command} 10.9.1.1", PATIENCE)
+    server.wait(PATIENCE)
+    return figures(result.output)[4] if result.ok else None
 
 
 def bandwidth(stand, program, *words):
@@ -243,15 +261,16 @@ def like_with_like(report, stand):
         "both ways": lambda: both_ways(stand),
         "round trip": lambda: bench_vms(stand, f"frame={LITTLE}", "ping=1")["p50_us"],
         "ib_write_lat": lambda: 4 * perftest(stand, "ib_write_lat", 4, *little),
-        "asleep": lambda: 4 * perftest(stand, "ib_send_lat", 4, "-e", *little),
+        "asleep": lambda: asleep(stand, *little),
     }, ROUNDS + 1, "VMs without TCP")
+    sleeping = [4 * value for value in runs.pop("asleep") if value]
     figure = {name: Figure(values) for name, values in runs.items()}
-    for peer in ("ib_send_bw", "ib_read_bw"):
-        report.add("super-frames of VMs flat out: bytes through the fabric, both crossings", figure["flood"], "MB/s",
-                   peer=figure[peer], peer_name=peer, floor=figure["both ways"], goal="ratio >= 0.8",
+    for peer, case in (("ib_send_bw", "super-frames of VMs flat out: bytes through the fabric, both crossings"),
+                       ("ib_read_bw", "the same super-frames")):
+        report.add(case, figure["flood"], "MB/s", peer=figure[peer], peer_name=peer, floor=figure["both ways"], goal="ratio >= 0.8",
                    met=figure["flood"].median >= 0.8 * figure[peer].median)
     report.add(f"a frame of {LITTLE} B to another VM and back, p50", figure["round trip"], "us", peer=figure["ib_write_lat"],
-               peer_name="4 x ib_write_lat", floor=figure["asleep"], goal="ratio <= 1.5",
+               peer_name="4 x ib_write_lat", floor=Figure(sleeping) if sleeping else None, goal="ratio <= 1.5",
                met=figure["round trip"].median <= 1.5 * figure["ib_write_lat"].median)
 
 
