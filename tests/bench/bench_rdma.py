@@ -262,7 +262,7 @@ def like_with_like(report, stand):
         "round trip": lambda: bench_vms(stand, f"frame={LITTLE}", "ping=1")["p50_us"],
         "ib_write_lat": lambda: 4 * perftest(stand, "ib_write_lat", 4, *little),
         "asleep": lambda: asleep(stand, *little),
-    }, ROUNDS + 1, "VMs without TCP")
+    }, ROUNDS, "VMs without TCP")
     sleeping = [4 * value for value in runs.pop("asleep") if value]
     figure = {name: Figure(values) for name, values in runs.items()}
     for peer, case in (("ib_send_bw", "super-frames of VMs flat out: bytes through the fabric, both crossings"),

@@ -9,7 +9,6 @@ $(BENCH_BDEV): $(B)/tests/bench/bench_bdev.o $(call libs_of,appliance/bdev)
 		$(call pkg_libs,$(call pkgs_of,appliance/bdev)) -lpthread
 
 # Programs that benchmarks drive: $(B)/bin/bench_NAME from tests/bench/NAME, not part of `make all`.
-$(eval $(call room,tests/bench/awake,,,))
 $(eval $(call room,tests/bench/aead,fabric/aead,,))
 $(eval $(call room,tests/bench/pump,fabric/base fabric/buf fabric/aead fabric/rt fabric/link fabric/ep proto/wire,,))
 $(eval $(call room,tests/bench/guest,fabric/base tests/lib,,))
@@ -20,7 +19,7 @@ $(eval $(call room,tests/bench/tap,fabric/base hostagent/frontend,libevent,))
 $(eval $(call room,tests/bench/tunnel,fabric/base fabric/buf fabric/aead fabric/rt fabric/vqt,,))
 $(eval $(call room,tests/bench/disks,fabric/base hostagent/vhost tests/lib tests/bench/guest tests/bench/tunnel,,))
 $(eval $(call room,tests/bench/frames,fabric/base hostagent/vhost tests/lib tests/bench/guest tests/bench/tunnel,,))
-BENCH_PROGS := awake aead pump guest udp floor hops tap frames disks
+BENCH_PROGS := aead pump guest udp floor hops tap frames disks
 PROG_ROOMS += $(foreach p,$(BENCH_PROGS),bench_$(p):tests/bench/$(p))
 
 .PHONY: bench bench-deps bench-bdev

@@ -2,7 +2,6 @@
 #include "tests/lib/vhost_front.h"
 
 #include <assert.h>
-#include <linux/memfd.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
@@ -15,11 +14,9 @@ void vfront_init(struct vfront *f, const struct vfront_wire *wire)
 	vfront_init_sized(f, wire, VFRONT_MEM);
 }
 
-static bool init(struct vfront *f, const struct vfront_wire *wire, uint64_t len, unsigned flags,
-		 uint64_t page)
+void vfront_init_sized(struct vfront *f, const struct vfront_wire *wire, uint64_t len)
 {
 	uint64_t half = len / 2;
-	uint8_t *room;
 	void *p;
 
 	memset(f, 0, sizeof(*f));
@@ -28,33 +25,15 @@ static bool init(struct vfront *f, const struct vfront_wire *wire, uint64_t len,
 	f->inflight_fd = f->log_fd = -1;
 	for (unsigned q = 0; q < VFRONT_QUEUES; q++)
 		f->q[q].kick = f->q[q].call = -1;
-	f->memfd = memfd_create("guest", MFD_CLOEXEC | flags);
-	if (f->memfd < 0)
-		return false;
-	assert(!ftruncate(f->memfd, (off_t)len));
-	room = mmap(NULL, len + page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	assert(room != MAP_FAILED);
-	f->mem = (uint8_t *)(((uintptr_t)room + page - 1) & ~(uintptr_t)(page - 1));
-	if (f->mem > room)
-		munmap(room, (size_t)(f->mem - room));
-	munmap(f->mem + len, (size_t)(room + page - f->mem));
-	p = mmap(f->mem, half, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, f->memfd, (off_t)half);
-	if (p == f->mem)
-		p = mmap(f->mem + half, half, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, f->memfd, 0);
+	f->memfd = memfd_create("guest", MFD_CLOEXEC);
+	assert(f->memfd >= 0 && !ftruncate(f->memfd, len));
+	f->mem = mmap(NULL, len, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	assert(f->mem != MAP_FAILED);
+	p = mmap(f->mem, half, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, f->memfd, half);
+	assert(p == f->mem);
+	p = mmap(f->mem + half, half, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, f->memfd, 0);
+	assert(p == f->mem + half);
 	f->brk = VFRONT_QUEUES * RING_STRIDE;
-	return p != MAP_FAILED;
-}
-
-void vfront_init_sized(struct vfront *f, const struct vfront_wire *wire, uint64_t len)
-{
-	bool done = init(f, wire, len, 0, 4096);
-
-	assert(done);
-}
-
-bool vfront_init_huge(struct vfront *f, const struct vfront_wire *wire, uint64_t len)
-{
-	return init(f, wire, len, MFD_HUGETLB | MFD_HUGE_2MB, 2u << 20);
 }
 
 static void close_fd(int *fd)

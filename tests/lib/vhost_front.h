@@ -71,9 +71,6 @@ struct vfront_seg {
 
 void vfront_init(struct vfront *f, const struct vfront_wire *wire); /* VFRONT_MEM bytes of guest memory */
 void vfront_init_sized(struct vfront *f, const struct vfront_wire *wire, uint64_t len);
-/* In huge pages of 2 MiB, as hosts with many guests give them; both halves of len whole ones. False: there
- * are not so many free. */
-bool vfront_init_huge(struct vfront *f, const struct vfront_wire *wire, uint64_t len);
 void vfront_fini(struct vfront *f);
 void *vfront_ptr(struct vfront *f, uint64_t gpa);
 uint64_t vfront_alloc(struct vfront *f, uint64_t len, uint64_t align);

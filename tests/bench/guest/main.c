@@ -129,8 +129,7 @@ static void no_pump(void *arg)
 	usleep(100);
 }
 
-static void connect_device(struct guest *g, const char *path, bool packed, bool huge, unsigned rx,
-			   unsigned tx)
+static void connect_device(struct guest *g, const char *path, bool packed, unsigned rx, unsigned tx)
 {
 	static struct vhost_sock sock = {.fd = -1, .pump = no_pump};
 	struct vfront_wire wire = vhost_sock_wire(&sock);
@@ -143,12 +142,7 @@ static void connect_device(struct guest *g, const char *path, bool packed, bool 
 		fprintf(stderr, "bench_guest: nobody connects to %s\n", path);
 		exit(1);
 	}
-	if (!huge) {
-		vfront_init_sized(&g->front, &wire, GUEST_MEMORY);
-	} else if (!vfront_init_huge(&g->front, &wire, GUEST_MEMORY)) {
-		fprintf(stderr, "bench_guest: no %u MiB of huge pages\n", GUEST_MEMORY >> 20);
-		exit(1);
-	}
+	vfront_init_sized(&g->front, &wire, GUEST_MEMORY);
 	vfront_negotiate(&g->front, NET_FEATURES | RINGS | (packed ? VIRTIO_F_RING_PACKED : 0), VHOST_PF_MQ);
 	if (packed != vfront_packed(&g->front)) {
 		fprintf(stderr, "bench_guest: no packed rings\n");
@@ -171,20 +165,18 @@ int main(int argc, char **argv)
 {
 	struct guest *g = &guest;
 	unsigned rx = 256, tx = 256;
-	bool packed = false, huge = false;
+	bool packed = false;
 
 	if (argc < 6 || !read_mac(argv[2], g->mac) || inet_pton(AF_INET, argv[3], g->ip) != 1 ||
 	    !read_mac(argv[4], g->peer_mac) || inet_pton(AF_INET, argv[5], g->peer_ip) != 1) {
-		fprintf(stderr,
-			"usage: bench_guest SOCKET MAC IP PEER-MAC PEER-IP [packed] [huge] [rx=N] [tx=N] "
-			"[buf=N] [mss=N]\n");
+		fprintf(stderr, "usage: bench_guest SOCKET MAC IP PEER-MAC PEER-IP [packed] [rx=N] [tx=N] "
+				"[buf=N] [mss=N]\n");
 		return 2;
 	}
 	g->buf_len = 4096;
 	g->mss = 1448;
 	for (int i = 6; i < argc; i++) {
 		packed |= !strcmp(argv[i], "packed");
-		huge |= !strcmp(argv[i], "huge");
 		(void)sscanf(argv[i], "rx=%u", &rx);
 		(void)sscanf(argv[i], "tx=%u", &tx);
 		(void)sscanf(argv[i], "buf=%u", &g->buf_len);
@@ -192,7 +184,7 @@ int main(int argc, char **argv)
 	}
 	prctl(PR_SET_TIMERSLACK, 1);
 	setvbuf(stdin, NULL, _IONBF, 0);
-	connect_device(g, argv[1], packed, huge, rx, tx);
+	connect_device(g, argv[1], packed, rx, tx);
 	traffic_init(g);
 	printf("ready\n");
 	fflush(stdout);
