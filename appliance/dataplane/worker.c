@@ -251,6 +251,11 @@ struct rt *wsession_rt(struct wsession *s)
 	return s->rt;
 }
 
+const uint64_t *wsession_tunnel_counters(const struct wsession *s)
+{
+	return vqt_peer_counters(s->peer);
+}
+
 bool wsession_peer(const struct wsession *s, unsigned path, struct link_addr *peer)
 {
 	return ep_session_peer(s->eps, path, peer);

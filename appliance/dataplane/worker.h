@@ -68,6 +68,7 @@ int worker_session_memory(struct worker *w, struct wsession *s, uint32_t dev,
 			  const struct guest_region *regions, unsigned n);
 
 struct rt *wsession_rt(struct wsession *s);
+const uint64_t *wsession_tunnel_counters(const struct wsession *s); /* VQT_PEER_NCOUNTERS of vqt_dev.h */
 bool wsession_peer(const struct wsession *s, unsigned path, struct link_addr *peer);
 
 int worker_vnic_bind(struct worker *w, struct wsession *s, struct vnic *v, uint16_t wire, uint32_t epoch,

@@ -195,6 +195,33 @@ static uint64_t remote_value(const struct session *s, size_t i, const char *name
 	return i < s->nremote && !strcmp(s->remote[i].name, name) ? s->remote[i].value : 0;
 }
 
+static const uint64_t *transport_counters(const struct session *s)
+{
+	return rt_counters(wsession_rt(s->ws));
+}
+
+static const uint64_t *tunnel_counters(const struct session *s)
+{
+	return wsession_tunnel_counters(s->ws);
+}
+
+/* Of all lanes together. */
+static void give_sums(struct session *const *lane, unsigned n, const char *prefix, const char *const *names,
+		      unsigned ncounters, const uint64_t *(*of)(const struct session *s),
+		      status_counter_fn fn, void *arg)
+{
+	char text[96];
+
+	for (unsigned i = 0; n && i < ncounters; i++) {
+		uint64_t sum = 0;
+
+		for (unsigned k = 0; k < n; k++)
+			sum += counter_get(&of(lane[k])[i]);
+		snprintf(text, sizeof(text), "%s%s", prefix, names[i]);
+		fn(arg, NULL, text, sum);
+	}
+}
+
 /* Of all lanes together: each counter of the first, and what the others have under that name. */
 static void host_counters(struct hosts *h, const char *name, status_counter_fn fn, void *arg)
 {
@@ -203,12 +230,8 @@ static void host_counters(struct hosts *h, const char *name, status_counter_fn f
 	uint64_t sum;
 	char text[96];
 
-	for (unsigned i = 0; n && i < RT_NCOUNTERS; i++) {
-		sum = 0;
-		for (unsigned k = 0; k < n; k++)
-			sum += counter_get(&rt_counters(wsession_rt(lane[k]->ws))[i]);
-		fn(arg, NULL, rt_counter_names[i], sum);
-	}
+	give_sums(lane, n, "", rt_counter_names, RT_NCOUNTERS, transport_counters, fn, arg);
+	give_sums(lane, n, "tunnel_", vqt_peer_counter_names, VQT_PEER_NCOUNTERS, tunnel_counters, fn, arg);
 	for (size_t i = 0; n && i < lane[0]->nremote; i++) {
 		sum = 0;
 		for (unsigned k = 0; k < n; k++)

@@ -450,6 +450,8 @@ void engine_stats(struct engine *e, void (*fn)(void *arg, uint32_t dev, const ch
 	e->counters[ENGINE_C_cpu_us] = (uint64_t)cpu.tv_sec * 1000000 + (uint64_t)cpu.tv_nsec / 1000;
 	for (unsigned i = 0; i < ENGINE_NCOUNTERS; i++)
 		fn(arg, UINT32_MAX, engine_counter_names[i], e->counters[i]);
+	for (unsigned i = 0; i < VQT_HOST_NCOUNTERS; i++)
+		fn(arg, UINT32_MAX, vqt_host_counter_names[i], vqt_host_counters(e->host)[i]);
 	if (!e->ep)
 		return;
 	for (unsigned i = 0; i < RT_NCOUNTERS; i++)

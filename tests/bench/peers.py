@@ -353,6 +353,17 @@ class Floor(Udp):
         """Attributes iops, host_us (of the first agent), p50_us, p99_us. spin_us, busy, poll: who does not sleep."""
         return self.run_once("relay", **options)
 
+    @contextlib.contextmanager
+    def idle(self, **options):
+        """Meanwhile a process is woken now and then; a list that has its Outcome at the end: cpu (% of a core), wakeups (1/s)."""
+        found = []
+        with self.start("idle", **options) as running:
+            try:
+                yield found
+                found.append(Outcome(json.loads(running.communicate(timeout=60)[0])))
+            finally:
+                running.kill()
+
     def doors(self, **options):
         """Attribute host_us."""
         return self.run_once("doors", **options)

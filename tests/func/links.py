@@ -50,7 +50,7 @@ ONE_LINK = {
 }
 
 # Run by `make test-rdma` alone until they have run often enough on busy machines to stand in everybody's way.
-ON_DEMAND = ("rdma_hostile", "bad_guests-rdma", "disk-rdma", "impair-rdma", "loss-rdma", "paths-rdma", "tap-rdma")
+ON_DEMAND = ("bad_guests-rdma", "impair-rdma", "loss-rdma", "paths-rdma")
 
 
 def modules():

@@ -9,6 +9,7 @@
  *	bench_floor store NETNS-TX NETNS-RX ADDRESS [depth=32] [size=4096] [write=0] OPTIONS
  *	bench_floor relay NETNS-TX NETNS-RX ADDRESS [hosts=1] [gap_us=0] [size=4096] [spin_us=0] [busy=0]
  *		[poll=0] OPTIONS
+ *	bench_floor idle NETNS-TX NETNS-RX ADDRESS [pps=2] OPTIONS
  *	bench_floor doors NETNS-TX NETNS-RX ADDRESS [doors=256] [signals=1] [pps=20000] OPTIONS
  *
  *	OPTIONS: [chunk=1376] [train=47] [memory=16777216] [burst_us=100] [seconds=1] [warm=0.3]
@@ -36,6 +37,8 @@
  * guest, and back. What waking up costs on this machine and no program can do without, as long as it sleeps.
  * spin_us: an agent that passed it on looks for so long before it sleeps. busy: the appliance never sleeps.
  * poll: nor does the first guest, which looks at its memory for the answer.
+ *
+ * idle: a process that a timer wakes pps times a second, that sends one datagram and sleeps again.
  *
  * doors: pps requests a second, those of each burst_us at once, by guests that take turns, with one kick
  * each: an eventfd, and `signals` interrupts for it, by a process that sleeps on all of them and does nothing
@@ -130,6 +133,7 @@ void stream_run(void); /* stream.c */
 void bursts_run(void); /* bursts.c */
 void store_run(void);  /* store.c */
 void relay_run(void);  /* relay.c */
+void idle_run(void);   /* idle.c */
 void doors_run(void);  /* doors.c */
 
 #endif

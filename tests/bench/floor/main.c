@@ -186,11 +186,8 @@ int main(int argc, char **argv)
 	static const struct {
 		const char *name;
 		void (*run)(void);
-	} modes[] = {{"stream", stream_run},
-		     {"bursts", bursts_run},
-		     {"store", store_run},
-		     {"relay", relay_run},
-		     {"doors", doors_run}};
+	} modes[] = {{"stream", stream_run}, {"bursts", bursts_run}, {"store", store_run},
+		     {"relay", relay_run},   {"idle", idle_run},     {"doors", doors_run}};
 	void (*run)(void) = NULL;
 
 	for (size_t i = 0; i < sizeof(modes) / sizeof(modes[0]); i++)
@@ -198,7 +195,7 @@ int main(int argc, char **argv)
 			run = modes[i].run;
 	if (argc < 5 || !run || inet_pton(AF_INET, argv[4], &cfg.to.sin_addr) != 1) {
 		fprintf(stderr,
-			"usage: bench_floor stream|bursts|store|relay|doors NETNS-TX NETNS-RX ADDRESS "
+			"usage: bench_floor stream|bursts|store|relay|idle|doors NETNS-TX NETNS-RX ADDRESS "
 			"[OPTION=VALUE]...\n");
 		return 2;
 	}

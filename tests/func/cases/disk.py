@@ -26,6 +26,8 @@ def test_what_is_written_is_read(world):
     counters = world.counters("vdisk", "d")
     expect(counters["reads"] > 20 and counters["writes"] > 20, counters)
     expect(not any(value for name, value in counters.items() if name.startswith(("errors_", "refused_"))), counters)
+    tunnel = {name: value for name, value in world.all_counters().items() if name.startswith("host/h1/tunnel_")}
+    expect(tunnel["host/h1/tunnel_records"] > 40 and not tunnel["host/h1/tunnel_drop_kind"], tunnel)
 
 
 def test_a_new_memory_table_under_way(world):
