@@ -151,6 +151,8 @@ struct vqt_peer {
 	bool unflushed;
 	struct list devs;
 	struct list gaps;      /* pairs with pending frames */
+	bool settles;	       /* settled is known */
+	uint32_t settled;      /* PSN of RT_NET up to which all is as complete as it will get */
 	struct list attention; /* pairs */
 	struct list waiting;   /* requests, for memory; first come first served */
 	struct list granting;
@@ -193,6 +195,8 @@ struct pending *pair_add(struct vqt_pair *q, const struct rt_rec *rec, uint32_t 
 struct pending *pair_find(const struct vqt_pair *q, uint32_t pos);
 void pair_drop(struct pending *e, enum vqt_dev_counter why);
 void pair_drain(struct vqt_pair *q); /* delivers all that is complete and in order */
+/* Likewise, where no packet brought what was awaited: then nobody tells of losses behind it. */
+void pair_go_on(struct vqt_pair *q);
 /* Is the piece where frames can be? Else it is counted. */
 bool pair_believable(struct vqt_pair *q, const struct rt_rec *rec);
 

@@ -60,7 +60,7 @@ static void fetched(void *arg, bool ok, const struct vqt_fence *fence, struct fr
 	d_count(q->dev, VQT_D_rx_fetched, 1);
 	d_count(q->dev, VQT_D_rx_fetched_bytes, e->frame->len);
 	if (e->pos == q->rx_next)
-		pair_drain(q);
+		pair_go_on(q);
 }
 
 static void fetch(struct pending *e)
@@ -147,7 +147,7 @@ void net_lent_gone(struct vqt_pair *q, const struct rt_rec *rec)
 	e->frame = NULL;
 	e->state = PEND_READY;
 	if (e->pos == q->rx_next)
-		pair_drain(q);
+		pair_go_on(q);
 }
 
 /* ---- service ---- */

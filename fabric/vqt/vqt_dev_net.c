@@ -338,6 +338,15 @@ void pair_settled(struct vqt_pair *q, uint32_t base)
 		(void)skip(q, VQT_D_drop_rx_lost, VQT_D_drop_rx_partial);
 }
 
+void pair_go_on(struct vqt_pair *q)
+{
+	const struct vqt_peer *p = q->dev->peer;
+
+	pair_drain(q);
+	if (p->settles)
+		pair_settled(q, p->settled);
+}
+
 void pair_reset(struct vqt_pair *q)
 {
 	while (!list_empty(&q->pending)) {

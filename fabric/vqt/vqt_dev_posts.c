@@ -146,7 +146,7 @@ bool posts_take(struct vqt_pair *q, uint32_t len, struct posts_take *t)
 		const struct posted *k = at(p, p->next + t->pieces);
 
 		/* In so many the agent gives it to no guest: it takes none. */
-		if (!GUARD(posted_split, t->pieces < VQT_POSTED_MAX && chains < VQT_RX_CHAINS)) {
+		if (!GUARD(posted_split, t->pieces < VQT_POSTED_FRAME && chains < VQT_RX_CHAINS)) {
 			t->n = t->pieces = 0;
 			return true;
 		}

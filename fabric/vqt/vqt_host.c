@@ -316,7 +316,7 @@ void vqt_host_session(struct vqt_host *h, struct rt *rt)
 	list_for_each (it, &h->devs)
 		vqt_hdev_unbind(container_of(it, struct vqt_hdev, link));
 	h->rt = rt;
-	h->unflushed = false;
+	h->unflushed = h->settles = false;
 }
 
 int vqt_hdev_bind(struct vqt_hdev *d, const struct vqt_bind *b)
@@ -453,7 +453,11 @@ void vqt_host_settled(struct vqt_host *h, enum rt_class cls, uint32_t base)
 {
 	struct list todo, *it;
 
-	if (cls != RT_NET || list_empty(&h->pending))
+	if (cls != RT_NET)
+		return;
+	h->settles = true;
+	h->settled = base;
+	if (list_empty(&h->pending))
 		return;
 	it = h->pending.next;
 	if (it->next == &h->pending) { /* one guest's frame, and for each of its packets: the common case */

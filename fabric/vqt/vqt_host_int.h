@@ -228,6 +228,8 @@ struct vqt_host {
 	struct list blocked[RT_NCLASS];
 	struct list dirty;
 	struct list pending; /* receive queues that wait for pieces */
+	bool settles;	     /* settled is known, of this session */
+	uint32_t settled;    /* PSN of RT_NET up to which all is as complete as it will get */
 	uint64_t counters[VQT_HOST_NCOUNTERS];
 	struct vqt_chain chain; /* scratch */
 	struct iovec iov[VQT_CHAIN_IOV + 1];

@@ -344,6 +344,8 @@ void posts_switch(struct vqt_vq *q, bool on, uint32_t piece)
 	} else if (p->state == POSTS_ASKED) {
 		p->state = POSTS_ON;
 		p->quiet = 0;
+		/* Of these the appliance has none: a frame may wait for more than the guest has now. */
+		p->urgent = true;
 		if (q->state != VQ_RUNNING || !q->mergeable)
 			recall(q);
 	} else if (p->state == POSTS_ON) {

@@ -517,6 +517,7 @@ void rx_stop(struct vqt_vq *q)
 		at += VQT_POS_ALIGN;
 	}
 	drain(q);
+	vq_ready(q);
 }
 
 void rx_reset(struct vqt_vq *q, uint32_t pos)
@@ -548,9 +549,13 @@ static void send_credit(struct vqt_vq *q)
 
 unsigned rx_turn(struct vqt_vq *q)
 {
+	const struct vqt_host *h = q->dev->host;
 	uint32_t before = q->rx->next;
 
 	drain(q);
+	/* What is next now was perhaps known to be lost when others waited before it. */
+	if (h->settles && !list_empty(&q->rx->pending))
+		rx_settled(q, h->settled);
 	send_credit(q);
 	posts_turn(q);
 	return q->rx->next != before;

@@ -149,8 +149,11 @@ enum vqt_kind {
 
 #define VQT_POSTED_MAX	  1024u /* pieces of a pair that are posted and not used */
 #define VQT_POSTED_PIECES 64u	/* of a message, all in one packet */
-#define VQT_POSTED_MORE	  (1u << 31)
-#define VQT_CHAINS_LEN	  8u
+/* Pieces of a frame, at most; no guest gets one in so many. Chains are posted whole, so that few of the last
+ * places may stay empty: nobody waits for those. */
+#define VQT_POSTED_FRAME (VQT_POSTED_MAX - VQT_POSTED_PIECES)
+#define VQT_POSTED_MORE	 (1u << 31)
+#define VQT_CHAINS_LEN	 8u
 
 /* A piece of a guest's memory. */
 struct vqt_seg {

@@ -326,6 +326,8 @@ void vqt_peer_settled(struct vqt_peer *p, enum rt_class cls, uint32_t base)
 
 	if (cls != RT_NET)
 		return;
+	p->settles = true;
+	p->settled = base;
 	list_init(&todo);
 	while ((it = list_pop(&p->gaps)) != NULL)
 		list_add_tail(&todo, it);

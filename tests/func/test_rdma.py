@@ -56,7 +56,11 @@ class Stand(rdma.Pair):
         except WorldError as error:
             logs = "".join(f"--- {name}\n{self.log(guest, name)}" for guest, name in
                            ((self.app, "outriggerd"), (self.host, "outrigger-agent")))
-            raise WorldError(f"{error}\n{json.dumps(self.show().get('paths', []), indent=1)}\n{logs}") from None
+            raise WorldError(f"{error}\n{json.dumps(self.show().get('paths', []))}\n{self.standing()}{logs}") from None
+
+    def standing(self):
+        """What else there is to say of a wait in vain."""
+        return ""
 
     def start_appliance(self):
         self.daemon(self.app, "outriggerd", "--fabric 10.9.0.1 --fabric verbs:rxe1 --fabric verbs:rxe2 --state /run/st"

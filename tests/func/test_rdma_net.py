@@ -8,7 +8,9 @@ of the other must be.
 """
 
 import collections
+import json
 import os
+import time
 
 import case
 import rdma
@@ -36,6 +38,14 @@ class Stand(base.Stand, Guarded):
         before = self.received()
         self.wait(f"{number} frames more at each VM", lambda: all(now >= was + number for was, now in
                                                                  zip(before, self.received())))
+
+    def standing(self):
+        """Twice, a while apart: what counts on and what stands."""
+        told = ""
+        for _ in range(2):
+            told += "".join(f"{name}: {self.vm(name)} {json.dumps(self.vnic(name))}\n" for name in MACS)
+            time.sleep(3)
+        return told
 
     def counted(self):
         """Both vNICs' counters, summed; those of an agent that has not told any yet are 0."""

@@ -388,6 +388,16 @@ static int vd_join(pthread_t t)
 	return 0;
 }
 
+static uint64_t vd_now(void)
+{
+	return vd.now;
+}
+
+void vd_pass(uint64_t ns)
+{
+	vd.now += ns;
+}
+
 const struct verbs_api verbs_double = {
 	.open = vd_open,
 	.close = vd_close,
@@ -419,4 +429,5 @@ const struct verbs_api verbs_double = {
 	.ack_async_event = vd_ack_async_event,
 	.spawn = vd_spawn,
 	.join = vd_join,
+	.now = vd_now,
 };

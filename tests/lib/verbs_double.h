@@ -60,6 +60,9 @@ bool vd_run_job(void);
 /* The next queue pair that is to be made ready to receive is not: nobody answers for its address. */
 void vd_unreachable(void);
 
+/* So much time passes, of verbs_api.now. */
+void vd_pass(uint64_t ns);
+
 /* Called once, when a completion queue is about to be armed: what comes then gives no event. */
 void vd_before_notify(void (*fn)(void *arg), void *arg);
 

@@ -99,6 +99,7 @@ struct vd_state {
 	} job[JOBS];
 	unsigned njobs;
 	uintptr_t jobs_made;
+	uint64_t now;
 };
 
 extern struct vd_state vd;

@@ -215,7 +215,8 @@ void link_verbs_fence(struct link *l, uint64_t id, uint32_t qpn);
 	X(read_bytes)                                                                                        \
 	X(write_bytes)                                                                                       \
 	X(moves_failed)                                                                                      \
-	X(qp_fenced)
+	X(qp_fenced)                                                                                         \
+	X(qp_stuck) /* given up: the device did not say what became of its posts */
 
 #define VERBS_COUNTER_ENUM(name) VERBS_C_##name,
 enum verbs_counter { VERBS_COUNTERS(VERBS_COUNTER_ENUM) VERBS_NCOUNTERS };

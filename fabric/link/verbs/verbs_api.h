@@ -48,6 +48,7 @@ struct verbs_api {
 	/* A thread for a call that waits: pthread_create(3), every signal blocked; pthread_join(3). */
 	int (*spawn)(pthread_t *t, void *(*fn)(void *arg), void *arg);
 	int (*join)(pthread_t t);
+	uint64_t (*now)(void); /* ns, monotonic */
 };
 
 extern const struct verbs_api verbs_api_ib; /* libibverbs */

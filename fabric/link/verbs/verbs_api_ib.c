@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "fabric/base/clock.h"
+
 static int no_wait(int fd)
 {
 	int flags = fcntl(fd, F_GETFL);
@@ -159,4 +161,5 @@ const struct verbs_api verbs_api_ib = {
 	.ack_async_event = ibv_ack_async_event,
 	.spawn = ib_spawn,
 	.join = ib_join,
+	.now = clock_now_ns,
 };

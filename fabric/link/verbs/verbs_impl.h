@@ -56,6 +56,9 @@ struct vqp {
 	uint64_t id;
 	uint32_t gen; /* tells its completions from those of others that had its number */
 	uint32_t posted, done;
+	uint32_t asked;	 /* the last position that a completion was asked for */
+	uint32_t seen;	 /* done, at the last sweep */
+	unsigned silent; /* sweeps in a row that something was awaited, and nothing came */
 	uint32_t psn;
 	struct ibv_qp *qp;
 	uint32_t qpn, dest;	      /* the other end's number */
@@ -89,6 +92,7 @@ struct link_verbs {
 	bool moves_armed;  /* sends_armed, for all completions */
 	uint32_t nmoves;   /* running and waiting, of all peers */
 	struct list moved; /* moves whose done() is due */
+	uint64_t sweep_at; /* ns: when vqp_sweep() looks next */
 	uint32_t spins;
 	uint32_t idle;	/* polls in vain, in a row */
 	uint32_t polls; /* all of them */
@@ -146,6 +150,8 @@ void vqp_gone(struct link_verbs *v, struct vqp *q);
 /* A thread ended connecting it. */
 void vqp_connected(struct link_verbs *v, struct vqp *q);
 void vqp_free_all(struct link_verbs *v);
+/* Now and then: what a device has forgotten to complete ends. */
+void vqp_sweep(struct link_verbs *v);
 /* Bytes after the slots of tx_memory, that a move reads to be sure of its writes. */
 #define FLUSH_ROOM 64u
 

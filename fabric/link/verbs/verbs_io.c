@@ -92,6 +92,7 @@ static bool fill(struct link_verbs *v, struct vqp *q, const struct link_tx *tx, 
 	wr->wr_id = vqp_push(q, slot, tx->len);
 	if (q->posted % VERBS_SIGNAL == 0 || v->nfree_slots < v->tx_slots / 4) {
 		wr->send_flags |= IBV_SEND_SIGNALED;
+		q->asked = q->posted;
 		v_count(v, VERBS_C_tx_signalled, 1);
 	}
 	return true;
@@ -379,6 +380,7 @@ int vio_recv(struct link *l, struct link_rx *rx, int max)
 	l_count(v, LINK_C_rx_calls, 1);
 	n = poll_receives(v, rx, max);
 	vio_poll_sends(v);
+	vqp_sweep(v);
 	if (vmove_tell(v))
 		v->idle = 0;
 	/* Who does not spin was perhaps woken by an event; who spins must not pay for looking. */

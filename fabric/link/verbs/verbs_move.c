@@ -78,7 +78,7 @@ static bool post(struct link_verbs *v, struct vqp *q, struct verbs_move *m)
 		wr[i].wr_id = vqp_push(q, NO_SLOT, sge[i].length);
 	}
 	wr[n - 1].send_flags = IBV_SEND_SIGNALED;
-	m->last = q->posted;
+	m->last = q->asked = q->posted;
 	list_add_tail(&q->running, &m->node);
 	count_moved(v, m, end - (uintptr_t)m->local);
 	if (!v->dev.api->post_send(q->qp, wr, &rest))

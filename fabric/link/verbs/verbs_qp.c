@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fabric/base/clock.h"
+#include "fabric/base/log.h"
 #include "fabric/link/verbs/verbs_impl.h"
 
 #define ACK_TIMEOUT 14u /* 4.096 us x 2^14 = 67 ms for an acknowledgement */
@@ -279,6 +281,7 @@ static void die(struct link_verbs *v, struct vqp *q)
 	bool posted = q->state == VQP_READY;
 
 	q->state = VQP_DYING;
+	q->silent = 0;
 	list_del(&q->node);
 	list_add_tail(&v->dying, &q->node);
 	if (!posted || v->dev.api->modify_qp(q->qp, &a, IBV_QP_STATE) || post_last(v, q))
@@ -297,6 +300,52 @@ void vqp_break(struct link_verbs *v, struct vqp *q)
 	forget(v, q);
 	tell(v, q, VERBS_BROKEN, 0);
 	die(v, q);
+}
+
+/* Tries again and again for two seconds and a half at most (ACK_TIMEOUT, which a device may stretch four
+ * times, and RETRIES), then says so: one that says nothing for ten has lost it. */
+#define SWEEP_NS      NSEC_PER_SEC
+#define SILENT_SWEEPS 10u
+/* Flushing is the device's own work. */
+#define DYING_SWEEPS 3u
+
+/* Nothing came of what it waits for, so many times in a row? Sweeps are counted, not time: who was not run
+ * for a while does not take that for the device's silence. */
+static bool silent(struct vqp *q, bool waits, unsigned sweeps)
+{
+	bool moved = q->done != q->seen;
+
+	q->seen = q->done;
+	q->silent = waits && !moved ? q->silent + 1 : 0;
+	return q->silent > sweeps;
+}
+
+void vqp_sweep(struct link_verbs *v)
+{
+	uint64_t now = v->dev.api->now();
+
+	if (now < v->sweep_at)
+		return;
+	v->sweep_at = now + SWEEP_NS;
+	list_for_each_safe (it, &v->dying) {
+		struct vqp *q = container_of(it, struct vqp, node);
+
+		if (!silent(q, true, DYING_SWEEPS))
+			continue;
+		v_count(v, VERBS_C_qp_stuck, 1);
+		vqp_free(v, q);
+	}
+	list_for_each_safe (it, &v->peers) {
+		struct vqp *q = container_of(it, struct vqp, node);
+
+		if (!silent(q, (int32_t)(q->asked - q->done) > 0, SILENT_SWEEPS))
+			continue;
+		log_warn("RDMA device %s: queue pair %u does not say what became of its requests: giving it "
+			 "up",
+			 v->dev.port.device, q->qpn);
+		v_count(v, VERBS_C_qp_stuck, 1);
+		vqp_break(v, q);
+	}
 }
 
 /* One that a thread destroys was reset before. One that a thread connects is waited for. */

@@ -9,6 +9,7 @@
 #include "tests/sim/vqt/vqt_sim.h"
 
 #define RX_BUFFER 1526u
+#define SCARCE	  60u /* buffers, where there are few: 43 are FRAME_MAX */
 
 struct head { /* of a request; the tunnel does not look at it */
 	uint32_t write, lba;
@@ -269,9 +270,11 @@ static void receive(struct world *w)
 
 void guest_work(struct world *w)
 {
-	unsigned most = w->calm || w->flood ? 256 : (unsigned)rng_below(&w->s.rng, 256);
+	unsigned ring = w->scarce ? SCARCE : 256, most = ring;
 
-	for (; w->g.posted < most && most > 128; w->g.posted++)
+	if (!w->calm && !w->flood)
+		most = (unsigned)rng_below(&w->s.rng, ring);
+	for (; w->g.posted < most && (most > 128 || w->scarce); w->g.posted++)
 		fake_ring_add1(&w->net[0], NULL, 0, RX_BUFFER);
 	vqt_host_kick(w->hnet, 0);
 	if (w->calm)

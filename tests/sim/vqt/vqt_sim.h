@@ -79,6 +79,7 @@ struct world {
 	uint32_t epoch, session;
 	uint32_t tx, rx; /* frames to the guest sent; number the next one from it has at least */
 	uint64_t rx_count;
+	uint32_t refused; /* bytes of a frame to the guest that waits; 0: none */
 	uint64_t mem;
 	enum rt_rel rel;
 	uint32_t window, max_inflight;
@@ -86,6 +87,7 @@ struct world {
 	bool calm; /* no faults, no new work: things come to their end */
 	bool fenced, fencing;
 	bool skip_drain;       /* break the rule that old I/O is over before a new owner's begins */
+	bool scarce;	       /* the guest posts few receive buffers, and some at a time */
 	bool flood;	       /* frames alone, as many as possible */
 	struct script *script; /* NULL: all is drawn from the seed */
 	bool carried, blocked; /* there is a carrier; datagrams do not come through now */

@@ -417,12 +417,12 @@ static void send_all(struct world *w, unsigned end)
 		}
 }
 
-/* Frames to the guest. */
+/* Frames to the guest. One that is refused is the next again. */
 static void appliance_sends(struct world *w)
 {
 	static uint8_t p[FRAME_MAX];
 
-	for (uint64_t n = w->calm ? 0 : w->flood ? 32 : rng_below(&w->s.rng, 4); n; n--) {
+	for (uint64_t n = w->calm ? w->refused > 0 : w->flood ? 32 : rng_below(&w->s.rng, 4); n; n--) {
 		bool large = w->flood ? rng_chance(&w->s.rng, 10000) : n == 1;
 		bool small = !large && rng_chance(&w->s.rng, 500000);
 		uint32_t len = 26 + (uint32_t)rng_below(&w->s.rng, large   ? FRAME_MAX - 25
@@ -434,12 +434,15 @@ static void appliance_sends(struct world *w)
 			return;
 		if (w->script)
 			len = script_frame_len(w->script, 1, w->tx);
+		else if (w->refused && !w->flood)
+			len = w->refused;
 		f = frame_get(w->frames);
 		if (!f)
 			return; /* all of them wait to be sent */
 		frame_fill(p, len, w->tx);
 		frame_add(f, p, len, NULL);
-		w->tx += vqt_dev_send(w->dnet, 0, f, w->s.now) == 0;
+		w->refused = vqt_dev_send(w->dnet, 0, f, w->s.now) ? len : 0;
+		w->tx += !w->refused;
 		frame_put(f);
 	}
 }
@@ -524,6 +527,7 @@ void world_init(struct world *w, uint64_t seed, const char *replay, const struct
 	}
 	draw_links(w);
 	w->by_key = !w->script && !w->flood && rng_chance(&w->s.rng, 500000);
+	w->scarce = w->by_key && rng_chance(&w->s.rng, 500000);
 	adapter_init(w);
 	carrier_init(w);
 	host_start(w);
@@ -546,12 +550,20 @@ void world_finish(struct world *w)
 	uint64_t end;
 
 	w->calm = true;
+	/* The largest frame, whatever came before. */
+	if (!w->script)
+		w->refused = FRAME_MAX;
 	for (unsigned e = 0; e < 2; e++) {
 		w->link[e].cfg = (struct sim_link_cfg){.delay_ns = 5000, .cut = w->blocked && !w->switching};
 	}
 	end = w->s.now + 3000 * MSEC;
-	while ((w->g.busy || w->pending || !w->peer || w->mem) && w->s.now < end)
+	while ((w->g.busy || w->pending || !w->peer || w->mem || w->refused || w->net[1].taken ||
+		w->net[1].head != w->net[1].tail) &&
+	       w->s.now < end)
 		world_run(w, MSEC);
+	sim_check(&w->s, w->net[1].head == w->net[1].tail && !w->net[1].taken,
+		  "frames of the guest wait for ever");
+	sim_check(&w->s, !w->refused, "a frame of %u bytes waits for ever", w->refused);
 	sim_check(&w->s, !w->g.busy, "%u requests never ended", w->g.busy);
 	sim_check(&w->s, w->mem == 0, "memory is still held");
 	guest_check(w);

@@ -116,6 +116,29 @@ static void a_frame_waits_for_buffers_at_the_appliance(void **state)
 	end(s);
 }
 
+/* It begins when the guest has next to nothing: no frame has used any since, and what the guest gives then is
+ * what the next one waits for. */
+static void it_begins_with_too_few_buffers(void **state)
+{
+	struct setup *s = fresh_rel(RT_REL_FULL);
+
+	(void)state;
+	post(s, 3 + 2, BUFFER);
+	run(s);
+	passes(s, 9000, 1); /* the first asks */
+	assert_int_equal(hd(s, VQT_HD_rx_chains_posted), 2);
+	assert_int_equal(push(s, 3 * BUFFER, 2), -EAGAIN);
+	run(s);
+	assert_int_equal(s->w.writable, 0);
+	for (unsigned i = 0; i < 3; i++) {
+		post(s, 1, BUFFER);
+		run(s);
+	}
+	assert_true(s->w.writable > 0);
+	passes(s, 5 * BUFFER, 2);
+	end(s);
+}
+
 static void what_cannot_be_placed_goes_another_way(void **state)
 {
 	struct setup *s = fresh_on(128);
@@ -167,6 +190,16 @@ static void a_frame_in_too_many_buffers_is_dropped(void **state)
 	assert_int_equal(push(s, 19000, 5), 0);
 	passes(s, 3000, 6);
 	assert_int_equal(hd(s, VQT_HD_drop_rx_split), 4);
+	/* And in so many that the agent cannot post all of them: 1024 is no multiple of 15. */
+	for (unsigned i = 0; i < 120; i++)
+		fake_ring_add(&s->ring[0], NULL, NULL, 0, ins, 15);
+	vqt_host_kick(s->hd, 0);
+	run(s);
+	for (unsigned i = 0; i < 6; i++)
+		passes(s, 3000, i);
+	assert_int_equal(push(s, 17000, 7), 0);
+	passes(s, 3000, 8);
+	assert_int_equal(hd(s, VQT_HD_drop_rx_split), 5);
 	end(s);
 }
 
@@ -542,6 +575,7 @@ int main(void)
 		cmocka_unit_test(chains_are_taken_whole),
 		cmocka_unit_test(adjacent_buffers_are_one_place),
 		cmocka_unit_test(a_frame_waits_for_buffers_at_the_appliance),
+		cmocka_unit_test(it_begins_with_too_few_buffers),
 		cmocka_unit_test(what_cannot_be_placed_goes_another_way),
 		cmocka_unit_test(a_frame_in_too_many_buffers_is_dropped),
 		cmocka_unit_test(a_placing_that_fails_is_resent_to_its_chains),

@@ -115,13 +115,13 @@ static void an_agent_that_lies_of_chains(void **state)
 	assert_int_equal(vw_d(s->d, VQT_D_drop_posted_late), 2);
 	assert_int_equal(vw_d(s->d, VQT_D_drop_posted), drops += 6);
 	/* One chain that has no end: frames wait for it, until it is as long as there may be. */
-	for (uint32_t i = 0; i < VQT_POSTED_MAX - 64; i += 64)
+	for (uint32_t i = 0; i < VQT_POSTED_FRAME - 64; i += 64)
 		from_agent(s, VQT_POSTED, 0xfffffff0u + i, seg, 64, 0);
 	from_agent(s, VQT_POSTED, 0xfffffff0u + 64, seg, 64, 0); /* twice */
 	assert_int_equal(vw_d(s->d, VQT_D_drop_posted), drops += 1);
 	assert_int_equal(push(s, 9000, 1), -EAGAIN);
 	assert_int_equal(push(s, 60, 1), -EAGAIN);
-	from_agent(s, VQT_POSTED, 0xfffffff0u + VQT_POSTED_MAX - 64, seg, 64, 0);
+	from_agent(s, VQT_POSTED, 0xfffffff0u + VQT_POSTED_FRAME - 64, seg, 64, 0);
 	assert_int_equal(push(s, 9000, 1), 0);
 	from_agent(s, VQT_RECALL, 0, seg, 0, 0);
 	assert_int_equal(push(s, 60, 1), 0);

@@ -249,6 +249,59 @@ static void test_flushed_sends_come_back_late(void **state)
 	assert_int_equal(count(p, 0, VERBS_C_qp_broken), 1);
 }
 
+/* Looks at the link once a second. */
+static void seconds(struct pair *p, int at, unsigned n)
+{
+	while (n--) {
+		vd_pass(NSEC_PER_SEC);
+		drain(p, at);
+	}
+}
+
+/* A device that never says what became of a send, nor flushes it: the path ends, and another can be made. */
+static void test_a_device_that_forgets(void **state)
+{
+	struct pair *p = *state;
+	uint8_t data[1000] = {0};
+
+	vd_hold();
+	for (unsigned i = 0; i < VERBS_SIGNAL; i++)
+		assert_int_equal(send_one(p, 0, data, sizeof(data)), 1);
+	seconds(p, 0, 9);
+	assert_int_equal(count(p, 0, VERBS_C_qp_broken), 0);
+	seconds(p, 0, 3);
+	assert_int_equal(broken(p->l[0]), ids[0]);
+	assert_int_equal(count(p, 0, VERBS_C_qp_stuck), 1);
+	seconds(p, 0, 5);
+	assert_int_equal(count(p, 0, VERBS_C_qp_stuck), 2); /* dying */
+	join(p);
+	/* What it says in the end is of nobody now. */
+	vd_release(1000);
+	assert_int_equal(drain(p, 0), 0);
+	assert_int_equal(send_one(p, 0, data, sizeof(data)), 1);
+	assert_int_equal(count(p, 0, VERBS_C_qp_broken), 1);
+}
+
+/* Quiet is not silent, nor is one that answers late; and who was stopped meanwhile breaks nothing. */
+static void test_a_device_with_little_to_say(void **state)
+{
+	struct pair *p = *state;
+	uint8_t data[1000] = {0};
+
+	assert_int_equal(send_one(p, 0, data, sizeof(data)), 1); /* no completion is asked for */
+	seconds(p, 0, 30);
+	vd_hold();
+	for (unsigned i = 1; i < 2 * VERBS_SIGNAL; i++)
+		assert_int_equal(send_one(p, 0, data, sizeof(data)), 1);
+	seconds(p, 0, 8);
+	vd_pass(100 * NSEC_PER_SEC);
+	seconds(p, 0, 1);
+	vd_release(1000);
+	seconds(p, 0, 30);
+	assert_int_equal(count(p, 0, VERBS_C_qp_broken), 0);
+	assert_int_equal(count(p, 0, VERBS_C_qp_stuck), 0);
+}
+
 static void test_sleeps_and_wakes(void **state)
 {
 	struct pair *p = *state;
@@ -737,6 +790,8 @@ int main(void)
 		WORLD(test_breaches_close_the_queue_pair),
 		WORLD(test_flushes_are_counted),
 		WORLD(test_flushed_sends_come_back_late),
+		WORLD(test_a_device_that_forgets),
+		WORLD(test_a_device_with_little_to_say),
 		WORLD(test_sleeps_and_wakes),
 		WORLD(test_busy_is_polled),
 		WORLD(test_nothing_is_slept_over),

@@ -14,6 +14,7 @@
 #include <string.h>
 #include <cmocka.h>
 
+#include "fabric/base/clock.h"
 #include "fabric/base/rng.h"
 #include "fabric/link/verbs/verbs.h"
 #include "tests/lib/verbs_double.h"
