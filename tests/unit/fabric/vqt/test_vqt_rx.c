@@ -286,6 +286,27 @@ static void what_never_came_is_given_up_when_settled(void **state)
 	teardown(s);
 }
 
+/* That a frame is lost was known while another waited for the guest's buffers before it: nobody says so
+ * again. */
+static void a_loss_behind_a_frame_that_waits(void **state)
+{
+	struct setup *s = fresh_nic(NULL, VQT_WINDOW_MIN);
+
+	(void)state;
+	piece(s, 10, 0, 100, 0, 100, 1);
+	piece(s, 12, 256, 100, 0, 60, 2); /* 128 is lost; of this one there is a part */
+	piece(s, 14, 384, 100, 0, 100, 3);
+	vqt_host_settled(s->w.host, RT_NET, 15);
+	assert_int_equal(vw_hd(s->hd, VQT_HD_drop_rx_lost), 0);
+	post(s, 2, 1526);
+	serve(s);
+	guest_got(s, 100, 1);
+	guest_got(s, 100, 3);
+	assert_int_equal(vw_hd(s->hd, VQT_HD_drop_rx_lost), 1);
+	assert_int_equal(vw_hd(s->hd, VQT_HD_drop_rx_partial), 1);
+	teardown(s);
+}
+
 static void a_mark_settles_what_was_before_it(void **state)
 {
 	struct setup *s = fresh_nic(NULL, VQT_WINDOW_MIN);
@@ -441,6 +462,7 @@ int main(void)
 		cmocka_unit_test(pieces_in_any_order),
 		cmocka_unit_test(frames_in_any_order),
 		cmocka_unit_test(what_never_came_is_given_up_when_settled),
+		cmocka_unit_test(a_loss_behind_a_frame_that_waits),
 		cmocka_unit_test(a_mark_settles_what_was_before_it),
 		cmocka_unit_test(stop_and_start),
 		cmocka_unit_test(a_broken_ring_takes_nobody_along),
