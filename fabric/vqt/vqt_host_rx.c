@@ -517,7 +517,7 @@ void rx_stop(struct vqt_vq *q)
 		at += VQT_POS_ALIGN;
 	}
 	drain(q);
-	vq_ready(q);
+	vq_ready(q); /* rx_turn() sees what stood behind it */
 }
 
 void rx_reset(struct vqt_vq *q, uint32_t pos)

@@ -150,7 +150,8 @@ void vqp_gone(struct link_verbs *v, struct vqp *q);
 /* A thread ended connecting it. */
 void vqp_connected(struct link_verbs *v, struct vqp *q);
 void vqp_free_all(struct link_verbs *v);
-/* Now and then: what a device has forgotten to complete ends. */
+/* At every look at the link, and once a second something is done: what a device has forgotten to complete
+ * ends. It wakes nobody: while there are peers, their sessions' keepalives have the link looked at. */
 void vqp_sweep(struct link_verbs *v);
 /* Bytes after the slots of tx_memory, that a move reads to be sure of its writes. */
 #define FLUSH_ROOM 64u

@@ -121,6 +121,35 @@ static void a_loss_behind_a_fetch(void **state)
 	teardown(s);
 }
 
+/* Likewise, when the answer is that it is gone: of a queue that was fenced. */
+static void a_loss_behind_what_is_gone(void **state)
+{
+	struct setup *s = calloc(1, sizeof(*s));
+
+	(void)state;
+	assert_non_null(s);
+	s->rel = RT_REL_NONE;
+	setup(s, VQT_NET, &(struct vw_cfg){.bulk = true});
+	s->w.moves_wait = true;
+	put(s, 9000, 1);
+	run(s);
+	s->w.loss[0] = 1000000;
+	put(s, 1000, 2);
+	run(s);
+	s->w.loss[0] = 0;
+	put(s, 9000, 3);
+	run(s);
+	vqt_host_queue_stop(s->hd, 1, VQT_STOP_FENCE);
+	s->w.moves_fail = 1;
+	vw_moves(&s->w, 2);
+	run(s);
+	assert_int_equal(vw_d(s->d, VQT_D_drop_rx_gone), 1);
+	assert_int_equal(vw_d(s->d, VQT_D_drop_rx_lost), 1);
+	assert_int_equal(s->w.ngot, 1);
+	frame_is(s->w.got[0], 9000, 3);
+	teardown(s);
+}
+
 static void what_cannot_be_fetched_comes_as_a_message_in_its_place(void **state)
 {
 	struct setup *s = fresh();
@@ -547,6 +576,7 @@ int main(void)
 		cmocka_unit_test(payload_is_fetched_and_headers_come_along),
 		cmocka_unit_test(a_chain_goes_back_when_its_bytes_are_fetched_and_in_its_turn),
 		cmocka_unit_test(a_loss_behind_a_fetch),
+		cmocka_unit_test(a_loss_behind_what_is_gone),
 		cmocka_unit_test(what_cannot_be_fetched_comes_as_a_message_in_its_place),
 		cmocka_unit_test(an_appliance_without_adapters_asks_for_messages),
 		cmocka_unit_test(a_fetch_that_cannot_begin_waits),

@@ -10,7 +10,7 @@ static void piece(struct setup *s, uint32_t psn, uint32_t pos, uint32_t total, u
 {
 	struct rt_rec r = {.kind = VQT_FRAME,
 			   .dev = WIRE,
-			   .aux = (uint16_t)EPOCH,
+			   .aux = (uint16_t)s->epoch,
 			   .id = pos,
 			   .total = total,
 			   .offset = off,
@@ -305,6 +305,40 @@ static void a_loss_behind_a_frame_that_waits(void **state)
 	assert_int_equal(vw_hd(s->hd, VQT_HD_drop_rx_lost), 1);
 	assert_int_equal(vw_hd(s->hd, VQT_HD_drop_rx_partial), 1);
 	teardown(s);
+
+	/* Nor when its driver goes, instead of giving buffers. */
+	s = fresh_nic(NULL, VQT_WINDOW_MIN);
+	piece(s, 10, 0, 100, 0, 100, 1);
+	piece(s, 14, 384, 100, 0, 100, 3);
+	vqt_host_settled(s->w.host, RT_NET, 15);
+	serve(s);
+	vqt_host_queue_stop(s->hd, 0, VQT_STOP_DRAIN);
+	serve(s);
+	assert_int_equal(vw_hd(s->hd, VQT_HD_drop_rx_lost), 1);
+	assert_int_equal(vw_hd(s->hd, VQT_HD_drop_rx_stopped), 2);
+	teardown(s);
+}
+
+/* What was settled of another session says nothing of this one's packets. */
+static void a_new_session_settles_anew(void **state)
+{
+	struct setup *s = fresh_nic(NULL, VQT_WINDOW_MIN);
+
+	(void)state;
+	post(s, 4, 1526);
+	vqt_host_settled(s->w.host, RT_NET, 1000);
+	vw_session_down(&s->w);
+	vw_session_up(&s->w, NULL);
+	s->epoch++;
+	setup_bind(s);
+	piece(s, 12, 128, 100, 0, 100, 2);
+	serve(s);
+	assert_int_equal(vw_hd(s->hd, VQT_HD_drop_rx_lost), 0);
+	piece(s, 11, 0, 100, 0, 100, 1);
+	serve(s);
+	guest_got(s, 100, 1);
+	guest_got(s, 100, 2);
+	teardown(s);
 }
 
 static void a_mark_settles_what_was_before_it(void **state)
@@ -463,6 +497,7 @@ int main(void)
 		cmocka_unit_test(frames_in_any_order),
 		cmocka_unit_test(what_never_came_is_given_up_when_settled),
 		cmocka_unit_test(a_loss_behind_a_frame_that_waits),
+		cmocka_unit_test(a_new_session_settles_anew),
 		cmocka_unit_test(a_mark_settles_what_was_before_it),
 		cmocka_unit_test(stop_and_start),
 		cmocka_unit_test(a_broken_ring_takes_nobody_along),

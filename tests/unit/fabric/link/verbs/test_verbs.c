@@ -249,15 +249,6 @@ static void test_flushed_sends_come_back_late(void **state)
 	assert_int_equal(count(p, 0, VERBS_C_qp_broken), 1);
 }
 
-/* Looks at the link once a second. */
-static void seconds(struct pair *p, int at, unsigned n)
-{
-	while (n--) {
-		vd_pass(NSEC_PER_SEC);
-		drain(p, at);
-	}
-}
-
 /* A device that never says what became of a send, nor flushes it: the path ends, and another can be made. */
 static void test_a_device_that_forgets(void **state)
 {
@@ -293,11 +284,24 @@ static void test_a_device_with_little_to_say(void **state)
 	vd_hold();
 	for (unsigned i = 1; i < 2 * VERBS_SIGNAL; i++)
 		assert_int_equal(send_one(p, 0, data, sizeof(data)), 1);
+	for (unsigned i = 0; i < 100; i++) /* often in a moment */
+		drain(p, 0);
 	seconds(p, 0, 8);
 	vd_pass(100 * NSEC_PER_SEC);
 	seconds(p, 0, 1);
 	vd_release(1000);
 	seconds(p, 0, 30);
+	drain(p, 1);
+	/* Always behind, but it goes on. */
+	for (unsigned i = 0; i < 30; i++) {
+		vd_hold();
+		for (unsigned n = 0; n < VERBS_SIGNAL; n++)
+			assert_int_equal(send_one(p, 0, data, sizeof(data)), 1);
+		seconds(p, 0, 1);
+		vd_release(1000);
+		drain(p, 0);
+		drain(p, 1);
+	}
 	assert_int_equal(count(p, 0, VERBS_C_qp_broken), 0);
 	assert_int_equal(count(p, 0, VERBS_C_qp_stuck), 0);
 }

@@ -279,6 +279,26 @@ static void test_flushed_moves_come_back_late(void **state)
 	assert_true(mem.over && mem.result == -EIO);
 }
 
+/* One of which the device never says anything: it ends with its queue pair, after which nothing is written.
+ */
+static void test_a_move_that_is_forgotten(void **state)
+{
+	struct pair *p = *state;
+
+	add_memory(p);
+	vd_hold();
+	assert_int_equal(start_move(p, false, 3, 100), 0);
+	seconds(p, 0, 9);
+	assert_false(mem.over);
+	seconds(p, 0, 8);
+	assert_true(mem.over && mem.result == -EIO);
+	assert_int_equal(mem.m.qpn, p->end[1].qpn);
+	assert_int_equal(broken(p->l[0]), ids[0]);
+	assert_int_equal(count(p, 0, VERBS_C_qp_stuck), 2);
+	vd_release(1000);
+	assert_int_equal(drain(p, 0), 0);
+}
+
 static unsigned finished;
 
 static void count_done(struct verbs_move *m, int err)
@@ -405,6 +425,7 @@ int main(void)
 		WORLD(test_memory_that_may_not_be_locked),
 		WORLD(test_a_failed_move_breaks_the_path_alone),
 		WORLD(test_flushed_moves_come_back_late),
+		WORLD(test_a_move_that_is_forgotten),
 		WORLD(test_moves_wait_for_room),
 		WORLD(test_fence),
 		WORLD(test_goes_with_moves),

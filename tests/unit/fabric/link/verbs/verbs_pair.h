@@ -133,6 +133,15 @@ static inline int drain(struct pair *p, int at)
 	return n < 0 ? n : total;
 }
 
+/* Looks at the link once a second. */
+static inline void seconds(struct pair *p, int at, unsigned n)
+{
+	while (n--) {
+		vd_pass(NSEC_PER_SEC);
+		drain(p, at);
+	}
+}
+
 static inline uint64_t count(struct pair *p, int at, enum verbs_counter c)
 {
 	return link_verbs_counters(p->l[at])[c];
